@@ -1,0 +1,4 @@
+//! The pure core of Roomcast.
+#![forbid(unsafe_code)]
+
+pub mod frame;
