@@ -1,4 +1,18 @@
 //! The pure core of Roomcast.
 #![forbid(unsafe_code)]
 
+pub mod backplane;
+pub mod batch;
+pub mod config;
+pub mod dialect;
+pub mod door;
 pub mod frame;
+pub mod id;
+pub mod message;
+pub mod pattern;
+pub mod report;
+pub mod stats;
+pub mod store;
+pub mod table;
+pub mod time;
+pub mod timers;

@@ -1,1 +1,3 @@
-//! placeholder
+//! The testing house of Roomcast.
+
+pub mod real;

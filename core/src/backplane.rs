@@ -1,0 +1,231 @@
+//! The store's side of a node: reads sources, publishes, and relays the rooms' messages to the hubs.
+//!
+//! It decides what is read, acknowledged, retried, dead-lettered and relayed; it knows nothing of connections.
+//! Every question to the store has a ticket and a deadline kept here: a lost answer costs a time-out, a late one is ignored.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use crate::config::{Config, ConfigError};
+use crate::door::{Ask, Publish, Tell};
+use crate::id::{ShardId, Ticket};
+use crate::message::Composer;
+use crate::report::Report;
+use crate::stats::Stats;
+use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::time::{Time, UnixMillis, WallClock};
+
+mod backoff;
+mod consumer;
+mod outbound;
+mod probe;
+mod questions;
+mod relay;
+
+use consumer::Consumer;
+use outbound::Outbound;
+use probe::Probe;
+use questions::{Purpose, Questions, Wake};
+use relay::Relay;
+
+/// The store's side of a node.
+///
+/// Inputs are the methods that take `now`; what is to be done comes out of [`Backplane::poll_action`]. Any method may be
+/// called at any time, in any order.
+#[derive(Debug)]
+pub struct Backplane {
+    core: Core,
+    relay: Relay,
+    outbound: Outbound,
+    probe: Probe,
+    consumers: Vec<Consumer>,
+}
+
+/// Something the host must do for the backplane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackplaneAction {
+    /// Tell a hub.
+    Tell(ShardId, Tell),
+    /// Carry an operation out on a lane and give its answer back with the ticket.
+    Store {
+        /// Names the question.
+        ticket: Ticket,
+        /// The connection to use.
+        lane: Lane,
+        /// What to do.
+        op: StoreOp,
+    },
+    /// End the blocking read of a lane, so that it is answered at once, with nothing if need be.
+    Interrupt(Lane),
+    /// Drop a lane's connection: it no longer answers. What still waits on it may be answered with an error or not at all.
+    Reset(Lane),
+    /// Something for the log.
+    Report(Report),
+}
+
+/// What all parts of the backplane share: the questions under way, the actions, the dice and the counters.
+#[derive(Debug)]
+struct Core {
+    actions: VecDeque<BackplaneAction>,
+    questions: Questions,
+    composer: Composer,
+    rng: ChaCha8Rng,
+    wall: WallClock,
+    stats: Stats,
+    reporting: bool,
+}
+
+impl Backplane {
+    /// A backplane that begins to work at once: its first actions create the consumer groups.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub fn new(config: Arc<Config>, seed: [u8; 32], now: Time) -> Result<Backplane, ConfigError> {
+        config.validate()?;
+        let mut core = Core {
+            actions: VecDeque::new(),
+            questions: Questions::new(config.relay.timeout),
+            composer: Composer::new(derive(seed, b'c')),
+            rng: ChaCha8Rng::from_seed(derive(seed, b'r')),
+            wall: WallClock::default(),
+            stats: Stats::default(),
+            reporting: false,
+        };
+        let partitions = config.relay.partitions;
+        let mut consumers: Vec<Consumer> = (0..)
+            .zip(&config.sources)
+            .map(|(index, source)| Consumer::new(index, source.clone(), partitions))
+            .collect();
+        let mut probe = Probe::new();
+        probe.ask(&mut core, now);
+        for consumer in &mut consumers {
+            consumer.start(&mut core, now);
+        }
+        let relay = Relay::new(&config.relay, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
+        Ok(Backplane { core, relay, outbound: Outbound::new(&config.relay), probe, consumers })
+    }
+
+    /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
+    pub fn set_wall_clock(&mut self, now: Time, unix: UnixMillis) {
+        self.core.wall = WallClock::new(now, unix);
+    }
+
+    /// Whether [`BackplaneAction::Report`]s are wanted. They are not by default.
+    pub fn set_reporting(&mut self, on: bool) {
+        self.core.reporting = on;
+    }
+
+    /// A hub asks.
+    pub fn ask(&mut self, now: Time, shard: ShardId, ask: Ask) {
+        match ask {
+            Ask::Join { room, join } => self.relay.join(&mut self.core, now, shard, room, join),
+            Ask::Leave { room } => self.relay.leave(shard, &room),
+            Ask::Publish(Publish { id, room, payload }) => {
+                self.outbound.publish(&mut self.core, shard, id, room, payload);
+            }
+        }
+    }
+
+    /// The store answers. An answer nobody waits for any more is ignored.
+    pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
+        let Some((purpose, lane)) = self.core.questions.take(ticket) else { return };
+        if let Err(error) = &answer {
+            self.core.failed(lane, purpose.name(), error);
+        }
+        match purpose {
+            Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
+            Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
+            Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
+            Purpose::Relayed => self.relay.read(&mut self.core, now, answer),
+            Purpose::Source(index) => {
+                if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
+                    consumer.answered(&mut self.core, now, answer);
+                }
+            }
+        }
+    }
+
+    /// Time has passed: whatever is due is done.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(wake) = self.core.questions.pop_due(now) {
+            match wake {
+                Wake::Overdue(ticket) => self.answer(now, ticket, Err(StoreError::Timeout)),
+                Wake::Probe => self.probe.ask(&mut self.core, now),
+                Wake::Relay => self.relay.wake(&mut self.core, now),
+                Wake::Source(index) => {
+                    if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
+                        consumer.wake(&mut self.core, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When [`Backplane::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.core.questions.next_deadline()
+    }
+
+    /// The next action. Messages published since the last call leave together.
+    pub fn poll_action(&mut self, now: Time) -> Option<BackplaneAction> {
+        if self.core.actions.is_empty() {
+            self.outbound.flush(&mut self.core, now);
+        }
+        self.core.actions.pop_front()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// Why the node is not ready to serve, one reason each; empty when it is.
+    pub fn unready(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = self.probe.unready().into_iter().collect();
+        reasons.extend(self.relay.unready());
+        reasons.extend(self.consumers.iter().filter_map(Consumer::unready));
+        reasons
+    }
+}
+
+impl Core {
+    fn ask(&mut self, now: Time, lane: Lane, purpose: Purpose, op: StoreOp) {
+        let ticket = self.questions.ask(now, lane, purpose, op.blocks_for());
+        self.actions.push_back(BackplaneAction::Store { ticket, lane, op });
+    }
+
+    fn tell(&mut self, shard: ShardId, tell: Tell) {
+        self.actions.push_back(BackplaneAction::Tell(shard, tell));
+    }
+
+    fn report(&mut self, report: impl FnOnce() -> Report) {
+        if self.reporting {
+            self.actions.push_back(BackplaneAction::Report(report()));
+        }
+    }
+
+    fn failed(&mut self, lane: Lane, what: &'static str, error: &StoreError) {
+        self.stats.store_errors += 1;
+        self.report(|| Report::StoreFailed { what, error: error.clone() });
+        if *error == StoreError::Timeout {
+            self.actions.push_back(BackplaneAction::Reset(lane));
+        }
+    }
+}
+
+/// A seed for one part, from the seed of the whole.
+pub(crate) fn derive(mut seed: [u8; 32], part: u8) -> [u8; 32] {
+    seed[31] ^= part;
+    seed
+}
+
+/// The partition whose relay log carries a room: the same on every node and in every version.
+pub(crate) fn partition(room: &str, partitions: u16) -> u16 {
+    use core::hash::Hasher as _;
+    let mut hasher = siphasher::sip::SipHasher13::new_with_keys(0, 0);
+    hasher.write(room.as_bytes());
+    (hasher.finish() % u64::from(partitions.max(1))) as u16
+}

@@ -1,0 +1,323 @@
+//! A source: one stream read in a consumer group, each entry taken to its end (contract C3).
+//!
+//! ```text
+//! Creating ─▶ Recovering ─▶ Reading ⇄ Committing        Claiming, now and then, in place of a read
+//!     ▲            any error ─▶ Pausing ─▶ Creating      a failed commit ─▶ Pausing ─▶ the same commit again
+//! ```
+//!
+//! One thing happens at a time, so nothing read is ever in two hands. After any failed read the own pending entries are read
+//! again first: a read that was lost on its way back has left entries pending that this process has never seen.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand_chacha::rand_core::Rng as _;
+
+use super::backoff::Backoff;
+use super::questions::{Purpose, Wake};
+use super::{Core, partition};
+use crate::batch::Decoder;
+use crate::config::Source;
+use crate::id::StreamId;
+use crate::message::{Json, Outgoing, RoomName};
+use crate::report::Report;
+use crate::store::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, StoreError, StoreOp};
+use crate::time::Time;
+
+/// The consumer of one source.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    index: u16,
+    source: Source,
+    group: GroupRef,
+    partitions: u16,
+    decoder: Decoder,
+    step: Step,
+    /// Entries to read next time: grows under backlog, falls back without.
+    count: usize,
+    claim_at: Time,
+    backoff: Backoff,
+    unready: Option<String>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Creating,
+    /// Own pending entries are read.
+    Recovering,
+    Claiming,
+    Reading,
+    Committing(Commit),
+    Pausing(Then),
+}
+
+/// What follows a pause.
+#[derive(Debug)]
+enum Then {
+    Create,
+    Commit(Commit),
+}
+
+/// Effects on their way into the store.
+#[derive(Debug)]
+struct Commit {
+    effects: Vec<(StreamId, Effect)>,
+    next: Next,
+}
+
+/// What follows a commit.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Read on.
+    Read,
+    /// Read own pending entries beyond this one.
+    Recover(StreamId),
+    /// Claim from here on.
+    Claim(StreamId),
+}
+
+impl Consumer {
+    pub(super) fn new(index: u16, source: Source, partitions: u16) -> Consumer {
+        Consumer {
+            index,
+            group: GroupRef { stream: source.stream.as_str().into(), group: source.group.as_str().into() },
+            partitions,
+            decoder: Decoder::new(crate::batch::Limits { compressed: source.limits.compressed, inflated: source.limits.inflated, events: source.limits.events, depth: source.limits.depth }),
+            step: Step::Creating,
+            count: source.count,
+            claim_at: Time::ZERO,
+            backoff: Backoff::default(),
+            unready: Some("is being opened".into()),
+            source,
+        }
+    }
+
+    pub(super) fn start(&mut self, core: &mut Core, now: Time) {
+        self.step = Step::Creating;
+        self.ask(core, now, StoreOp::GroupCreate(self.group.clone()));
+    }
+
+    pub(super) fn answered(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
+        let step = core::mem::replace(&mut self.step, Step::Creating);
+        match (step, answer) {
+            (Step::Committing(commit), Ok(Answer::Committed(outcomes))) => self.committed(core, now, commit, outcomes),
+            // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
+            (Step::Committing(_), Err(StoreError::NoGroup)) => self.start(core, now),
+            (Step::Committing(commit), Err(error)) => {
+                // What was lost on a broken connection may have left entries that were never seen.
+                let next = Next::Recover(StreamId::ZERO);
+                self.pause(core, now, &error, Then::Commit(Commit { next, ..commit }));
+            }
+            (Step::Creating, Ok(Answer::Done)) => self.recover(core, now, StreamId::ZERO),
+            (Step::Recovering, Ok(Answer::Entries(entries))) => match entries.last().map(|entry| entry.id) {
+                Some(last) => self.process(core, now, entries, Next::Recover(last)),
+                None => self.read(core, now),
+            },
+            (Step::Reading, Ok(Answer::Entries(entries))) => {
+                self.adapt(entries.len());
+                self.process(core, now, entries, Next::Read);
+            }
+            (Step::Claiming, Ok(Answer::Claimed { next, entries })) => {
+                core.stats.claimed += entries.len() as u64;
+                if next == StreamId::ZERO {
+                    self.claim_at = now + self.claim_pause(core);
+                    self.process(core, now, entries, Next::Read);
+                } else {
+                    self.process(core, now, entries, Next::Claim(next));
+                }
+            }
+            (step @ Step::Pausing(_), _) => self.step = step,
+            (_, Err(error)) => self.pause(core, now, &error, Then::Create),
+            (_, Ok(_)) => self.pause(core, now, &StoreError::Unexpected("the answer to another question".into()), Then::Create),
+        }
+    }
+
+    /// A pause is over.
+    pub(super) fn wake(&mut self, core: &mut Core, now: Time) {
+        match core::mem::replace(&mut self.step, Step::Creating) {
+            Step::Pausing(Then::Create) => self.start(core, now),
+            Step::Pausing(Then::Commit(commit)) => self.commit(core, now, commit),
+            other => self.step = other,
+        }
+    }
+
+    pub(super) fn unready(&self) -> Option<String> {
+        self.unready.as_ref().map(|reason| format!("source {} {reason}", self.source.stream))
+    }
+
+    fn recover(&mut self, core: &mut Core, now: Time, after: StreamId) {
+        self.step = Step::Recovering;
+        let op = StoreOp::GroupPending { group: self.group.clone(), after, count: self.source.most };
+        self.ask(core, now, op);
+    }
+
+    fn read(&mut self, core: &mut Core, now: Time) {
+        self.backoff.reset();
+        self.unready = None;
+        if now >= self.claim_at {
+            return self.claim(core, now, StreamId::ZERO);
+        }
+        self.step = Step::Reading;
+        // The wait ends in time for the next claim.
+        let block = self.source.block.min(self.claim_at - now).max(Duration::from_millis(1));
+        let op = StoreOp::GroupRead { group: self.group.clone(), count: self.count, block };
+        self.ask(core, now, op);
+    }
+
+    fn claim(&mut self, core: &mut Core, now: Time, cursor: StreamId) {
+        self.step = Step::Claiming;
+        let (group, idle) = (self.group.clone(), self.source.claim_after);
+        self.ask(core, now, StoreOp::GroupClaim { group, idle, cursor, count: self.source.most });
+    }
+
+    /// A quarter of the idle time, jittered, so that abandoned entries wait not much longer than they must.
+    fn claim_pause(&self, core: &mut Core) -> Duration {
+        let quarter = self.source.claim_after / 4;
+        quarter + quarter.mul_f64((core.rng.next_u32() % 256) as f64 / 1024.0)
+    }
+
+    fn adapt(&mut self, read: usize) {
+        self.count = if read >= self.count { (self.count * 2).min(self.source.most) } else { self.source.count };
+    }
+
+    fn process(&mut self, core: &mut Core, now: Time, entries: Vec<Entry>, next: Next) {
+        core.stats.entries += entries.len() as u64;
+        let effects = entries.into_iter().map(|entry| (entry.id, self.effect(core, now, entry))).collect();
+        self.commit(core, now, Commit { effects, next });
+    }
+
+    fn commit(&mut self, core: &mut Core, now: Time, commit: Commit) {
+        if commit.effects.is_empty() {
+            return self.proceed(core, now, commit.next);
+        }
+        let op = StoreOp::Commit { group: self.group.clone(), effects: commit.effects.clone() };
+        self.step = Step::Committing(commit);
+        self.ask(core, now, op);
+    }
+
+    fn committed(&mut self, core: &mut Core, now: Time, commit: Commit, outcomes: Vec<Committed>) {
+        let (mut busy, mut error) = (Vec::new(), None);
+        for ((id, effect), outcome) in commit.effects.into_iter().zip(outcomes) {
+            match outcome {
+                Committed::Stored => self.report_end(core, id, &effect),
+                Committed::NotPending => {}
+                Committed::Failed(why @ StoreError::Busy(_)) => {
+                    error = Some(why);
+                    busy.push((id, effect));
+                }
+                // Left pending: it is claimed and tried again once it has been idle for long enough.
+                Committed::Failed(why) => core.failed(self.lane(), "commit an entry", &why),
+            }
+        }
+        match error {
+            Some(error) => self.pause(core, now, &error, Then::Commit(Commit { effects: busy, next: commit.next })),
+            None => self.proceed(core, now, commit.next),
+        }
+    }
+
+    fn proceed(&mut self, core: &mut Core, now: Time, next: Next) {
+        match next {
+            Next::Read => self.read(core, now),
+            Next::Recover(after) => self.recover(core, now, after),
+            Next::Claim(cursor) => self.claim(core, now, cursor),
+        }
+    }
+
+    fn pause(&mut self, core: &mut Core, now: Time, error: &StoreError, then: Then) {
+        self.unready = Some(format!("cannot be read: {error}"));
+        self.step = Step::Pausing(then);
+        let pause = match error {
+            // Nothing to wait for: creating the group is the remedy.
+            StoreError::NoGroup => Duration::ZERO,
+            _ => self.backoff.pause(&mut core.rng),
+        };
+        core.questions.wake_at(now + pause, Wake::Source(self.index));
+    }
+
+    fn ask(&self, core: &mut Core, now: Time, op: StoreOp) {
+        core.ask(now, self.lane(), Purpose::Source(self.index), op);
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Source(self.index)
+    }
+
+    /// What becomes of an entry: its events go to their rooms, or it goes to the dead letters.
+    fn effect(&mut self, core: &mut Core, now: Time, entry: Entry) -> Effect {
+        if entry.fields.is_empty() {
+            return Effect::Forget;
+        }
+        match self.route(core, now, &entry) {
+            Ok(messages) => Effect::Relay(messages),
+            Err((code, reason)) => self.dead_letter(core, now, entry, code, &reason),
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "it is the content of Effect::Relay")]
+    fn route(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        entry: &Entry,
+    ) -> Result<Vec<(u16, Vec<(RoomName, Bytes)>)>, (&'static str, String)> {
+        let data = entry.fields.iter().find(|(name, _)| name.as_ref() == b"data");
+        let (_, data) = data.ok_or(("missing_data", "the entry has no field `data`".to_owned()))?;
+        let batch = self.decoder.decode(data).map_err(|error| (error.code(), error.to_string()))?;
+        let unix = core.wall.unix(now);
+        let mut partitions: BTreeMap<u16, Vec<(RoomName, Bytes)>> = BTreeMap::new();
+        for event in &batch.events {
+            let room = RoomName::from(self.source.room.replace("{id}", &event.workspace));
+            let message =
+                Outgoing { kind: &self.source.event, data: Json::trusted(event.json), timestamp: None, message_id: None };
+            let payload = core.composer.envelope(&room, &message, unix).payload;
+            partitions.entry(partition(&room, self.partitions)).or_default().push((room, payload));
+        }
+        core.stats.events += batch.events.len() as u64;
+        core.report(|| Report::Batch {
+            stream: self.group.stream.clone(),
+            entry: entry.id,
+            batch: batch.id.as_ref().into(),
+            events: batch.events.len(),
+            compressed: batch.compressed,
+        });
+        Ok(partitions.into_iter().collect())
+    }
+
+    /// System A's layout (`msg_id`, `error`, `timestamp`), then ours, then the original fields as they were.
+    fn dead_letter(&self, core: &Core, now: Time, entry: Entry, code: &'static str, reason: &str) -> Effect {
+        let mut fields: Fields = [
+            ("msg_id", entry.id.to_string()),
+            ("error", reason.to_owned()),
+            ("timestamp", core.wall.unix(now).to_string()),
+            ("code", code.to_owned()),
+            ("source", self.source.stream.clone()),
+            ("fields", entry.fields.len().to_string()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from(value)))
+        .collect();
+        fields.extend(entry.fields);
+        let stream: Arc<str> = self.source.dead_letter.as_str().into();
+        Effect::DeadLetter { stream, length: self.source.dead_letters, fields }
+    }
+
+    /// An entry has reached its end.
+    fn report_end(&self, core: &mut Core, entry: StreamId, effect: &Effect) {
+        let stream = self.group.stream.clone();
+        match effect {
+            Effect::Relay(_) => {
+                core.stats.acked += 1;
+                core.report(|| Report::Acked { stream, entry });
+            }
+            Effect::DeadLetter { fields, .. } => {
+                core.stats.dead_lettered += 1;
+                let error = fields.iter().find(|(name, _)| name.as_ref() == b"error");
+                let reason = error.map(|(_, reason)| String::from_utf8_lossy(reason)).unwrap_or_default();
+                core.report(|| Report::DeadLettered { stream, entry, reason: reason.into() });
+            }
+            Effect::Forget => {}
+        }
+    }
+}

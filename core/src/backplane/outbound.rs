@@ -1,0 +1,89 @@
+//! Publishing: messages of hubs and of the API on their way into the relay logs.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::questions::Purpose;
+use super::{Core, partition};
+use crate::config;
+use crate::door::{PublishId, Tell, Unavailable};
+use crate::id::ShardId;
+use crate::message::RoomName;
+use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::time::Time;
+
+/// Bytes of messages that leave as one entry at the most.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Collects what is published and appends it, one entry for each partition.
+///
+/// A message whose append failed is not tried again: whether it was stored is unknown, and a second copy would break the
+/// promise that each message is seen at most once (contract C1). Its publisher is told and decides.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    partitions: u16,
+    most: usize,
+    in_flight: usize,
+    collected: BTreeMap<u16, Vec<Collected>>,
+}
+
+/// Who waits for a publish.
+pub(super) type Waiting = (ShardId, PublishId);
+
+type Collected = (Waiting, RoomName, Bytes);
+
+impl Outbound {
+    pub(super) fn new(config: &config::Relay) -> Outbound {
+        Outbound {
+            partitions: config.partitions,
+            most: config.publishes_in_flight,
+            in_flight: 0,
+            collected: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn publish(&mut self, core: &mut Core, shard: ShardId, id: PublishId, room: RoomName, payload: Bytes) {
+        if self.in_flight >= self.most {
+            core.stats.publish_failed += 1;
+            core.tell(shard, Tell::Published { id, result: Err(Unavailable) });
+            return;
+        }
+        self.in_flight += 1;
+        let partition = partition(&room, self.partitions);
+        self.collected.entry(partition).or_default().push(((shard, id), room, payload));
+    }
+
+    /// Sends what was collected on its way.
+    pub(super) fn flush(&mut self, core: &mut Core, now: Time) {
+        while let Some((partition, collected)) = self.collected.pop_first() {
+            let (mut waiting, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
+            for (who, room, payload) in collected {
+                if bytes > 0 && bytes + payload.len() > BATCH_BYTES {
+                    append(core, now, partition, &mut waiting, &mut messages);
+                    bytes = 0;
+                }
+                bytes += payload.len();
+                waiting.push(who);
+                messages.push((room, payload));
+            }
+            append(core, now, partition, &mut waiting, &mut messages);
+        }
+    }
+
+    pub(super) fn stored(&mut self, core: &mut Core, waiting: Vec<Waiting>, answer: Result<Answer, StoreError>) {
+        self.in_flight = self.in_flight.saturating_sub(waiting.len());
+        let result = answer.map(drop).map_err(|_| Unavailable);
+        let counter = if result.is_ok() { &mut core.stats.published } else { &mut core.stats.publish_failed };
+        *counter += waiting.len() as u64;
+        for (shard, id) in waiting {
+            core.tell(shard, Tell::Published { id, result });
+        }
+    }
+}
+
+fn append(core: &mut Core, now: Time, partition: u16, waiting: &mut Vec<Waiting>, messages: &mut Vec<(RoomName, Bytes)>) {
+    let purpose = Purpose::Append(core::mem::take(waiting));
+    let op = StoreOp::Append { partition, messages: core::mem::take(messages) };
+    core.ask(now, Lane::Command, purpose, op);
+}

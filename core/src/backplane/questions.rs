@@ -1,0 +1,90 @@
+//! The questions under way, and when to do something next.
+
+use core::time::Duration;
+
+use super::outbound::Waiting;
+use crate::id::Ticket;
+use crate::store::Lane;
+use crate::table::Table;
+use crate::time::Time;
+use crate::timers::Timers;
+
+/// Open questions by ticket, each with a deadline, and the wake-ups of the parts.
+#[derive(Debug)]
+pub(super) struct Questions {
+    open: Table<Ticket, (Purpose, Lane)>,
+    timers: Timers<Wake>,
+    next: u64,
+    timeout: Duration,
+}
+
+/// What a question is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    Ping,
+    Append(Vec<Waiting>),
+    Tip(u16),
+    Relayed,
+    Source(u16),
+}
+
+/// Why [`super::Backplane::tick`] has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    Overdue(Ticket),
+    Probe,
+    Relay,
+    Source(u16),
+}
+
+impl Questions {
+    pub(super) fn new(timeout: Duration) -> Questions {
+        // Tickets are consecutive numbers of our own, so the table's key need not be secret.
+        Questions { open: Table::new(0), timers: Timers::new(), next: 0, timeout }
+    }
+
+    /// Opens a question. Its deadline leaves the store twice the time it may block for: it answers late under load, and
+    /// a blocking read given up too early leaves a delivered entry that nobody has seen.
+    pub(super) fn ask(&mut self, now: Time, lane: Lane, purpose: Purpose, blocks_for: Duration) -> Ticket {
+        self.next += 1;
+        let ticket = Ticket(self.next);
+        self.open.insert(ticket, (purpose, lane));
+        self.timers.arm(now + blocks_for * 2 + self.timeout, Wake::Overdue(ticket));
+        ticket
+    }
+
+    /// Closes a question; nothing if it is closed already.
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<(Purpose, Lane)> {
+        self.open.remove(&ticket)
+    }
+
+    pub(super) fn wake_at(&mut self, at: Time, wake: Wake) {
+        self.timers.arm(at, wake);
+    }
+
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<Wake> {
+        loop {
+            match self.timers.pop_due(now)?.1 {
+                Wake::Overdue(ticket) if self.open.get(&ticket).is_none() => {}
+                wake => return Some(wake),
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.timers.next().map(|(at, _)| at)
+    }
+}
+
+impl Purpose {
+    /// What was asked, for logs.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Purpose::Ping => "ping",
+            Purpose::Append(_) => "publish",
+            Purpose::Tip(_) => "find the end of a relay log",
+            Purpose::Relayed => "read the relay logs",
+            Purpose::Source(_) => "work on a source",
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The relay: what any node accepted, read from the relay logs and told to the hubs that have the room.
+//!
+//! Rooms are hashed over partitions, each with a log. A node reads only the logs of partitions it has rooms in, with a cursor
+//! of its own:
+//!
+//! ```text
+//! Cold ──first room──▶ Resolving ──the log's end is known──▶ Live(cursor) ──last room left──▶ Cold
+//! ```
+//!
+//! A join is confirmed when its partition is live: from then on no message is missed, whatever happens to the connection,
+//! because reading goes on from the cursor.
+
+use super::backoff::Backoff;
+use super::questions::{Purpose, Wake};
+use super::{Core, partition};
+use crate::config;
+use crate::door::{Tell, Unavailable};
+use crate::id::{ShardId, StreamId};
+use crate::message::RoomName;
+use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::table::Table;
+use crate::time::Time;
+
+use core::time::Duration;
+
+/// Entries of each log that one read may return.
+const COUNT: usize = 256;
+
+/// The reader of the relay logs.
+#[derive(Debug)]
+pub(super) struct Relay {
+    partitions: Vec<Partition>,
+    rooms: Table<RoomName, Vec<ShardId>>,
+    block: Duration,
+    reading: Reading,
+    backoff: Backoff,
+    failing: Option<StoreError>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    rooms: usize,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Cold,
+    Resolving(Vec<Joining>),
+    Live(StreamId),
+}
+
+#[derive(Debug)]
+struct Joining {
+    shard: ShardId,
+    room: RoomName,
+    join: u64,
+}
+
+/// The one blocking read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    No,
+    Yes,
+    /// Told to end, because its set of logs is out of date.
+    Ending,
+    /// It failed, and is tried again when the pause is over.
+    Paused,
+}
+
+impl Relay {
+    pub(super) fn new(config: &config::Relay, key: u64) -> Relay {
+        Relay {
+            partitions: (0..config.partitions).map(|_| Partition::default()).collect(),
+            rooms: Table::new(key),
+            block: config.block,
+            reading: Reading::No,
+            backoff: Backoff::default(),
+            failing: None,
+        }
+    }
+
+    pub(super) fn join(&mut self, core: &mut Core, now: Time, shard: ShardId, room: RoomName, join: u64) {
+        let number = partition(&room, self.partitions.len() as u16);
+        let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
+        match self.rooms.get_mut(&room) {
+            Some(shards) if shards.contains(&shard) => {}
+            Some(shards) => shards.push(shard),
+            None => {
+                self.rooms.insert(room.clone(), vec![shard]);
+                partition.rooms += 1;
+            }
+        }
+        match &mut partition.state {
+            State::Live(_) => core.tell(shard, Tell::Joined { room, join, result: Ok(()) }),
+            State::Resolving(joining) => joining.push(Joining { shard, room, join }),
+            State::Cold => {
+                partition.state = State::Resolving(vec![Joining { shard, room, join }]);
+                core.ask(now, Lane::Command, Purpose::Tip(number), StoreOp::RelayTip { partition: number });
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, shard: ShardId, room: &RoomName) {
+        let number = partition(room, self.partitions.len() as u16);
+        let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
+        let Some(shards) = self.rooms.get_mut(room) else { return };
+        shards.retain(|other| *other != shard);
+        if let State::Resolving(joining) = &mut partition.state {
+            joining.retain(|waiting| waiting.shard != shard || waiting.room != *room);
+        }
+        if shards.is_empty() {
+            self.rooms.remove(room);
+            partition.rooms -= 1;
+            if partition.rooms == 0 && matches!(partition.state, State::Live(_)) {
+                partition.state = State::Cold;
+            }
+        }
+    }
+
+    /// The end of a log is known, or could not be found out.
+    pub(super) fn resolved(&mut self, core: &mut Core, now: Time, number: u16, answer: Result<Answer, StoreError>) {
+        let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
+        let State::Resolving(joining) = core::mem::take(&mut partition.state) else { return };
+        let Ok(Answer::Id(tip)) = answer else {
+            for Joining { shard, room, join } in joining {
+                self.leave(shard, &room);
+                core.tell(shard, Tell::Joined { room, join, result: Err(Unavailable) });
+            }
+            return;
+        };
+        if partition.rooms == 0 {
+            return;
+        }
+        partition.state = State::Live(tip);
+        for Joining { shard, room, join } in joining {
+            core.tell(shard, Tell::Joined { room, join, result: Ok(()) });
+        }
+        match self.reading {
+            Reading::No => self.start(core, now),
+            Reading::Yes => {
+                self.reading = Reading::Ending;
+                core.actions.push_back(super::BackplaneAction::Interrupt(Lane::Relay));
+            }
+            Reading::Ending | Reading::Paused => {}
+        }
+    }
+
+    /// A read came back.
+    pub(super) fn read(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
+        self.reading = Reading::No;
+        match answer {
+            Ok(Answer::Relayed(entries)) => {
+                self.backoff.reset();
+                self.failing = None;
+                for (number, id, messages) in entries {
+                    self.relay(core, number, id, messages);
+                }
+                self.start(core, now);
+            }
+            Ok(_) => self.pause(core, now, StoreError::Unexpected("not relay entries".into())),
+            Err(error) => self.pause(core, now, error),
+        }
+    }
+
+    /// A pause is over.
+    pub(super) fn wake(&mut self, core: &mut Core, now: Time) {
+        if self.reading == Reading::Paused {
+            self.reading = Reading::No;
+            self.start(core, now);
+        }
+    }
+
+    pub(super) fn unready(&self) -> Option<String> {
+        self.failing.as_ref().map(|error| format!("the relay logs cannot be read: {error}"))
+    }
+
+    fn start(&mut self, core: &mut Core, now: Time) {
+        let live = (0..).zip(&self.partitions).filter_map(|(number, partition)| match partition.state {
+            State::Live(cursor) => Some((number, cursor)),
+            State::Cold | State::Resolving(_) => None,
+        });
+        let cursors: Vec<(u16, StreamId)> = live.collect();
+        if cursors.is_empty() {
+            self.failing = None;
+            return;
+        }
+        self.reading = Reading::Yes;
+        let op = StoreOp::RelayRead { cursors, count: COUNT, block: self.block };
+        core.ask(now, Lane::Relay, Purpose::Relayed, op);
+    }
+
+    fn pause(&mut self, core: &mut Core, now: Time, error: StoreError) {
+        self.failing = Some(error);
+        self.reading = Reading::Paused;
+        core.questions.wake_at(now + self.backoff.pause(&mut core.rng), Wake::Relay);
+    }
+
+    fn relay(&mut self, core: &mut Core, number: u16, id: StreamId, messages: Vec<(bytes::Bytes, bytes::Bytes)>) {
+        // The partition may have been left, and even joined again, since the read was sent.
+        let Some(Partition { state: State::Live(cursor), .. }) = self.partitions.get_mut(usize::from(number)) else { return };
+        if id <= *cursor {
+            return;
+        }
+        *cursor = id;
+        for (room, payload) in messages {
+            core.stats.relayed += 1;
+            let Ok(room) = str::from_utf8(&room) else { continue };
+            let Some((room, shards)) = self.rooms.get_key_value(room) else { continue };
+            for shard in shards {
+                core.tell(*shard, Tell::Message { room: room.clone(), payload: payload.clone() });
+            }
+        }
+    }
+}

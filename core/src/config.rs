@@ -1,0 +1,276 @@
+//! Configuration: every limit, route and rule, with the defaults of the systems Roomcast replaces, checked before anything starts.
+//!
+//! The types deserialise from TOML or JSON; unknown keys are errors, so that a misspelt limit is never silently without effect.
+
+use core::fmt;
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use crate::pattern::Pattern;
+
+mod limits;
+mod route;
+mod source;
+
+pub use limits::{Heartbeat, Limits};
+pub use route::{AuthMode, DialectName, Route};
+pub use source::{BatchLimits, Source};
+
+/// Everything a node is told before it starts.
+///
+/// ```
+/// use roomcast_core::config::Config;
+///
+/// let config = Config::default();
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of this process among its peers, unique for each start: it is the consumer name in every consumer group.
+    pub node: String,
+    /// How tokens are checked.
+    pub auth: Auth,
+    /// The paths served. The first that fits wins.
+    pub routes: Vec<Route>,
+    /// Who may do what in which rooms. The first rule whose pattern fits wins; without one, everything is refused.
+    pub access: Vec<AccessRule>,
+    /// Browser origins that may connect; `*` allows any. Credentials are never ambient (no cookies), hence the default.
+    pub origins: Vec<Pattern>,
+    /// Limits for each connection and message.
+    pub limits: Limits,
+    /// Liveness of connections.
+    pub heartbeat: Heartbeat,
+    /// How messages travel between nodes.
+    pub relay: Relay,
+    /// Streams that are read in a consumer group.
+    pub sources: Vec<Source>,
+}
+
+/// How tokens (JWT, HS256) are checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// The shared secret. At least one byte.
+    pub secret: Secret,
+    /// The claims that may name the user; the first present wins. A number is taken as its digits.
+    pub user_claims: Vec<String>,
+    /// Tolerance for clocks that differ, applied to `exp` and `nbf`.
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
+    /// Where set, the token's `aud` must contain it.
+    pub audience: Option<String>,
+    /// Where set, the token's `iss` must equal it.
+    pub issuer: Option<String>,
+}
+
+/// A secret that is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+/// Who may subscribe to and publish in the rooms of a pattern.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRule {
+    /// The rooms it is about.
+    pub rooms: Pattern,
+    /// Who may subscribe.
+    pub subscribe: Who,
+    /// Who may publish from a client connection.
+    #[serde(default)]
+    pub publish: Who,
+}
+
+/// A class of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Who {
+    /// Every connection, also without a token.
+    Anyone,
+    /// Connections with a valid token; where the token lists `rooms`, one of its patterns must fit.
+    Authenticated,
+    /// Tokens whose `rooms` claim has a pattern that fits.
+    Listed,
+    /// The user whose id follows the room's first colon, as in `user:7`.
+    Owner,
+    /// Tokens with `role` `admin`, who may also do everything else.
+    #[default]
+    Admin,
+}
+
+/// How messages travel between nodes: through relay logs in the store, which every node reads with its own cursor.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// Prefix of every key that is ours.
+    pub prefix: String,
+    /// Rooms are hashed over this many logs, 1 to 1024. All nodes of one store must agree.
+    pub partitions: u16,
+    /// About how many entries a log keeps.
+    pub length: u32,
+    /// How long one blocking read of the logs may wait.
+    #[serde(with = "humantime_serde")]
+    pub block: Duration,
+    /// How long any other command may take before it counts as lost.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Publishes that may wait for the store at once, in this node; more are refused as `unavailable`.
+    pub publishes_in_flight: usize,
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// The first value that cannot work, with its path and the reason.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check(!self.node.is_empty(), "node", "must not be empty: it is the consumer name in every group")?;
+        check(!self.auth.secret.0.is_empty(), "auth.secret", "must not be empty")?;
+        check(!self.auth.user_claims.is_empty(), "auth.user_claims", "must name at least one claim")?;
+        check(!self.routes.is_empty(), "routes", "must have at least one route")?;
+        for (at, route) in self.routes.iter().enumerate() {
+            check(route.path.starts_with('/'), &format!("routes[{at}].path"), "must start with /")?;
+        }
+        check((1..=1024).contains(&self.relay.partitions), "relay.partitions", "must be from 1 to 1024")?;
+        check(self.relay.length >= 100, "relay.length", "must be at least 100")?;
+        check(!self.relay.block.is_zero(), "relay.block", "must not be zero: zero would block for ever")?;
+        check(!self.relay.timeout.is_zero(), "relay.timeout", "must not be zero")?;
+        self.limits.validate()?;
+        self.heartbeat.validate()?;
+        for (at, source) in self.sources.iter().enumerate() {
+            source.validate(&format!("sources[{at}]"))?;
+            let same = |other: &Source| other.stream == source.stream && other.group == source.group;
+            check(
+                !self.sources[..at].iter().any(same),
+                &format!("sources[{at}]"),
+                "repeats the stream and group of an earlier source",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    /// The defaults of the systems Roomcast replaces. The secret is a placeholder that every embedder replaces.
+    fn default() -> Config {
+        let rule = |rooms: &str, subscribe, publish| AccessRule { rooms: Pattern::new(rooms), subscribe, publish };
+        Config {
+            node: "roomcast-1".into(),
+            auth: Auth::default(),
+            routes: vec![
+                Route::json("/ws", AuthMode::Required),
+                Route::json("/ws/connect", AuthMode::Required),
+                Route::json("/ws/tasks", AuthMode::Optional),
+            ],
+            access: vec![
+                rule("user:*", Who::Owner, Who::Admin),
+                rule("global", Who::Anyone, Who::Admin),
+                rule("task:*", Who::Anyone, Who::Admin),
+                rule("*", Who::Authenticated, Who::Admin),
+            ],
+            origins: vec![Pattern::new("*")],
+            limits: Limits::default(),
+            heartbeat: Heartbeat::default(),
+            relay: Relay::default(),
+            sources: vec![Source::file_events()],
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Auth {
+        Auth {
+            secret: Secret::new("insecure-default-secret-for-tests"),
+            user_claims: ["sub", "user_id", "id"].map(String::from).into(),
+            leeway: Duration::from_secs(30),
+            audience: None,
+            issuer: None,
+        }
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Relay {
+        Relay {
+            prefix: "rc:".into(),
+            partitions: 16,
+            length: 100_000,
+            block: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            publishes_in_flight: 10_000,
+        }
+    }
+}
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: &str) -> Secret {
+        Secret(secret.to_owned())
+    }
+
+    /// The secret itself, for the cryptography alone.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where, for example `sources[0].block`.
+    pub path: String,
+    /// What must hold there.
+    pub reason: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+fn check(holds: bool, path: &str, reason: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError { path: path.into(), reason: reason.into() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_place_and_the_reason() {
+        let config = Config { relay: Relay { partitions: 0, ..Relay::default() }, ..Config::default() };
+        assert_eq!(config.validate().unwrap_err().to_string(), "relay.partitions: must be from 1 to 1024");
+
+        let config = Config { sources: vec![Source::file_events(), Source::file_events()], ..Config::default() };
+        assert_eq!(config.validate().unwrap_err().path, "sources[1]");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error() {
+        let misspelt = serde_json::from_str::<Config>(r#"{"limits": {"mesages_per_second": 5}}"#);
+        assert!(misspelt.unwrap_err().to_string().contains("mesages_per_second"));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let config = Config { auth: Auth { secret: Secret::new("hunter2"), ..Auth::default() }, ..Config::default() };
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn durations_are_written_with_their_unit() {
+        let config: Config = serde_json::from_str(r#"{"relay": {"block": "250ms"}}"#).unwrap();
+        assert_eq!(config.relay.block, Duration::from_millis(250));
+    }
+}

@@ -1,0 +1,122 @@
+//! Limits of connections and messages, and the heartbeat.
+
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ConfigError, check};
+
+/// Limits for each connection. Their defaults are those of system B (PROTOCOL section 2).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections one hub holds; more are refused with status 503.
+    pub connections: usize,
+    /// Longest message of an authenticated connection, in bytes; a longer one closes with 1009.
+    pub message_bytes: usize,
+    /// Longest message of a connection that is not authenticated yet: a token must fit.
+    pub first_message_bytes: usize,
+    /// Messages a connection may send on average, each second.
+    pub messages_per_second: u32,
+    /// Messages it may send at once after a pause.
+    pub burst: u32,
+    /// Errors a connection may cause before it is closed with 4009.
+    pub error_budget: u32,
+    /// After this time without closing, the error budget is whole again.
+    #[serde(with = "humantime_serde")]
+    pub error_reset: Duration,
+    /// Rooms a connection may be in.
+    pub rooms_per_connection: usize,
+    /// Longest room name, in bytes.
+    pub room_name_bytes: usize,
+    /// Bytes that may wait for a slow reader; more close it with 4008.
+    pub outbox_bytes: usize,
+    /// Messages that may wait for a slow reader; more close it with 4008.
+    pub outbox_messages: usize,
+    /// Publishes of one connection that may wait for their confirmation; more are refused as `limit_exceeded`.
+    pub publishes_in_flight: usize,
+    /// Time to authenticate where the route demands it; then close 4001.
+    #[serde(with = "humantime_serde")]
+    pub auth_timeout: Duration,
+    /// Time the peer has to answer a close frame before the socket is dropped.
+    #[serde(with = "humantime_serde")]
+    pub close_timeout: Duration,
+    /// Time a subscription may wait for the store before it is refused as `unavailable`.
+    #[serde(with = "humantime_serde")]
+    pub join_timeout: Duration,
+}
+
+/// How dead connections are noticed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Heartbeat {
+    /// A WebSocket ping is sent this often.
+    #[serde(with = "humantime_serde")]
+    pub ping: Duration,
+    /// A connection from which nothing came for this long is dropped. Longer than `ping`.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+impl Limits {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        for (value, name) in [
+            (self.connections, "connections"),
+            (self.message_bytes, "message_bytes"),
+            (self.first_message_bytes, "first_message_bytes"),
+            (self.messages_per_second as usize, "messages_per_second"),
+            (self.burst as usize, "burst"),
+            (self.rooms_per_connection, "rooms_per_connection"),
+            (self.room_name_bytes, "room_name_bytes"),
+            (self.outbox_bytes, "outbox_bytes"),
+            (self.outbox_messages, "outbox_messages"),
+        ] {
+            check(value > 0, &format!("limits.{name}"), "must be greater than 0")?;
+        }
+        let most = crate::id::ConnId::MAX_SLOTS;
+        check(self.connections <= most, "limits.connections", "must be at most 16777216")?;
+        for (value, name) in [
+            (self.auth_timeout, "auth_timeout"),
+            (self.close_timeout, "close_timeout"),
+            (self.join_timeout, "join_timeout"),
+        ] {
+            check(!value.is_zero(), &format!("limits.{name}"), "must not be zero")?;
+        }
+        Ok(())
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        check(!self.ping.is_zero(), "heartbeat.ping", "must not be zero")?;
+        check(self.timeout > self.ping, "heartbeat.timeout", "must be longer than heartbeat.ping")
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 1_000_000,
+            message_bytes: 512,
+            first_message_bytes: 8 * 1024,
+            messages_per_second: 10,
+            burst: 20,
+            error_budget: 5,
+            error_reset: Duration::from_secs(600),
+            rooms_per_connection: 100,
+            room_name_bytes: 200,
+            outbox_bytes: 1024 * 1024,
+            outbox_messages: 1_000,
+            publishes_in_flight: 256,
+            auth_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            join_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Heartbeat {
+        Heartbeat { ping: Duration::from_secs(54), timeout: Duration::from_secs(60) }
+    }
+}

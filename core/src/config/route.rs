@@ -1,0 +1,51 @@
+//! Routes: which path speaks which dialect, and whether it demands a token.
+
+use serde::Deserialize;
+
+/// A path on which connections are accepted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The path, exactly; the query is not part of it.
+    pub path: String,
+    /// What is spoken there.
+    #[serde(default)]
+    pub dialect: DialectName,
+    /// Whether a token is demanded.
+    #[serde(default)]
+    pub auth: AuthMode,
+}
+
+/// The dialects a route can speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DialectName {
+    /// One JSON object per text frame (PROTOCOL section 2).
+    #[default]
+    Json,
+    /// Every message comes back as it is: for conformance suites and for measuring the path to a client.
+    Echo,
+}
+
+/// Whether a route demands a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// A connection without a token is asked for one and closed when it does not come.
+    #[default]
+    Required,
+    /// A connection without a token stays and may do what anyone may. A bad token is refused all the same.
+    Optional,
+}
+
+impl Route {
+    /// A route of the JSON dialect.
+    pub fn json(path: &str, auth: AuthMode) -> Route {
+        Route { path: path.into(), dialect: DialectName::Json, auth }
+    }
+
+    /// A route that echoes.
+    pub fn echo(path: &str) -> Route {
+        Route { path: path.into(), dialect: DialectName::Echo, auth: AuthMode::Optional }
+    }
+}

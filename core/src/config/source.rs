@@ -1,0 +1,117 @@
+//! Sources: streams of publishers we do not own, read in a consumer group.
+
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ConfigError, check};
+
+/// A stream of event batches, read in a consumer group: each entry is taken by one node, its events reach the clients of all.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Key of the stream.
+    pub stream: String,
+    /// The consumer group. It is created at the stream's beginning where it does not exist.
+    pub group: String,
+    /// Room of an event; `{id}` stands for its `workspace.id`.
+    pub room: String,
+    /// Type under which clients receive an event.
+    pub event: String,
+    /// Stream for entries that cannot be decoded, with their reason and original fields.
+    pub dead_letter: String,
+    /// About how many dead letters are kept.
+    #[serde(default = "Source::default_dead_letters")]
+    pub dead_letters: u32,
+    /// Entries read at once when there is no backlog.
+    #[serde(default = "Source::default_count")]
+    pub count: usize,
+    /// Entries read at once at the most, under backlog.
+    #[serde(default = "Source::default_most")]
+    pub most: usize,
+    /// How long one read waits for an entry.
+    #[serde(default = "Source::default_block", with = "humantime_serde")]
+    pub block: Duration,
+    /// An entry that another consumer has held for this long is taken over.
+    #[serde(default = "Source::default_claim_after", with = "humantime_serde")]
+    pub claim_after: Duration,
+    /// Limits of one entry.
+    #[serde(default)]
+    pub limits: BatchLimits,
+}
+
+/// Limits of one entry of a source. An entry beyond them is dead-lettered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchLimits {
+    /// Bytes of the entry's `data` field.
+    pub compressed: usize,
+    /// Bytes after inflation.
+    pub inflated: usize,
+    /// Events in one batch.
+    pub events: usize,
+    /// Nesting of the JSON.
+    pub depth: usize,
+}
+
+impl Source {
+    /// System A's file events: `stream:file-events`, group `websocket-consumers` (PROTOCOL section 3).
+    pub fn file_events() -> Source {
+        Source {
+            stream: "stream:file-events".into(),
+            group: "websocket-consumers".into(),
+            room: "workspace:{id}".into(),
+            event: "file.changed".into(),
+            dead_letter: "stream:file-events-dlq".into(),
+            dead_letters: Source::default_dead_letters(),
+            count: Source::default_count(),
+            most: Source::default_most(),
+            block: Source::default_block(),
+            claim_after: Source::default_claim_after(),
+            limits: BatchLimits::default(),
+        }
+    }
+
+    pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
+        for (value, name) in [
+            (&self.stream, "stream"),
+            (&self.group, "group"),
+            (&self.room, "room"),
+            (&self.event, "event"),
+            (&self.dead_letter, "dead_letter"),
+        ] {
+            check(!value.is_empty(), &format!("{path}.{name}"), "must not be empty")?;
+        }
+        check(self.dead_letter != self.stream, &format!("{path}.dead_letter"), "must not be the stream itself")?;
+        check(self.count > 0, &format!("{path}.count"), "must be greater than 0")?;
+        check(self.most >= self.count, &format!("{path}.most"), "must be at least count")?;
+        check(!self.block.is_zero(), &format!("{path}.block"), "must not be zero: zero would block for ever")?;
+        check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")
+    }
+
+    fn default_dead_letters() -> u32 {
+        10_000
+    }
+
+    fn default_count() -> usize {
+        10
+    }
+
+    fn default_most() -> usize {
+        256
+    }
+
+    fn default_block() -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn default_claim_after() -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+impl Default for BatchLimits {
+    fn default() -> BatchLimits {
+        BatchLimits { compressed: 4 << 20, inflated: 16 << 20, events: 10_000, depth: 64 }
+    }
+}

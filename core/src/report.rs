@@ -1,0 +1,82 @@
+//! What happened, as typed values for logs. Runtimes turn them into structured log lines.
+
+use bytes::Bytes;
+
+use crate::id::{ConnId, StreamId};
+use crate::message::RoomName;
+use crate::store::StoreError;
+
+/// Something worth a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A connection was accepted.
+    Opened {
+        /// The connection.
+        conn: ConnId,
+        /// Its path.
+        path: Box<str>,
+    },
+    /// A connection ended.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Its user, where it had one.
+        user: Option<Box<str>>,
+        /// Why.
+        cause: &'static str,
+    },
+    /// A connection could not be authenticated.
+    AuthFailed {
+        /// The connection.
+        conn: ConnId,
+        /// The reason's code.
+        code: &'static str,
+    },
+    /// A message was handed to the members of a room on this hub.
+    Broadcast {
+        /// The room.
+        room: RoomName,
+        /// The encoded envelope.
+        payload: Bytes,
+        /// Members it was handed to.
+        clients: usize,
+    },
+    /// A batch was read from a source.
+    Batch {
+        /// The source's stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+        /// The batch's own identifier.
+        batch: Box<str>,
+        /// Its events.
+        events: usize,
+        /// Whether it was compressed.
+        compressed: bool,
+    },
+    /// An entry was routed and acknowledged.
+    Acked {
+        /// The source's stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+    },
+    /// An entry was kept in the dead-letter stream and acknowledged.
+    DeadLettered {
+        /// The source's stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// A question to the store failed.
+    StoreFailed {
+        /// What was asked.
+        what: &'static str,
+        /// How it failed.
+        error: StoreError,
+    },
+    /// The store answers again.
+    StoreRecovered,
+}

@@ -1,0 +1,95 @@
+//! Counters as plain data. Runtimes turn them into metrics.
+
+/// Whether a figure only grows or moves both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Only grows.
+    Counter,
+    /// A present state.
+    Gauge,
+}
+
+macro_rules! stats {
+    ($($(#[doc = $help:literal])+ $field:ident: $name:literal $measure:ident;)+) => {
+        /// The figures of a hub, of a backplane, or the sum of several.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[doc = $help])+ pub $field: u64,)+
+        }
+
+        impl Stats {
+            /// Adds the figures of another part of the node.
+            pub fn add(&mut self, other: &Stats) {
+                $(self.$field = self.$field.wrapping_add(other.$field);)+
+            }
+
+            /// Every figure with its metric name, help text and measure.
+            pub fn figures(&self) -> impl Iterator<Item = (&'static str, &'static str, Measure, u64)> {
+                [$(($name, concat!($($help),+), Measure::$measure, self.$field),)+].into_iter()
+            }
+        }
+    };
+}
+
+stats! {
+    /// Connections open now.
+    connections: "roomcast_connections" Gauge;
+    /// Rooms with members now.
+    rooms: "roomcast_rooms" Gauge;
+    /// Memberships of connections in rooms now.
+    memberships: "roomcast_memberships" Gauge;
+    /// Connections accepted.
+    opened: "roomcast_connections_opened_total" Counter;
+    /// Connections refused before the upgrade.
+    refused: "roomcast_connections_refused_total" Counter;
+    /// Connections that ended.
+    closed: "roomcast_connections_closed_total" Counter;
+    /// Connections closed because they read too slowly.
+    slow: "roomcast_slow_consumers_total" Counter;
+    /// Connections dropped because nothing came from them any more.
+    silent: "roomcast_silent_connections_total" Counter;
+    /// Authentications that failed.
+    auth_failed: "roomcast_auth_failures_total" Counter;
+    /// Messages received from clients.
+    received: "roomcast_messages_received_total" Counter;
+    /// Messages refused because the client sent too many.
+    rate_limited: "roomcast_rate_limited_total" Counter;
+    /// Error replies sent to clients.
+    errors: "roomcast_error_replies_total" Counter;
+    /// Messages handed to connections by rooms.
+    deliveries: "roomcast_deliveries_total" Counter;
+    /// Messages accepted for publishing.
+    published: "roomcast_published_total" Counter;
+    /// Messages the store did not confirm.
+    publish_failed: "roomcast_publish_failures_total" Counter;
+    /// Messages read from the relay logs.
+    relayed: "roomcast_relay_messages_total" Counter;
+    /// Entries read from sources.
+    entries: "roomcast_source_entries_total" Counter;
+    /// Events decoded from entries.
+    events: "roomcast_source_events_total" Counter;
+    /// Entries routed and acknowledged.
+    acked: "roomcast_source_acked_total" Counter;
+    /// Entries dead-lettered and acknowledged.
+    dead_lettered: "roomcast_source_dead_letters_total" Counter;
+    /// Entries taken over from other consumers.
+    claimed: "roomcast_source_claimed_total" Counter;
+    /// Questions to the store that failed or got no answer in time.
+    store_errors: "roomcast_store_errors_total" Counter;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_add_up_and_names_are_unique() {
+        let mut sum = Stats { opened: 2, ..Stats::default() };
+        sum.add(&Stats { opened: 3, acked: 1, ..Stats::default() });
+        assert_eq!((sum.opened, sum.acked), (5, 1));
+        let mut names: Vec<_> = sum.figures().map(|(name, ..)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), sum.figures().count());
+    }
+}

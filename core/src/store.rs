@@ -1,0 +1,230 @@
+//! What is asked of the store, and what it answers, as typed values.
+//!
+//! [`redis`] turns an operation into Redis commands and reads the reply; [`memory`] carries it out in memory.
+//! Both are pure: runtimes only carry bytes.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::StreamId;
+use crate::message::RoomName;
+
+pub mod memory;
+pub mod redis;
+mod scripts;
+
+/// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Pipelined commands, answered in order.
+    Command,
+    /// The blocking read of the relay logs.
+    Relay,
+    /// The reads of one source, by its index in the configuration.
+    Source(u16),
+}
+
+/// A stream and the consumer group that reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRef {
+    /// Key of the stream.
+    pub stream: Arc<str>,
+    /// Name of the group.
+    pub group: Arc<str>,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOp {
+    /// Append messages of one partition to its relay log, as one entry. Answer: [`Answer::Id`].
+    Append {
+        /// The partition.
+        partition: u16,
+        /// Room and envelope of each.
+        messages: Vec<(RoomName, Bytes)>,
+    },
+    /// The identifier of the last entry of a relay log, zero where it is empty. Answer: [`Answer::Id`].
+    RelayTip {
+        /// The partition.
+        partition: u16,
+    },
+    /// Read relay logs beyond their cursors; wait for an entry when there is none. Answer: [`Answer::Relayed`].
+    RelayRead {
+        /// Partition and cursor.
+        cursors: Vec<(u16, StreamId)>,
+        /// Entries of each log at the most.
+        count: usize,
+        /// How long to wait.
+        block: Duration,
+    },
+    /// Create a consumer group at the stream's beginning, and the stream; fine where they exist. Answer: [`Answer::Done`].
+    GroupCreate(GroupRef),
+    /// Read entries nobody has been given yet, waiting when there is none. Answer: [`Answer::Entries`].
+    GroupRead {
+        /// What to read.
+        group: GroupRef,
+        /// Entries at the most.
+        count: usize,
+        /// How long to wait.
+        block: Duration,
+    },
+    /// Read own pending entries beyond a cursor: what was delivered to this consumer and never acknowledged. Answer: [`Answer::Entries`].
+    GroupPending {
+        /// What to read.
+        group: GroupRef,
+        /// The cursor.
+        after: StreamId,
+        /// Entries at the most.
+        count: usize,
+    },
+    /// Take over entries that another consumer has held too long. Answer: [`Answer::Claimed`].
+    GroupClaim {
+        /// What to claim from.
+        group: GroupRef,
+        /// How long they must have been idle.
+        idle: Duration,
+        /// Where the last page ended.
+        cursor: StreamId,
+        /// Entries at the most.
+        count: usize,
+    },
+    /// Store the effects of entries and acknowledge them, each in one atomic step that does nothing for an entry that is
+    /// no longer pending (contract C3). Answer: [`Answer::Committed`].
+    Commit {
+        /// Where the entries are pending.
+        group: GroupRef,
+        /// Each entry with its effect.
+        effects: Vec<(StreamId, Effect)>,
+    },
+    /// Does the store answer? Answer: [`Answer::Done`].
+    Ping,
+}
+
+/// What becomes of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Its messages are appended to the relay logs.
+    Relay(Vec<(u16, Vec<(RoomName, Bytes)>)>),
+    /// It is kept in a dead-letter stream.
+    DeadLetter {
+        /// Key of the dead-letter stream.
+        stream: Arc<str>,
+        /// About how many are kept there.
+        length: u32,
+        /// What is written.
+        fields: Fields,
+    },
+    /// Nothing but the acknowledgement: the entry's content is gone.
+    Forget,
+}
+
+/// The fields of a stream entry, in order.
+pub type Fields = Vec<(Bytes, Bytes)>;
+
+/// A stream entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its identifier.
+    pub id: StreamId,
+    /// Its fields. Empty where the entry is pending but was deleted or trimmed from the stream.
+    pub fields: Fields,
+}
+
+/// The answer to an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// An entry's identifier.
+    Id(StreamId),
+    /// Entries of relay logs: partition, identifier, room and envelope of each message.
+    Relayed(Vec<(u16, StreamId, Vec<(Bytes, Bytes)>)>),
+    /// Entries of a source, none when the wait was in vain.
+    Entries(Vec<Entry>),
+    /// Entries taken over, and where the next page begins (zero: from the start).
+    Claimed {
+        /// Cursor of the next page.
+        next: StreamId,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// For each effect, what came of it.
+    Committed(Vec<Committed>),
+}
+
+/// What came of one effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// The effect is stored and the entry acknowledged.
+    Stored,
+    /// The entry was no longer pending; nothing was done.
+    NotPending,
+    /// The effect could not be stored, the entry is still pending.
+    Failed(StoreError),
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// There is no connection, or it broke. Whether the operation was carried out is unknown.
+    Disconnected(Box<str>),
+    /// No answer in time. Whether the operation was carried out is unknown.
+    Timeout,
+    /// The consumer group or its stream is gone.
+    NoGroup,
+    /// The store refuses for the moment: loading, out of memory, read-only, failing over.
+    Busy(Box<str>),
+    /// The store refuses, and will refuse again.
+    Refused(Box<str>),
+    /// The answer cannot be understood.
+    Unexpected(Box<str>),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Disconnected(text) => write!(f, "disconnected: {text}"),
+            StoreError::Timeout => f.write_str("no answer in time"),
+            StoreError::NoGroup => f.write_str("the consumer group does not exist"),
+            StoreError::Busy(text) => write!(f, "refused for the moment: {text}"),
+            StoreError::Refused(text) => write!(f, "refused: {text}"),
+            StoreError::Unexpected(text) => write!(f, "unexpected answer: {text}"),
+        }
+    }
+}
+
+impl core::error::Error for StoreError {}
+
+impl StoreOp {
+    /// What the operation is, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StoreOp::Append { .. } => "append to relay",
+            StoreOp::RelayTip { .. } => "relay tip",
+            StoreOp::RelayRead { .. } => "read relay",
+            StoreOp::GroupCreate(_) => "create group",
+            StoreOp::GroupRead { .. } => "read group",
+            StoreOp::GroupPending { .. } => "read own pending",
+            StoreOp::GroupClaim { .. } => "claim",
+            StoreOp::Commit { .. } => "commit",
+            StoreOp::Ping => "ping",
+        }
+    }
+
+    /// How long the store itself may wait before it answers.
+    pub fn blocks_for(&self) -> Duration {
+        match self {
+            StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } => *block,
+            StoreOp::Append { .. }
+            | StoreOp::RelayTip { .. }
+            | StoreOp::GroupCreate(_)
+            | StoreOp::GroupPending { .. }
+            | StoreOp::GroupClaim { .. }
+            | StoreOp::Commit { .. }
+            | StoreOp::Ping => Duration::ZERO,
+        }
+    }
+}

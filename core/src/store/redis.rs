@@ -1,0 +1,401 @@
+//! Redis: operations into command words, replies into answers. No connection here, only words.
+
+use core::fmt::Display;
+
+use bytes::Bytes;
+
+use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, StoreError, StoreOp, scripts};
+use crate::config::Config;
+use crate::id::StreamId;
+use crate::message::RoomName;
+
+/// The words of one command.
+pub type Words = Vec<Bytes>;
+
+/// A reply of Redis, free of any client library's types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing: a null string or array, or a wait in vain.
+    Nil,
+    /// A number.
+    Int(i64),
+    /// A string, simple or bulk.
+    Bytes(Bytes),
+    /// An array.
+    Array(Vec<Reply>),
+}
+
+/// Translates between operations and Redis, for one node.
+///
+/// ```
+/// use roomcast_core::config::Config;
+/// use roomcast_core::store::{Answer, StoreOp, redis::{Redis, Reply}};
+///
+/// let redis = Redis::new(&Config::default());
+/// let op = StoreOp::RelayTip { partition: 3 };
+/// assert_eq!(redis.command(&op).join(&b' '), b"XREVRANGE rc:relay:3 + - COUNT 1");
+/// assert_eq!(redis.answer(&op, Reply::Array(vec![])), Ok(Answer::Id(Default::default())));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Redis {
+    prefix: String,
+    consumer: String,
+    relay_length: u32,
+}
+
+/// Most words of one `XADD` inside a script: Lua's `unpack` allows about 8,000.
+const MOST_WORDS: usize = 4_000;
+
+impl Redis {
+    /// The translator of a node: key prefix and consumer name come from its configuration.
+    pub fn new(config: &Config) -> Redis {
+        Redis { prefix: config.relay.prefix.clone(), consumer: config.node.clone(), relay_length: config.relay.length }
+    }
+
+    /// The words of the command that carries an operation out.
+    pub fn command(&self, op: &StoreOp) -> Words {
+        match op {
+            StoreOp::Append { partition, messages } => {
+                let length = self.relay_length.to_string();
+                let mut words = words(["XADD", &self.relay_key(*partition), "MAXLEN", "~", &length, "*"]);
+                put_messages(&mut words, messages);
+                words
+            }
+            StoreOp::RelayTip { partition } => {
+                words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"])
+            }
+            StoreOp::RelayRead { cursors, count, block } => {
+                let (count, block) = (count.to_string(), block.as_millis().max(1).to_string());
+                let mut words = words(["XREAD", "COUNT", &count, "BLOCK", &block, "STREAMS"]);
+                words.extend(cursors.iter().map(|(partition, _)| Bytes::from(self.relay_key(*partition))));
+                words.extend(cursors.iter().map(|(_, cursor)| text(cursor)));
+                words
+            }
+            StoreOp::GroupCreate(GroupRef { stream, group }) => {
+                words(["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"])
+            }
+            StoreOp::GroupRead { group, count, block } => {
+                let block = block.as_millis().max(1).to_string();
+                let count = count.to_string();
+                let GroupRef { stream, group } = group;
+                words(["XREADGROUP", "GROUP", group, &self.consumer, "COUNT", &count, "BLOCK", &block, "STREAMS", stream, ">"])
+            }
+            StoreOp::GroupPending { group, after, count } => {
+                let (after, count) = (after.to_string(), count.to_string());
+                let GroupRef { stream, group } = group;
+                words(["XREADGROUP", "GROUP", group, &self.consumer, "COUNT", &count, "STREAMS", stream, &after])
+            }
+            StoreOp::GroupClaim { group, idle, cursor, count } => {
+                let (idle, cursor, count) = (idle.as_millis().to_string(), cursor.to_string(), count.to_string());
+                let GroupRef { stream, group } = group;
+                words(["XAUTOCLAIM", stream, group, &self.consumer, &idle, &cursor, "COUNT", &count])
+            }
+            StoreOp::Commit { group, effects } => self.commit(group, effects),
+            StoreOp::Ping => words(["PING"]),
+        }
+    }
+
+    /// Reads the reply to an operation's command.
+    ///
+    /// # Errors
+    /// [`StoreError::Unexpected`] for a reply that is not of the command's form.
+    pub fn answer(&self, op: &StoreOp, reply: Reply) -> Result<Answer, StoreError> {
+        match op {
+            StoreOp::Append { .. } => Ok(Answer::Id(stream_id(reply)?)),
+            StoreOp::RelayTip { .. } => {
+                Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id)))
+            }
+            StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
+            StoreOp::GroupCreate(_) | StoreOp::Ping => Ok(Answer::Done),
+            StoreOp::GroupRead { .. } | StoreOp::GroupPending { .. } => {
+                let streams = per_stream(reply)?;
+                Ok(Answer::Entries(streams.into_iter().flat_map(|(_, entries)| entries).collect()))
+            }
+            StoreOp::GroupClaim { .. } => {
+                let mut parts = array(reply)?.into_iter();
+                let next = stream_id(parts.next().unwrap_or(Reply::Nil))?;
+                Ok(Answer::Claimed { next, entries: entries(parts.next().unwrap_or(Reply::Nil))? })
+            }
+            StoreOp::Commit { effects, .. } => {
+                let outcomes: Vec<Committed> = array(reply)?.into_iter().map(committed).collect::<Result<_, _>>()?;
+                if outcomes.len() != effects.len() {
+                    return Err(unexpected("a different number of outcomes"));
+                }
+                Ok(Answer::Committed(outcomes))
+            }
+        }
+    }
+
+    fn relay_key(&self, partition: u16) -> String {
+        format!("{}relay:{partition}", self.prefix)
+    }
+
+    fn commit(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Words {
+        // The keys of all effects, each once; few enough to be searched.
+        let mut keys = vec![group.stream.to_string()];
+        let mut key_index = |key: String| match keys.iter().skip(1).position(|known| *known == key) {
+            Some(at) => at + 2,
+            None => {
+                keys.push(key);
+                keys.len()
+            }
+        };
+        let mut args = vec![text(&group.group)];
+        for (id, effect) in effects {
+            args.push(text(id));
+            match effect {
+                Effect::Relay(partitions) => {
+                    let appends = partitions.iter().flat_map(|(partition, messages)| {
+                        messages.chunks(MOST_WORDS / 2).map(move |chunk| (*partition, chunk))
+                    });
+                    args.push(text(appends.clone().count()));
+                    for (partition, messages) in appends {
+                        let key = key_index(self.relay_key(partition));
+                        args.extend([text(key), text(self.relay_length), text(messages.len() * 2)]);
+                        put_messages(&mut args, messages);
+                    }
+                }
+                Effect::DeadLetter { stream, length, fields } => {
+                    let fields = &fields[..fields.len().min(MOST_WORDS / 2)];
+                    args.extend([text(1), text(key_index(stream.to_string())), text(length), text(fields.len() * 2)]);
+                    args.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
+                }
+                Effect::Forget => args.push(text(0)),
+            }
+        }
+        let mut words = vec![Bytes::from_static(b"EVAL"), Bytes::from_static(scripts::COMMIT.as_bytes()), text(keys.len())];
+        words.extend(keys.into_iter().map(Bytes::from));
+        words.extend(args);
+        words
+    }
+
+    fn relayed(&self, reply: Reply) -> Result<Vec<(u16, StreamId, Fields)>, StoreError> {
+        let mut relayed = Vec::new();
+        for (key, entries) in per_stream(reply)? {
+            let partition = str::from_utf8(&key)
+                .ok()
+                .and_then(|key| key.strip_prefix(&self.prefix)?.strip_prefix("relay:")?.parse().ok())
+                .ok_or_else(|| unexpected("the key of another stream"))?;
+            relayed.extend(entries.into_iter().map(|entry| (partition, entry.id, entry.fields)));
+        }
+        Ok(relayed)
+    }
+}
+
+/// What an error reply means for the core. `code` is its first word, `text` the rest.
+pub fn error(code: &str, text: &str) -> StoreError {
+    let whole = || format!("{code} {text}").trim().into();
+    // Inside a script the code of the failed command may stand anywhere in the text.
+    let says = |word: &str| code == word || text.contains(word);
+    if says("NOGROUP") || says("UNBLOCKED") {
+        return StoreError::NoGroup;
+    }
+    match code {
+        "LOADING" | "OOM" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "NOREPLICAS" | "MISCONF"
+        | "EXECABORT" => StoreError::Busy(whole()),
+        _ if says("OOM") => StoreError::Busy(whole()),
+        _ => StoreError::Refused(whole()),
+    }
+}
+
+/// Whether an error reply says that a group to be created exists, which is as good as created.
+pub fn is_existing_group(op: &StoreOp, code: &str) -> bool {
+    matches!(op, StoreOp::GroupCreate(_)) && code == "BUSYGROUP"
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Words {
+    words.map(|word| Bytes::copy_from_slice(word.as_bytes())).into()
+}
+
+fn text(value: impl Display) -> Bytes {
+    Bytes::from(value.to_string())
+}
+
+fn put_messages(words: &mut Words, messages: &[(RoomName, Bytes)]) {
+    words.extend(messages.iter().flat_map(|(room, payload)| [text(room), payload.clone()]));
+}
+
+fn committed(reply: Reply) -> Result<Committed, StoreError> {
+    match reply {
+        Reply::Int(1) => Ok(Committed::Stored),
+        Reply::Int(0) => Ok(Committed::NotPending),
+        Reply::Bytes(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let (code, rest) = text.split_once(' ').unwrap_or((&text, ""));
+            Ok(Committed::Failed(error(code, rest)))
+        }
+        Reply::Int(_) | Reply::Nil | Reply::Array(_) => Err(unexpected("an unknown outcome")),
+    }
+}
+
+fn per_stream(reply: Reply) -> Result<Vec<(Bytes, Vec<Entry>)>, StoreError> {
+    let streams = match reply {
+        Reply::Nil => return Ok(Vec::new()),
+        other => array(other)?,
+    };
+    streams
+        .into_iter()
+        .map(|stream| {
+            let mut parts = array(stream)?.into_iter();
+            let key = bytes(parts.next().unwrap_or(Reply::Nil))?;
+            Ok((key, entries(parts.next().unwrap_or(Reply::Nil))?))
+        })
+        .collect()
+}
+
+fn entries(reply: Reply) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    for entry in array(reply)? {
+        // Redis before 7.0 answers a claim of a deleted entry with nil.
+        if entry == Reply::Nil {
+            continue;
+        }
+        let mut parts = array(entry)?.into_iter();
+        let id = stream_id(parts.next().unwrap_or(Reply::Nil))?;
+        let fields = match parts.next().unwrap_or(Reply::Nil) {
+            Reply::Nil => Vec::new(),
+            fields => pairs(fields)?,
+        };
+        entries.push(Entry { id, fields });
+    }
+    Ok(entries)
+}
+
+fn pairs(reply: Reply) -> Result<Fields, StoreError> {
+    let mut words = array(reply)?.into_iter();
+    let mut fields = Vec::with_capacity(words.len() / 2);
+    while let Some(name) = words.next() {
+        fields.push((bytes(name)?, bytes(words.next().unwrap_or(Reply::Nil))?));
+    }
+    Ok(fields)
+}
+
+fn array(reply: Reply) -> Result<Vec<Reply>, StoreError> {
+    match reply {
+        Reply::Array(items) => Ok(items),
+        Reply::Nil | Reply::Int(_) | Reply::Bytes(_) => Err(unexpected("not an array")),
+    }
+}
+
+fn bytes(reply: Reply) -> Result<Bytes, StoreError> {
+    match reply {
+        Reply::Bytes(bytes) => Ok(bytes),
+        Reply::Nil | Reply::Int(_) | Reply::Array(_) => Err(unexpected("not a string")),
+    }
+}
+
+fn stream_id(reply: Reply) -> Result<StreamId, StoreError> {
+    str::from_utf8(&bytes(reply)?)
+        .ok()
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| unexpected("not a stream identifier"))
+}
+
+fn unexpected(what: &str) -> StoreError {
+    StoreError::Unexpected(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redis() -> Redis {
+        Redis::new(&Config { node: "n1".into(), ..Config::default() })
+    }
+
+    fn group() -> GroupRef {
+        GroupRef { stream: "s".into(), group: "g".into() }
+    }
+
+    fn spoken(op: &StoreOp) -> String {
+        let words = redis().command(op);
+        words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn string(text: &str) -> Reply {
+        Reply::Bytes(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn operations_become_the_documented_commands() {
+        let block = core::time::Duration::from_secs(5);
+        for (op, expected) in [
+            (
+                StoreOp::Append { partition: 2, messages: vec![("room".into(), "payload".into())] },
+                "XADD rc:relay:2 MAXLEN ~ 100000 * room payload",
+            ),
+            (
+                StoreOp::RelayRead { cursors: vec![(1, StreamId::ZERO), (9, StreamId { millis: 5, sequence: 6 })], count: 7, block },
+                "XREAD COUNT 7 BLOCK 5000 STREAMS rc:relay:1 rc:relay:9 0-0 5-6",
+            ),
+            (StoreOp::GroupCreate(group()), "XGROUP CREATE s g 0 MKSTREAM"),
+            (StoreOp::GroupRead { group: group(), count: 10, block }, "XREADGROUP GROUP g n1 COUNT 10 BLOCK 5000 STREAMS s >"),
+            (
+                StoreOp::GroupPending { group: group(), after: StreamId::ZERO, count: 10 },
+                "XREADGROUP GROUP g n1 COUNT 10 STREAMS s 0-0",
+            ),
+            (
+                StoreOp::GroupClaim { group: group(), idle: block, cursor: StreamId::ZERO, count: 3 },
+                "XAUTOCLAIM s g n1 5000 0-0 COUNT 3",
+            ),
+        ] {
+            assert_eq!(spoken(&op), expected);
+        }
+    }
+
+    #[test]
+    fn a_commit_names_each_stream_once() {
+        let relay = |partition| (partition, vec![(RoomName::from("r"), Bytes::from("p"))]);
+        let effects = vec![
+            (StreamId { millis: 1, sequence: 0 }, Effect::Relay(vec![relay(4), relay(5)])),
+            (StreamId { millis: 2, sequence: 0 }, Effect::Relay(vec![relay(4)])),
+            (StreamId { millis: 3, sequence: 0 }, Effect::Forget),
+        ];
+        let spoken = spoken(&StoreOp::Commit { group: group(), effects });
+        let (_, arguments) = spoken.split_once("return out\n ").unwrap();
+        assert_eq!(
+            arguments,
+            "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 2 r p 3 100000 2 r p 2-0 1 2 100000 2 r p 3-0 0"
+        );
+    }
+
+    #[test]
+    fn a_pending_entry_that_was_deleted_has_no_fields() {
+        let reply = Reply::Array(vec![Reply::Array(vec![
+            string("s"),
+            Reply::Array(vec![
+                Reply::Array(vec![string("1-0"), Reply::Nil]),
+                Reply::Array(vec![string("2-0"), Reply::Array(vec![string("data"), string("x")])]),
+            ]),
+        ])]);
+        let op = StoreOp::GroupPending { group: group(), after: StreamId::ZERO, count: 10 };
+        let Ok(Answer::Entries(entries)) = redis().answer(&op, reply) else { panic!("not entries") };
+        assert_eq!(entries[0].fields, []);
+        assert_eq!(entries[1].fields, [(Bytes::from("data"), Bytes::from("x"))]);
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_what_to_do() {
+        assert_eq!(error("NOGROUP", "no such key"), StoreError::NoGroup);
+        assert_eq!(error("UNBLOCKED", "the stream key no longer exists"), StoreError::NoGroup);
+        assert_eq!(error("ERR", "Error running script: NOGROUP No such key"), StoreError::NoGroup);
+        assert!(matches!(error("OOM", "command not allowed"), StoreError::Busy(_)));
+        assert!(matches!(error("WRONGTYPE", "x"), StoreError::Refused(_)));
+    }
+
+    #[test]
+    fn nonsense_is_an_error_and_never_a_panic() {
+        let ops = [
+            StoreOp::RelayTip { partition: 0 },
+            StoreOp::RelayRead { cursors: vec![], count: 1, block: core::time::Duration::ZERO },
+            StoreOp::GroupClaim { group: group(), idle: core::time::Duration::ZERO, cursor: StreamId::ZERO, count: 1 },
+            StoreOp::Commit { group: group(), effects: vec![] },
+        ];
+        let nested = Reply::Array(vec![Reply::Array(vec![Reply::Int(1)]), Reply::Nil]);
+        for op in &ops {
+            for reply in [Reply::Int(1), string("x"), nested.clone()] {
+                assert!(redis().answer(op, reply).is_err(), "{op:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Real things around the real gateway: processes, a Redis server, WebSocket and HTTP clients.
+//!
+//! Everything here blocks and takes a time limit, and everything that goes wrong panics with what the
+//! processes had printed by then: this is test code, and a test that cannot go on should say why.
+
+pub mod client;
+pub mod gateway;
+pub mod http;
+pub mod process;
+pub mod redis;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that normally takes milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks again and again until there is an answer, or returns `None` when `within` has passed.
+///
+/// It always asks at least once, and once more at the very end.
+pub fn poll_until<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    // Short enough not to be noticed by a test, long enough to leave the processor to the server.
+    const PAUSE: Duration = Duration::from_millis(2);
+    let deadline = Instant::now() + within;
+    loop {
+        let last = Instant::now() >= deadline;
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if last {
+            return None;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polling_returns_the_first_answer() {
+        let mut asked = 0;
+        let answer = poll_until(PATIENCE, || {
+            asked += 1;
+            (asked == 3).then_some("here")
+        });
+        assert_eq!((answer, asked), (Some("here"), 3));
+    }
+
+    #[test]
+    fn polling_gives_up_but_asks_at_least_once() {
+        let mut asked = 0;
+        assert_eq!(
+            poll_until(Duration::ZERO, || {
+                asked += 1;
+                None::<()>
+            }),
+            None
+        );
+        assert_eq!(asked, 1);
+    }
+}
