@@ -155,6 +155,7 @@ impl Backplane {
                 Wake::Overdue(ticket) => self.answer(now, ticket, Err(StoreError::Timeout)),
                 Wake::Probe => self.probe.ask(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
+                Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
                 Wake::Source(index) => {
                     if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
                         consumer.wake(&mut self.core, now);

@@ -6,23 +6,30 @@
 //!
 //! * A batch is all or nothing: one bad event refuses it, as one bad event failed the original's validation.
 //! * Required are `batch_id` and `events`, and in each event `event_id`, `timestamp`, `workspace.id`, `file.path`,
-//!   `file.event_type` and `change.type`. All are strings; `workspace.id` may also be a whole number. A `null` counts
-//!   as missing. `batch_count` and the batch's `timestamp` may be anything.
+//!   `file.event_type` and `change.type`. All are strings; `workspace.id` may also be a whole number.
+//!   `batch_count` and the batch's `timestamp` may be anything.
 //! * A key that occurs twice where this module reads it refuses the batch, however its letters are escaped: a client
 //!   must never read another workspace in an event than the one it was routed by. Other keys may repeat.
 //!
-//! Nothing here recurses: `serde_json` skips what it does not read in a loop, and what it does read is four levels deep.
+//! No nesting can exhaust the stack: `serde_json` skips in a loop what it does not read, and what it does read is two
+//! levels deep.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use flate2::{Crc, Decompress, FlushDecompress, Status};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+use gzip::Gunzip;
+pub use gzip::GzipError;
+
+mod gzip;
+#[cfg(test)]
+mod tests;
 
 /// What a batch may cost. Beyond a limit it is refused, before memory beyond the limit is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,26 +121,8 @@ pub enum BatchError {
         /// [`Limits::events`].
         limit: usize,
     },
-    /// A required field, of the batch or of one of its events, is missing or `null`.
+    /// A required field, of the batch or of one of its events, is missing.
     Missing(&'static str),
-}
-
-/// What is wrong with gzip data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GzipError {
-    /// It does not start with gzip's magic bytes.
-    Magic,
-    /// The header asks for something that RFC 1952 does not define.
-    Header,
-    /// It ends too early.
-    Truncated,
-    /// The compressed data is invalid.
-    Corrupt,
-    /// The checksum, or the length, differs from the trailer's.
-    Checksum,
-    /// Something other than zeros or another gzip member follows it.
-    Trailing,
 }
 
 impl BatchError {
@@ -142,12 +131,7 @@ impl BatchError {
         match self {
             BatchError::Empty => "empty",
             BatchError::Base64 => "base64",
-            BatchError::Gzip(GzipError::Magic) => "gzip_magic",
-            BatchError::Gzip(GzipError::Header) => "gzip_header",
-            BatchError::Gzip(GzipError::Truncated) => "gzip_truncated",
-            BatchError::Gzip(GzipError::Corrupt) => "gzip_corrupt",
-            BatchError::Gzip(GzipError::Checksum) => "gzip_checksum",
-            BatchError::Gzip(GzipError::Trailing) => "gzip_trailing",
+            BatchError::Gzip(error) => error.code(),
             BatchError::TooLarge { .. } => "too_large",
             BatchError::Bomb { .. } => "bomb",
             BatchError::NotUtf8 { .. } => "not_utf8",
@@ -157,15 +141,6 @@ impl BatchError {
             BatchError::TooManyEvents { .. } => "too_many_events",
             BatchError::Missing(_) => "missing",
         }
-    }
-
-    /// What `serde_json` reports is bounded in size: every visitor below keeps the offending value out of its message.
-    fn unreadable(error: &serde_json::Error, event: Option<usize>) -> BatchError {
-        let reason = match event {
-            Some(index) => format!("{error} of event {index}"),
-            None => error.to_string(),
-        };
-        if error.is_data() { BatchError::Shape { reason } } else { BatchError::NotJson { reason } }
     }
 }
 
@@ -187,21 +162,7 @@ impl fmt::Display for BatchError {
     }
 }
 
-impl fmt::Display for GzipError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            GzipError::Magic => "the data is neither a JSON object nor gzip",
-            GzipError::Header => "the gzip header is not one of RFC 1952",
-            GzipError::Truncated => "the gzip data is cut off",
-            GzipError::Corrupt => "the gzip data is corrupt",
-            GzipError::Checksum => "the gzip data does not match its checksum and length",
-            GzipError::Trailing => "the gzip data is followed by something else",
-        })
-    }
-}
-
 impl std::error::Error for BatchError {}
-impl std::error::Error for GzipError {}
 
 impl From<GzipError> for BatchError {
     fn from(error: GzipError) -> BatchError {
@@ -221,7 +182,7 @@ impl From<GzipError> for BatchError {
 /// }]}"#)?;
 /// assert_eq!(batch.id, "b-1");
 /// assert_eq!(batch.events[0].workspace, "7");
-/// assert!(batch.events[0].json.starts_with("{\n     \"event_id\": \"e-1\""));
+/// assert!(batch.events[0].json.starts_with("{\n    \"event_id\": \"e-1\""));
 ///
 /// let error = decoder.decode(br#"{"events": []}"#).unwrap_err();
 /// assert_eq!(error.to_string(), "the field `batch_id` is missing");
@@ -230,18 +191,15 @@ impl From<GzipError> for BatchError {
 /// ```
 pub struct Decoder {
     limits: Limits,
-    inflate: Decompress,
     /// The gzip data, out of base64.
     packed: Vec<u8>,
-    /// The inflated text and, behind it, leftovers. The whole length stays initialised, because flate2 would clear
-    /// the spare capacity of a vector on each call.
-    text: Vec<u8>,
+    gunzip: Gunzip,
 }
 
 impl Decoder {
     /// A decoder with these limits.
     pub fn new(limits: Limits) -> Decoder {
-        Decoder { limits, inflate: Decompress::new(false), packed: Vec::new(), text: Vec::new() }
+        Decoder { limits, packed: Vec::new(), gunzip: Gunzip::new() }
     }
 
     /// Decodes the `data` field of one entry: a JSON object, base64 of its gzip, or its gzip.
@@ -264,7 +222,7 @@ impl Decoder {
     /// Gives back buffers that a large entry made grow beyond 1 MiB. [`Decoder::decode`] does so before it starts;
     /// call it when nothing may come for a while.
     pub fn shrink(&mut self) {
-        for buffer in [&mut self.packed, &mut self.text] {
+        for buffer in [&mut self.packed, self.gunzip.buffer()] {
             if buffer.capacity() > RETAINED {
                 *buffer = Vec::new();
             }
@@ -282,14 +240,15 @@ impl Decoder {
         if plain {
             return Ok((data, false));
         }
-        let packed = if data.starts_with(&GZIP_MAGIC) {
+        let packed = if data.starts_with(&gzip::MAGIC) {
             data
         } else {
             unbase64(trimmed, &mut self.packed)?;
             &self.packed
         };
-        let length = gunzip(&mut self.inflate, packed, &mut self.text, self.limits.inflated)?;
-        Ok((self.text.get(..length).unwrap_or_default(), true))
+        let limit = self.limits.inflated;
+        let text = self.gunzip.unpack(packed, limit)?.ok_or(BatchError::Bomb { limit })?;
+        Ok((text, true))
     }
 }
 
@@ -307,13 +266,6 @@ impl fmt::Debug for Decoder {
 
 /// Buffers up to this size are kept between entries.
 const RETAINED: usize = 1 << 20;
-/// Room behind the expected end of the text: inflate copies fast only while it has some to spare.
-const SLACK: usize = 1 << 10;
-/// Deflate cannot do better: 258 bytes take two bits.
-const MAX_RATIO: usize = 1032;
-
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
 /// As tolerant as the original's decoder about what follows the last byte.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -331,105 +283,6 @@ fn unbase64(field: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
     BASE64.decode_vec(dense, out).map_err(|_| BatchError::Base64)
 }
 
-/// Inflates all members of `packed` to the start of `text`, and returns their length.
-fn gunzip(inflate: &mut Decompress, mut packed: &[u8], text: &mut Vec<u8>, limit: usize) -> Result<usize, BatchError> {
-    // The trailer tells the length, usually. It is not to be trusted, and never makes us take more than could be needed.
-    let told = packed.last_chunk().map_or(0, |isize| u32::from_le_bytes(*isize) as usize);
-    grow(text, told.min(packed.len().saturating_mul(MAX_RATIO)), limit);
-    let mut filled = 0;
-    loop {
-        let start = filled;
-        let body = after_header(packed)?;
-        let rest = inflate_member(inflate, body, text, &mut filled, limit)?;
-        let member = text.get(start..filled).unwrap_or_default();
-        let (trailer, rest) = rest.split_first_chunk::<8>().ok_or(GzipError::Truncated)?;
-        let mut crc = Crc::new();
-        crc.update(member);
-        if u64::from_le_bytes(*trailer) != u64::from(crc.sum()) | (u64::from(member.len() as u32) << 32) {
-            return Err(GzipError::Checksum.into());
-        }
-        // Archives padded with zeros, and several members in a row, are things that other decoders accept.
-        let padding = rest.iter().take_while(|&&byte| byte == 0).count();
-        packed = rest.get(padding..).unwrap_or_default();
-        if packed.is_empty() {
-            return Ok(filled);
-        }
-        if !packed.starts_with(&GZIP_MAGIC) {
-            return Err(GzipError::Trailing.into());
-        }
-    }
-}
-
-/// Inflates one member to `text[filled..]`, moves `filled`, and returns what follows the compressed data.
-fn inflate_member<'a>(
-    inflate: &mut Decompress,
-    mut body: &'a [u8],
-    text: &mut Vec<u8>,
-    filled: &mut usize,
-    limit: usize,
-) -> Result<&'a [u8], BatchError> {
-    inflate.reset(false);
-    loop {
-        let room = text.get_mut(*filled..).unwrap_or_default();
-        let (size, read, written) = (room.len(), inflate.total_in(), inflate.total_out());
-        let status = inflate.decompress(body, room, FlushDecompress::Finish).map_err(|_| GzipError::Corrupt)?;
-        let (read, written) = ((inflate.total_in() - read) as usize, (inflate.total_out() - written) as usize);
-        body = body.get(read..).unwrap_or_default();
-        *filled += written;
-        if *filled > limit {
-            return Err(BatchError::Bomb { limit });
-        }
-        if status == Status::StreamEnd {
-            return Ok(body);
-        }
-        if written < size {
-            return Err(GzipError::Truncated.into());
-        }
-        grow(text, filled.saturating_mul(2), limit);
-    }
-}
-
-/// Makes room for a text of this length, as far as the limit allows.
-fn grow(text: &mut Vec<u8>, length: usize, limit: usize) {
-    let length = length.min(limit).saturating_add(SLACK);
-    if text.len() < length {
-        text.reserve_exact(length - text.len());
-        text.resize(length, 0);
-    }
-}
-
-/// What follows the header of a gzip member (RFC 1952, section 2.3).
-fn after_header(packed: &[u8]) -> Result<&[u8], GzipError> {
-    const DEFLATE: u8 = 8;
-    const HEADER_CRC: u8 = 2;
-    const EXTRA: u8 = 4;
-    const NAME: u8 = 8;
-    const COMMENT: u8 = 16;
-    const RESERVED: u8 = 0b1110_0000;
-
-    if !packed.starts_with(&GZIP_MAGIC) {
-        return Err(if GZIP_MAGIC.starts_with(packed) { GzipError::Truncated } else { GzipError::Magic });
-    }
-    let (&[_, _, method, flags, ..], mut rest) = packed.split_first_chunk::<10>().ok_or(GzipError::Truncated)?;
-    if method != DEFLATE || flags & RESERVED != 0 {
-        return Err(GzipError::Header);
-    }
-    if flags & EXTRA != 0 {
-        let (length, after) = rest.split_first_chunk().ok_or(GzipError::Truncated)?;
-        rest = after.get(usize::from(u16::from_le_bytes(*length))..).ok_or(GzipError::Truncated)?;
-    }
-    for text in [NAME, COMMENT] {
-        if flags & text != 0 {
-            let end = rest.iter().position(|&byte| byte == 0).ok_or(GzipError::Truncated)?;
-            rest = rest.get(end + 1..).unwrap_or_default();
-        }
-    }
-    if flags & HEADER_CRC != 0 {
-        rest = rest.get(2..).ok_or(GzipError::Truncated)?;
-    }
-    Ok(rest)
-}
-
 /// Walks a JSON text from value to value. `serde_json` reads the values and tells where they end; that way an event is
 /// read once, where collecting `RawValue`s and reading them afterwards goes over each event twice.
 struct Walk<'a> {
@@ -442,14 +295,14 @@ impl<'a> Walk<'a> {
     fn batch(mut self, limits: &Limits) -> Result<(Cow<'a, str>, Vec<Event<'a>>), BatchError> {
         let (mut id, mut events) = (None, None);
         if !self.take(b'{') {
-            return Err(self.shape("expected an object"));
+            return Err(self.instead_of("an object"));
         }
         let mut done = self.take(b'}');
         while !done {
             match self.key()?.as_ref() {
                 "batch_id" if id.is_some() => return Err(self.shape("duplicate field `batch_id`")),
                 "events" if events.is_some() => return Err(self.shape("duplicate field `events`")),
-                "batch_id" => id = Some(self.value::<Option<Text<'a>>>(None)?.0),
+                "batch_id" => id = Some(self.value::<Text<'a>>(None)?.0),
                 "events" => events = Some(self.events(limits)?),
                 _ => {
                     let (_, json) = self.value::<IgnoredAny>(None)?;
@@ -463,15 +316,14 @@ impl<'a> Walk<'a> {
         if self.peek().is_some() {
             return Err(self.not_json("expected nothing more"));
         }
-        let Text(id) = id.flatten().ok_or(BatchError::Missing("batch_id"))?;
-        Ok((id, events.flatten().ok_or(BatchError::Missing("events"))?))
+        let Text(id) = id.ok_or(BatchError::Missing("batch_id"))?;
+        Ok((id, events.ok_or(BatchError::Missing("events"))?))
     }
 
-    /// The list of events, or `None` for `null`.
-    fn events(&mut self, limits: &Limits) -> Result<Option<Vec<Event<'a>>>, BatchError> {
+    fn events(&mut self, limits: &Limits) -> Result<Vec<Event<'a>>, BatchError> {
         let mut events = Vec::with_capacity(16);
         if !self.take(b'[') {
-            return self.value::<()>(None).map(|_| None);
+            return Err(self.instead_of("a list of events"));
         }
         let mut done = self.take(b']');
         while !done {
@@ -486,7 +338,7 @@ impl<'a> Walk<'a> {
             events.push(Event::new(routing, json, events.len())?);
             done = self.ends(b']')?;
         }
-        Ok(Some(events))
+        Ok(events)
     }
 
     /// A key and its colon.
@@ -500,9 +352,7 @@ impl<'a> Walk<'a> {
 
     /// A value, and its bytes. The error says which event it is about.
     fn value<T: Deserialize<'a>>(&mut self, event: Option<usize>) -> Result<(T, &'a str), BatchError> {
-        if self.peek().is_none() {
-            return Err(self.not_json("expected a value"));
-        }
+        self.peek();
         let rest = self.text.get(self.at..).unwrap_or_default();
         let mut values = serde_json::Deserializer::from_str(rest).into_iter();
         match values.next() {
@@ -511,7 +361,10 @@ impl<'a> Walk<'a> {
                 self.at += length;
                 Ok((value, rest.get(..length).unwrap_or_default()))
             }
-            Some(Err(error)) => Err(BatchError::unreadable(&error, event)),
+            Some(Err(error)) => Err(match event {
+                Some(index) => unreadable(&error, format_args!("event {index}")),
+                None => unreadable(&error, format_args!("the value at byte {}", self.at)),
+            }),
             None => Err(self.not_json("expected a value")),
         }
     }
@@ -538,6 +391,12 @@ impl<'a> Walk<'a> {
         rest.get(space).copied()
     }
 
+    /// What is here is not what it should be; it may even be no JSON.
+    fn instead_of(&mut self, expected: &str) -> BatchError {
+        let error = self.shape(&format!("expected {expected}"));
+        self.value::<IgnoredAny>(None).map_or_else(|broken| broken, |_| error)
+    }
+
     fn not_json(&self, reason: &str) -> BatchError {
         BatchError::NotJson { reason: format!("{reason} at byte {}", self.at) }
     }
@@ -561,12 +420,18 @@ impl<'a> Event<'a> {
     }
 }
 
+/// `serde_json` echoes numbers at most: every visitor below keeps text out of its messages, which may go to a log.
+fn unreadable(error: &serde_json::Error, place: fmt::Arguments<'_>) -> BatchError {
+    let reason = format!("{error} of {place}");
+    if error.is_data() { BatchError::Shape { reason } } else { BatchError::NotJson { reason } }
+}
+
 /// A string, or the digits of a whole number as they are written: numbers of any size keep all of them.
 fn identifier(json: &str, index: usize) -> Result<Cow<'_, str>, BatchError> {
     if let Some(text) = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         return match text.contains('\\') {
             false => Ok(Cow::Borrowed(text)),
-            true => serde_json::from_str(json).map(Cow::Owned).map_err(|error| BatchError::unreadable(&error, Some(index))),
+            true => serde_json::from_str(json).map(Cow::Owned).map_err(|error| unreadable(&error, format_args!("event {index}"))),
         };
     }
     let digits = json.strip_prefix('-').unwrap_or(json);
@@ -713,6 +578,3 @@ impl<'de> Deserialize<'de> for AnyText {
         Text::deserialize(deserializer).map(|_| AnyText)
     }
 }
-
-#[cfg(test)]
-mod tests;

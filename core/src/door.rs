@@ -43,14 +43,12 @@ pub struct PublishId(pub u64);
 /// What the backplane tells a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
-    /// From here on the hub gets every message of the room; or the store did not answer.
+    /// From here on the hub gets every message of the room. While the store does not answer, this is not told.
     Joined {
         /// The room.
         room: RoomName,
         /// The number of the joining.
         join: u64,
-        /// Whether it worked.
-        result: Result<(), Unavailable>,
     },
     /// A message of a room the hub has joined.
     Message {

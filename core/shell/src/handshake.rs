@@ -424,6 +424,9 @@ mod tests {
         assert_eq!(parse_head(b"PRI * HTTP/2.0\r\n\r\n").unwrap_err(), HeadError::Malformed);
         assert_eq!(parse_head(b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n").unwrap_err(), HeadError::Malformed);
         assert!(parse_head(b"\r\nGET / HTTP/1.1\n\n").unwrap().is_some());
+        let mut buffer = HeadBuffer::new();
+        let stream = [b"GET / HTTP/1.1\r\n", &[0; 64][..]].concat();
+        assert!(stream.chunks(1).any(|byte| buffer.feed(byte).is_err()));
     }
 
     #[test]
@@ -454,7 +457,8 @@ mod tests {
         let fields = vec("[A-Za-z-]{1,12}: ?[ -~é]{0,30}\r?\n", 0..70);
         let request = prop_oneof![
             1 => Just(REQUEST.to_owned()),
-            2 => ("[A-Z]{1,8} /[a-z?=&%]{0,20} HTTP/1\\.[01]\r?\n", fields).prop_map(|(line, fields)| format!("{line}{}\r\n", fields.concat())),
+            2 => ("[A-Z]{1,8} /[a-z?=&%]{0,20} HTTP/1\\.[01]\r?\n", fields)
+                .prop_map(|(line, fields)| format!("{line}{}\r\n", fields.concat())),
         ];
         (request, damage, vec(any::<u8>(), 0..20)).prop_map(|(request, damage, behind)| {
             let mut bytes = request.into_bytes();
@@ -481,10 +485,13 @@ mod tests {
             let whole = parse_head(&bytes);
             let mut buffer = HeadBuffer::new();
             // The line breaks make it judge garbage that it would have looked at later.
-            let result = bytes.chunks(piece).chain([&b"\n\n"[..]]).map(|piece| buffer.feed(piece)).find(|result| !matches!(result, Ok(None)));
-            match &whole {
-                Ok(None) => {}
-                _ => prop_assert_eq!(shown(&result.unwrap()), shown(&whole)),
+            let mut results = bytes.chunks(piece).chain([&b"\n\n"[..]]).map(|piece| buffer.feed(piece)).enumerate();
+            let first = results.find(|(_, result)| !matches!(result, Ok(None)));
+            if let Ok(Some((_, head))) = &whole {
+                prop_assert_eq!(first.as_ref().map(|(fed, _)| *fed), Some((head - 1) / piece), "with its last byte");
+            }
+            if !matches!(whole, Ok(None)) {
+                prop_assert_eq!(first.map(|(_, result)| shown(&result)), Some(shown(&whole)));
             }
         }
 

@@ -34,6 +34,7 @@ pub(super) enum Wake {
     Overdue(Ticket),
     Probe,
     Relay,
+    Tip(u16),
     Source(u16),
 }
 

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::{Core, partition};
 use crate::config;
-use crate::door::{Tell, Unavailable};
+use crate::door::Tell;
 use crate::id::{ShardId, StreamId};
 use crate::message::RoomName;
 use crate::store::{Answer, Lane, StoreError, StoreOp};
@@ -93,12 +93,20 @@ impl Relay {
             }
         }
         match &mut partition.state {
-            State::Live(_) => core.tell(shard, Tell::Joined { room, join, result: Ok(()) }),
+            State::Live(_) => core.tell(shard, Tell::Joined { room, join }),
             State::Resolving(joining) => joining.push(Joining { shard, room, join }),
             State::Cold => {
                 partition.state = State::Resolving(vec![Joining { shard, room, join }]);
-                core.ask(now, Lane::Command, Purpose::Tip(number), StoreOp::RelayTip { partition: number });
+                self.resolve(core, now, number);
             }
+        }
+    }
+
+    /// Asks for the end of a log that somebody waits for.
+    pub(super) fn resolve(&self, core: &mut Core, now: Time, number: u16) {
+        let state = self.partitions.get(usize::from(number)).map(|partition| &partition.state);
+        if matches!(state, Some(State::Resolving(_))) {
+            core.ask(now, Lane::Command, Purpose::Tip(number), StoreOp::RelayTip { partition: number });
         }
     }
 
@@ -113,6 +121,7 @@ impl Relay {
         if shards.is_empty() {
             self.rooms.remove(room);
             partition.rooms -= 1;
+            // One that is being resolved stays so until the answer, so that no second question is asked.
             if partition.rooms == 0 && matches!(partition.state, State::Live(_)) {
                 partition.state = State::Cold;
             }
@@ -123,19 +132,23 @@ impl Relay {
     pub(super) fn resolved(&mut self, core: &mut Core, now: Time, number: u16, answer: Result<Answer, StoreError>) {
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
         let State::Resolving(joining) = core::mem::take(&mut partition.state) else { return };
-        let Ok(Answer::Id(tip)) = answer else {
-            for Joining { shard, room, join } in joining {
-                self.leave(shard, &room);
-                core.tell(shard, Tell::Joined { room, join, result: Err(Unavailable) });
-            }
-            return;
-        };
         if partition.rooms == 0 {
             return;
         }
+        let tip = match answer {
+            Ok(Answer::Id(tip)) => tip,
+            other => {
+                partition.state = State::Resolving(joining);
+                self.failing = Some(other.err().unwrap_or(StoreError::Unexpected("not an identifier".into())));
+                core.questions.wake_at(now + self.backoff.pause(&mut core.rng), Wake::Tip(number));
+                return;
+            }
+        };
+        self.backoff.reset();
+        self.failing = None;
         partition.state = State::Live(tip);
         for Joining { shard, room, join } in joining {
-            core.tell(shard, Tell::Joined { room, join, result: Ok(()) });
+            core.tell(shard, Tell::Joined { room, join });
         }
         match self.reading {
             Reading::No => self.start(core, now),

@@ -83,7 +83,9 @@ impl JsonClient {
             Credential::Query(token) => format!("?token={token}"),
             _ => String::new(),
         };
-        let uri: Uri = format!("ws://{addr}{path}{query}").parse().expect("a valid path");
+        let uri: Uri = format!("ws://{addr}{path}{query}")
+            .parse()
+            .expect("a valid path");
         let mut request = ClientRequestBuilder::new(uri);
         match credential {
             Credential::Protocol(token) => {
@@ -178,7 +180,11 @@ impl JsonClient {
                     return Some(text.to_string());
                 }
                 Message::Binary(bytes) => {
-                    panic!("a binary frame of {} bytes; {}", bytes.len(), self.history())
+                    panic!(
+                        "a binary frame of {} bytes; {}",
+                        bytes.len(),
+                        self.history()
+                    )
                 }
                 // Pings are answered by the library.
                 Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
@@ -193,7 +199,12 @@ impl JsonClient {
     /// When none comes in time, or it has another type.
     pub fn expect_type(&mut self, kind: &str) -> Value {
         let frame = self.next(PATIENCE);
-        assert_eq!(frame["type"], kind, "the frame is {frame}; {}", self.history());
+        assert_eq!(
+            frame["type"],
+            kind,
+            "the frame is {frame}; {}",
+            self.history()
+        );
         frame
     }
 
@@ -256,7 +267,10 @@ impl JsonClient {
         while self.read(deadline).is_some() {}
         match &self.end {
             Some(end) => end.clone(),
-            None => panic!("the connection is still open after {within:?}; {}", self.history()),
+            None => panic!(
+                "the connection is still open after {within:?}; {}",
+                self.history()
+            ),
         }
     }
 
@@ -311,7 +325,8 @@ impl JsonClient {
 pub fn token(secret: &str, claims: &Value) -> String {
     assert!(claims.is_object(), "claims are an object, not {claims}");
     let key = EncodingKey::from_secret(secret.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).expect("claims can be signed")
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
+        .expect("claims can be signed")
 }
 
 /// An access token of a user, good for an hour, with more claims laid over the usual ones.
@@ -342,7 +357,10 @@ pub fn access_token(secret: &str, user: &str, more: &Value) -> String {
 /// When the clock stands before 1970.
 #[must_use]
 pub fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is right")
+        .as_secs()
 }
 
 fn open(addr: SocketAddr) -> std::io::Result<TcpStream> {
@@ -387,9 +405,16 @@ mod tests {
             let mut seen = Value::Null;
             #[expect(clippy::result_large_err, reason = "the library wants this signature")]
             let look = |request: &Request, mut response: Response| -> Result<_, ErrorResponse> {
-                let field = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+                let field = |name: &str| {
+                    request
+                        .headers()
+                        .get(name)
+                        .map(|value| value.to_str().unwrap())
+                };
                 if let Some(protocol) = request.headers().get("sec-websocket-protocol") {
-                    response.headers_mut().insert("sec-websocket-protocol", protocol.clone());
+                    response
+                        .headers_mut()
+                        .insert("sec-websocket-protocol", protocol.clone());
                 }
                 seen = json!({
                     "uri": request.uri().to_string(),
@@ -397,12 +422,16 @@ mod tests {
                     "protocol": field("sec-websocket-protocol"),
                 });
                 if request.uri().path() == "/forbidden" {
-                    return Err(Response::builder().status(403).body(None).unwrap().map(|()| None));
+                    return Err(Response::builder().status(403).body(None).unwrap());
                 }
                 Ok(response)
             };
             if let Ok(mut socket) = tungstenite::accept_hdr(stream, look) {
-                socket.send(Message::text(json!({"type": "seen", "data": seen}).to_string())).unwrap();
+                socket
+                    .send(Message::text(
+                        json!({"type": "seen", "data": seen}).to_string(),
+                    ))
+                    .unwrap();
                 serve(socket);
             }
         });
@@ -428,7 +457,10 @@ mod tests {
             seen(Credential::None),
             json!({"uri": "/ws?a=1", "authorization": null, "protocol": null})
         );
-        assert_eq!(seen(Credential::Protocol("t"))["protocol"], "access_token.t");
+        assert_eq!(
+            seen(Credential::Protocol("t"))["protocol"],
+            "access_token.t"
+        );
         assert_eq!(seen(Credential::Query("t"))["uri"], "/ws?a=1&token=t");
         assert_eq!(seen(Credential::Header("t"))["authorization"], "Bearer t");
     }
@@ -449,7 +481,10 @@ mod tests {
     fn the_close_code_comes_after_the_frames_before_it() {
         let addr = server(|mut socket| {
             socket.send(Message::text("{}")).unwrap();
-            let frame = CloseFrame { code: 4008.into(), reason: "slow consumer".into() };
+            let frame = CloseFrame {
+                code: 4008.into(),
+                reason: "slow consumer".into(),
+            };
             socket.close(Some(frame)).unwrap();
             // The reply proves that the client answers a close.
             assert!(matches!(socket.read(), Ok(Message::Close(Some(_)))));
@@ -470,7 +505,8 @@ mod tests {
     #[test]
     fn a_refused_handshake_has_its_status() {
         let addr = server(echo);
-        let refused = JsonClient::try_connect(addr, "/forbidden", Credential::None, &[]).unwrap_err();
+        let refused =
+            JsonClient::try_connect(addr, "/forbidden", Credential::None, &[]).unwrap_err();
         assert_eq!(refused.status, Some(403), "{}", refused.message);
     }
 
@@ -478,7 +514,9 @@ mod tests {
     fn tokens_are_signed_and_carry_the_claims() {
         let token = access_token("secret", "u-1", &json!({"role": "admin"}));
         let key = DecodingKey::from_secret(b"secret");
-        let claims = decode::<Value>(&token, &key, &Validation::default()).unwrap().claims;
+        let claims = decode::<Value>(&token, &key, &Validation::default())
+            .unwrap()
+            .claims;
         assert_eq!(claims["sub"], "u-1");
         assert_eq!(claims["role"], "admin");
         assert_eq!(claims["token_type"], "access");

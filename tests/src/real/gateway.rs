@@ -85,7 +85,13 @@ impl Gateway {
     /// # Panics
     ///
     /// When there is no answer.
-    pub fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub fn http(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
         http(method, self.addr, path, headers, body)
     }
 
@@ -102,7 +108,10 @@ impl Gateway {
         let mut last = "no answer yet".to_owned();
         let answer = poll_until(within, || {
             if let Some(exit) = self.process.exited() {
-                panic!("the gateway ended ({exit}); its output:\n{}", self.process.tail());
+                panic!(
+                    "the gateway ended ({exit}); its output:\n{}",
+                    self.process.tail()
+                );
             }
             match try_http("GET", self.addr, "/readyz", &[], b"") {
                 Ok(answer) if answer.status == status => return Some(answer),
@@ -148,7 +157,11 @@ pub fn binary(name: &str) -> PathBuf {
         .and_then(Path::parent)
         .unwrap_or_else(|| panic!("{} is not in a target directory", test.display()));
     let path = profile.join(name);
-    let release = if profile.ends_with("release") { " --release" } else { "" };
+    let release = if profile.ends_with("release") {
+        " --release"
+    } else {
+        ""
+    };
     assert!(
         path.is_file(),
         "{} is not built; run `cargo build{release} --workspace --bins`",
@@ -195,31 +208,46 @@ mod tests {
 
     const FAKE: &str = "FAKE_GATEWAY_READY_AFTER";
 
+    type Launch = fn(&Path, &[&str], &[(&str, &str)]) -> Gateway;
+
     /// Not a test by itself: started by the others in a process of its own, it is a server whose
     /// readiness comes after some requests, and which prints its requests and its environment.
     #[test]
     fn fake_gateway() {
-        let Ok(ready_after) = env::var(FAKE) else { return };
+        let Ok(ready_after) = env::var(FAKE) else {
+            return;
+        };
         let ready_after: usize = ready_after.parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         println!("REDIS_URL is {:?}", env::var("REDIS_URL"));
-        println!("{{\"message\":\"listening on http://{}\"}}", listener.local_addr().unwrap());
+        println!(
+            "{{\"message\":\"listening on http://{}\"}}",
+            listener.local_addr().unwrap()
+        );
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
             println!("asked {}", request.next().unwrap().unwrap());
             let ready = number >= ready_after;
-            let status = if ready { "200 OK" } else { "503 Service Unavailable" };
+            let status = if ready {
+                "200 OK"
+            } else {
+                "503 Service Unavailable"
+            };
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nredis");
             stream.write_all(answer.as_bytes()).unwrap();
         }
     }
 
     /// The test program takes what follows `--` for names of tests, so `--listen` does not disturb it.
-    fn fake(ready_after: &str, launch: fn(&Path, &[&str], &[(&str, &str)]) -> Gateway) -> Gateway {
+    fn fake(ready_after: &str, launch: Launch) -> Gateway {
         let name = "real::gateway::tests::fake_gateway";
         let arguments = ["--exact", "--nocapture", "--", name];
-        launch(&env::current_exe().unwrap(), &arguments, &[(FAKE, ready_after)])
+        launch(
+            &env::current_exe().unwrap(),
+            &arguments,
+            &[(FAKE, ready_after)],
+        )
     }
 
     #[test]
@@ -248,9 +276,15 @@ mod tests {
         let at = |line| parse_address(line, "on http://").map(|addr| addr.to_string());
         let address = Some("127.0.0.1:8098".to_owned());
         assert_eq!(at("INFO listening on http://127.0.0.1:8098"), address);
-        assert_eq!(at(r#"{"message":"listening on http://127.0.0.1:8098","x":1}"#), address);
+        assert_eq!(
+            at(r#"{"message":"listening on http://127.0.0.1:8098","x":1}"#),
+            address
+        );
         assert_eq!(at("listening on http://127.0.0.1:8098. Ready."), address);
-        assert_eq!(at("listening on http://[::1]:80/"), Some("[::1]:80".to_owned()));
+        assert_eq!(
+            at("listening on http://[::1]:80/"),
+            Some("[::1]:80".to_owned())
+        );
         assert_eq!(at("listening on http://nowhere"), None);
     }
 

@@ -117,13 +117,19 @@ fn exchange(
 
 fn parse(method: &str, answer: &[u8], ended: Option<std::io::Error>) -> Result<Response, String> {
     let cut = |what: &str| {
-        let cause = ended.as_ref().map_or("the connection closed".to_owned(), ToString::to_string);
-        format!("{what} is incomplete ({cause}): {:?}", String::from_utf8_lossy(answer))
+        let cause = ended
+            .as_ref()
+            .map_or("the connection closed".to_owned(), ToString::to_string);
+        format!(
+            "{what} is incomplete ({cause}): {:?}",
+            String::from_utf8_lossy(answer)
+        )
     };
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) =
-        head.parse(answer).map_err(|error| format!("not HTTP: {error}"))?
+    let httparse::Status::Complete(length) = head
+        .parse(answer)
+        .map_err(|error| format!("not HTTP: {error}"))?
     else {
         return Err(cut("the head"));
     };
@@ -143,7 +149,9 @@ fn parse(method: &str, answer: &[u8], ended: Option<std::io::Error>) -> Result<R
     let chunked = response
         .header("transfer-encoding")
         .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
-    let announced = response.header("content-length").and_then(|length| length.parse().ok());
+    let announced = response
+        .header("content-length")
+        .and_then(|length| length.parse().ok());
     response.body = match announced {
         // An answer to HEAD announces a body and has none.
         _ if method == "HEAD" => Vec::new(),
@@ -193,14 +201,30 @@ mod tests {
 
     #[test]
     fn a_request_carries_headers_and_body() {
-        let (addr, server) = serve(b"HTTP/1.1 201 Created\r\nX-Id: 7\r\nContent-Length: 8\r\n\r\n{\"a\":1} ");
-        let response = http("POST", addr, "/api/publish", &[("authorization", "Bearer t")], b"{}");
+        let (addr, server) =
+            serve(b"HTTP/1.1 201 Created\r\nX-Id: 7\r\nContent-Length: 8\r\n\r\n{\"a\":1} ");
+        let response = http(
+            "POST",
+            addr,
+            "/api/publish",
+            &[("authorization", "Bearer t")],
+            b"{}",
+        );
         assert_eq!((response.status, response.header("x-id")), (201, Some("7")));
         assert_eq!(response.json(), serde_json::json!({"a": 1}));
         let request = server.join().unwrap();
-        assert!(request.starts_with("POST /api/publish HTTP/1.1\r\n"), "{request}");
-        assert!(request.contains("\r\nauthorization: Bearer t\r\n"), "{request}");
-        assert!(request.ends_with("content-length: 2\r\n\r\n{}"), "{request}");
+        assert!(
+            request.starts_with("POST /api/publish HTTP/1.1\r\n"),
+            "{request}"
+        );
+        assert!(
+            request.contains("\r\nauthorization: Bearer t\r\n"),
+            "{request}"
+        );
+        assert!(
+            request.ends_with("content-length: 2\r\n\r\n{}"),
+            "{request}"
+        );
     }
 
     #[test]

@@ -1,0 +1,278 @@
+//! The HTTP side, purely: what a request asks for and what is answered, on `http` types. Runtimes carry the bytes.
+
+use bytes::Bytes;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::config::Who;
+use crate::dialect::json::Object;
+use crate::door::Unavailable;
+use crate::hub::{EVERYBODY, Verifier};
+use crate::message::{Json, Outgoing};
+use crate::stats::{Measure, Stats};
+use crate::time::UnixMillis;
+
+/// Longest body of a request that is read, in bytes.
+pub const MOST_BODY: usize = 1 << 20;
+
+const CONSOLE: &str = include_str!("http/console.html");
+
+/// What the answers need to know of the node at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The counters of all its parts.
+    pub stats: Stats,
+    /// Why it is not ready; empty when it is.
+    pub unready: Vec<String>,
+}
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub enum Plan<'a> {
+    /// Answer it.
+    Respond(Response<Bytes>),
+    /// Publish a message to a room, then answer with [`published`].
+    Publish {
+        /// The room.
+        room: String,
+        /// The message.
+        message: Message<'a>,
+    },
+}
+
+/// A message of the API.
+#[derive(Debug, Deserialize)]
+pub struct Message<'a> {
+    #[serde(borrow)]
+    r#type: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(borrow, default)]
+    message_id: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default)]
+    room: Option<String>,
+    #[serde(default)]
+    user_id: Option<String>,
+    #[serde(default)]
+    project_id: Option<String>,
+    #[serde(default)]
+    broadcast: bool,
+}
+
+impl Message<'_> {
+    /// The message, to be encoded.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            kind: &self.r#type,
+            data: Json::from(self.data),
+            timestamp: None,
+            message_id: self.message_id.as_deref(),
+        }
+    }
+
+    /// The one target it names.
+    fn target(&self) -> Option<String> {
+        let mut targets = [
+            self.room.clone(),
+            self.user_id.as_ref().map(|id| format!("user:{id}")),
+            self.project_id.as_ref().map(|id| format!("project:{id}")),
+            self.broadcast.then(|| EVERYBODY.to_owned()),
+        ]
+        .into_iter()
+        .flatten();
+        let first = targets.next().filter(|room| !room.is_empty());
+        if targets.next().is_some() { None } else { first }
+    }
+}
+
+/// Decides about a request. Its body is whole, and no longer than [`MOST_BODY`].
+///
+/// ```
+/// use bytes::Bytes;
+/// use roomcast_core::config::Auth;
+/// use roomcast_core::http::{Plan, View, plan};
+/// use roomcast_core::hub::Verifier;
+/// use roomcast_core::time::UnixMillis;
+///
+/// let request = http::Request::get("/healthz").body(Bytes::new()).unwrap();
+/// let Plan::Respond(response) = plan(&request, &Verifier::new(&Auth::default()), UnixMillis(0), &View::default()) else { panic!() };
+/// assert_eq!(response.status(), 200);
+/// ```
+pub fn plan<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis, view: &View) -> Plan<'a> {
+    let (method, path) = (request.method(), request.uri().path());
+    let reads = method == Method::GET || method == Method::HEAD;
+    Plan::Respond(match path {
+        "/" if reads => console(),
+        "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
+        "/readyz" if reads => readiness(view),
+        "/metrics" if reads => metrics(&view.stats),
+        "/api/publish" if method == Method::POST => {
+            return publish(request, verifier, now).unwrap_or_else(Plan::Respond);
+        }
+        "/" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+        "/api/publish" => not_allowed("POST"),
+        _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
+    })
+}
+
+/// The answer to a publish, once the store has answered.
+pub fn published(message_id: &str, result: Result<(), Unavailable>) -> Response<Bytes> {
+    match result {
+        Ok(()) => json(StatusCode::OK, Object::new().string("message_id", message_id).finish()),
+        Err(Unavailable) => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The message could not be stored; it may or may not arrive",
+        ),
+    }
+}
+
+/// An error answer, in the form of the whole API: `{"error":{"code","message"}}`.
+pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
+    let inner = Object::new().string("code", code).string("message", message).finish();
+    json(status, format!("{{\"error\":{inner}}}"))
+}
+
+fn publish<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis) -> Result<Plan<'a>, Response<Bytes>> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+    let unauthorized = |code, message| error(StatusCode::UNAUTHORIZED, code, message);
+    let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
+    let identity = verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
+    if !identity.is(Who::Admin, "") {
+        return Err(error(StatusCode::FORBIDDEN, "forbidden", "Only a token with the role admin may publish here"));
+    }
+    let bad = |message: &str| error(StatusCode::BAD_REQUEST, "invalid_message", message);
+    let message: Message<'a> = serde_json::from_slice(request.body())
+        .map_err(|why| bad(&format!("The body must be a JSON object with a target, type and data: {why}")))?;
+    let room = message
+        .target()
+        .ok_or_else(|| bad("Name one target: room, user_id, project_id or broadcast"))?;
+    Ok(Plan::Publish { room, message })
+}
+
+fn console() -> Response<Bytes> {
+    let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(CONSOLE.as_bytes()));
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, http::HeaderValue::from_static(policy));
+    response
+}
+
+fn readiness(view: &View) -> Response<Bytes> {
+    if view.unready.is_empty() {
+        return json(StatusCode::OK, Object::new().string("status", "ok").finish());
+    }
+    let reasons = view.unready.iter().map(String::as_str);
+    let body = Object::new().string("status", "unavailable").strings("reasons", reasons).finish();
+    json(StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
+/// The Prometheus text format, version 0.0.4.
+fn metrics(stats: &Stats) -> Response<Bytes> {
+    let mut text = String::new();
+    for (name, help, measure, value) in stats.figures() {
+        let kind = match measure {
+            Measure::Counter => "counter",
+            Measure::Gauge => "gauge",
+        };
+        text.push_str(&format!("# HELP {name}{help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    }
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into())
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Bytes> {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served on this path");
+    response.headers_mut().insert(ALLOW, http::HeaderValue::from_static(allowed));
+    response
+}
+
+fn json(status: StatusCode, body: String) -> Response<Bytes> {
+    answer(status, "application/json", body.into())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Auth;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::json;
+
+    fn token(role: &str) -> String {
+        let auth = Auth::default();
+        let claims = json!({"sub": "7", "role": role});
+        encode(&Header::default(), &claims, &EncodingKey::from_secret(auth.secret.expose())).unwrap()
+    }
+
+    fn respond(request: Request<Bytes>, view: &View) -> (u16, String) {
+        match plan(&request, &Verifier::new(&Auth::default()), UnixMillis(0), view) {
+            Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
+            Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
+        }
+    }
+
+    fn publish(authorization: &str, body: &'static str) -> (u16, String) {
+        let request = Request::post("/api/publish").header("authorization", authorization);
+        respond(request.body(Bytes::from(body)).unwrap(), &View::default())
+    }
+
+    #[test]
+    fn only_an_administrator_publishes() {
+        let body = r#"{"room":"r","type":"t","data":1.0}"#;
+        assert_eq!(publish("", body).0, 401);
+        assert_eq!(publish("Bearer nonsense", body).0, 401);
+        assert_eq!(publish(&format!("Bearer {}", token("user")), body).0, 403);
+        assert_eq!(publish(&format!("Bearer {}", token("admin")), body), (0, "r Json(\"1.0\")".into()));
+    }
+
+    #[test]
+    fn a_publish_names_exactly_one_target() {
+        let bearer = format!("Bearer {}", token("admin"));
+        for (body, outcome) in [
+            (r#"{"type":"t","data":1}"#, "400"),
+            (r#"{"room":"r","user_id":"7","type":"t","data":1}"#, "400"),
+            (r#"{"room":"","type":"t","data":1}"#, "400"),
+            (r#"{"user_id":"7","type":"t","data":1}"#, "user:7"),
+            (r#"{"project_id":"7","type":"t","data":1}"#, "project:7"),
+            (r#"{"broadcast":true,"type":"t","data":1}"#, "* "),
+            ("nonsense", "400"),
+        ] {
+            let (status, text) = publish(&bearer, body);
+            let found = if status == 0 { text } else { status.to_string() };
+            assert!(found.starts_with(outcome), "{body}: {found}");
+        }
+    }
+
+    #[test]
+    fn readiness_gives_its_reasons() {
+        let ready = || Request::get("/readyz").body(Bytes::new()).unwrap();
+        assert_eq!(respond(ready(), &View::default()).0, 200);
+        let view = View { unready: vec!["no store".into()], ..View::default() };
+        assert_eq!(respond(ready(), &view), (503, r#"{"status":"unavailable","reasons":["no store"]}"#.into()));
+    }
+
+    #[test]
+    fn metrics_carry_help_type_and_value() {
+        let view = View { stats: Stats { opened: 3, ..Stats::default() }, ..View::default() };
+        let (_, text) = respond(Request::get("/metrics").body(Bytes::new()).unwrap(), &view);
+        let expected = "# HELP roomcast_connections_opened_total Connections accepted.\n# TYPE roomcast_connections_opened_total counter\nroomcast_connections_opened_total 3\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn other_methods_and_paths_are_refused() {
+        assert_eq!(respond(Request::post("/healthz").body(Bytes::new()).unwrap(), &View::default()).0, 405);
+        assert_eq!(respond(Request::get("/api/publish").body(Bytes::new()).unwrap(), &View::default()).0, 405);
+        assert_eq!(respond(Request::get("/nowhere").body(Bytes::new()).unwrap(), &View::default()).0, 404);
+    }
+}

@@ -1,0 +1,549 @@
+//! The clients' side of a node: connections, who they are, the rooms they are in, and what waits to be written to each.
+//!
+//! A hub belongs to one thread. Its inputs are the methods that take `now`; what is to be done comes out of
+//! [`Hub::poll_action`], what is to be written out of [`Hub::poll_flush`] and [`Hub::outbox`]. Any method may be called at any
+//! time, in any order; nothing a peer sends is an error of the caller.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::ORIGIN;
+use slab::Slab;
+
+use crate::backplane::derive;
+use crate::config::{AuthMode, Config, ConfigError, DialectName, Limits};
+use crate::door::{Ask, PublishId, Tell};
+use crate::frame::{Frame, FrameKind, Message};
+use crate::id::{ConnId, ShardId};
+use crate::message::{Composer, Json, RoomName};
+use crate::report::Report;
+use crate::stats::Stats;
+use crate::table::Table;
+use crate::time::{Time, UnixMillis, WallClock};
+use crate::timers::Timers;
+
+mod access;
+mod auth;
+mod connection;
+mod limit;
+mod membership;
+mod outbox;
+mod requests;
+mod room;
+
+pub use access::{Intent, allows};
+pub use auth::{AuthError, Identity, Verifier};
+pub use limit::Limiter;
+pub use outbox::Outbox;
+
+use auth::Credentials;
+use connection::{Connection, Due, Phase};
+use outbox::Spares;
+use requests::Publisher;
+use room::Rooms;
+
+/// The room of everybody: every open connection of every node is in it, and none can leave.
+pub const EVERYBODY: &str = "*";
+
+/// The clients' side of a node.
+#[derive(Debug)]
+pub struct Hub {
+    config: Arc<Config>,
+    shard: ShardId,
+    verifier: Verifier,
+    conns: Slab<Connection>,
+    serial: u32,
+    rooms: Rooms,
+    /// Whether the backplane has been asked for what is sent to everybody.
+    hears_everybody: bool,
+    publishers: Table<PublishId, Publisher>,
+    publishes: u64,
+    timers: Timers<Wake>,
+    dirty: VecDeque<ConnId>,
+    spares: Spares,
+    actions: VecDeque<HubAction>,
+    composer: Composer,
+    wall: WallClock,
+    stats: Stats,
+    reporting: bool,
+}
+
+/// What a deadline is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Conn(ConnId),
+    /// Somebody has waited long enough for the room of this index, under this number of its joining.
+    Join(usize, u64),
+}
+
+/// Something the host must do for a hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubAction {
+    /// Ask the backplane.
+    Ask(Ask),
+    /// Drop the connection's socket: there is nothing more to write to it. The identifier means nothing any more.
+    Drop(ConnId),
+    /// Something for the log.
+    Report(Report),
+}
+
+/// A connection that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The connection.
+    pub conn: ConnId,
+    /// The subprotocol to confirm in the answer to the upgrade request.
+    pub protocol: Option<String>,
+}
+
+/// A connection that is refused before the upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The status to answer with.
+    pub status: StatusCode,
+    /// Why, for the body.
+    pub message: &'static str,
+}
+
+/// Why a connection ended without a word from the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The peer closed the transport.
+    Gone,
+    /// The transport failed.
+    Failed,
+}
+
+impl Hub {
+    /// An empty hub.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub fn new(config: Arc<Config>, shard: ShardId, seed: [u8; 32]) -> Result<Hub, ConfigError> {
+        config.validate()?;
+        let seed = derive(seed, b'h' ^ shard.0);
+        let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+        Ok(Hub {
+            verifier: Verifier::new(&config.auth),
+            shard,
+            conns: Slab::new(),
+            serial: 0,
+            rooms: Rooms::new(key),
+            hears_everybody: false,
+            publishers: Table::new(key),
+            publishes: 0,
+            timers: Timers::new(),
+            dirty: VecDeque::new(),
+            spares: Spares::default(),
+            actions: VecDeque::new(),
+            composer: Composer::new(seed),
+            wall: WallClock::default(),
+            stats: Stats::default(),
+            reporting: false,
+            config,
+        })
+    }
+
+    /// What the wall clock shows: tokens expire by it. Given at the start and whenever it may have stepped.
+    pub fn set_wall_clock(&mut self, now: Time, unix: UnixMillis) {
+        let stepped = self.wall.unix(now).0.abs_diff(unix.0) > 1_000;
+        self.wall = WallClock::new(now, unix);
+        if stepped {
+            // Rare, and the only walk over all connections: every expiry has moved.
+            let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.id).collect();
+            ids.into_iter().for_each(|id| self.arm(now, id));
+        }
+    }
+
+    /// Whether [`HubAction::Report`]s are wanted. They are not by default.
+    pub fn set_reporting(&mut self, on: bool) {
+        self.reporting = on;
+    }
+
+    /// A client asks to be upgraded. What it is to be told first is in its outbox at once.
+    ///
+    /// # Errors
+    /// A path that is not served (404), an origin that is not allowed (403), or no room for another connection (503).
+    pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
+        let route = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
+        let auth = self.config.routes[route].auth;
+        let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };
+
+        self.serial = self.serial.wrapping_add(1);
+        let entry = self.conns.vacant_entry();
+        let id = ConnId::new(self.shard, self.serial, entry.key());
+        entry.insert(Connection::new(id, route as u16, phase, now, &self.config));
+        self.stats.opened += 1;
+        self.stats.connections += 1;
+        let path = || Report::Opened { conn: id, path: request.uri().path().into() };
+        self.report(path);
+        self.hear_everybody();
+
+        let credentials = Credentials::of(request);
+        match credentials.token {
+            Some(token) => self.authenticate(now, id, token, None),
+            None if phase == Phase::Authenticating => self.notice(now, id, "auth_required", None, None),
+            None => {}
+        }
+        self.arm(now, id);
+        Ok(Opened { conn: id, protocol: credentials.protocol.map(String::from) })
+    }
+
+    /// Bytes that leave before everything else: the answer to the upgrade request.
+    pub fn preface(&mut self, conn: ConnId, bytes: Bytes) {
+        let Hub { conns, spares, dirty, .. } = self;
+        let Some(conn) = conns.get_mut(conn.slot()).filter(|other| other.id == conn) else { return };
+        conn.queue.get_or_insert_with(|| spares.take()).push_front(bytes);
+        if !conn.dirty {
+            conn.dirty = true;
+            dirty.push_back(conn.id);
+        }
+    }
+
+    /// The longest message the connection may send now, in bytes. A token must fit into its first ones.
+    pub fn message_limit(&self, conn: ConnId) -> usize {
+        let limits = &self.config.limits;
+        match self.peek(conn) {
+            Some(conn) if conn.identity.is_none() => limits.message_bytes.max(limits.first_message_bytes),
+            _ => limits.message_bytes,
+        }
+    }
+
+    /// A message came from a connection.
+    pub fn receive(&mut self, now: Time, id: ConnId, message: Message<'_>) {
+        let Some(conn) = self.get(id) else { return };
+        conn.heard = now;
+        if let Phase::Closing { answered } = &mut conn.phase {
+            // Whatever comes now comes too late, except the answer to our close frame.
+            if matches!(message, Message::Close(_)) {
+                *answered = true;
+                self.drop_if_written(id);
+            }
+            return;
+        }
+        match message {
+            Message::Text(text) => {
+                self.stats.received += 1;
+                match self.dialect(id) {
+                    DialectName::Json => self.request(now, id, text),
+                    DialectName::Echo => self.push(now, id, Frame::text(text.as_bytes())),
+                }
+            }
+            Message::Binary(bytes) => {
+                self.stats.received += 1;
+                match self.dialect(id) {
+                    DialectName::Json => self.refuse_binary(now, id),
+                    DialectName::Echo => self.push(now, id, Frame::binary(bytes)),
+                }
+            }
+            Message::Ping(payload) => {
+                let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
+                let Some(conn) = self.get(id) else { return };
+                if conn.limiter.take(now, rate, burst).is_ok() {
+                    self.push(now, id, Frame::pong(payload));
+                }
+            }
+            Message::Pong => {}
+            Message::Close(code) => {
+                // RFC 6455, section 5.5.1: the answer repeats the code.
+                self.close_with(now, id, code, "", "closed by the client", true);
+            }
+        }
+    }
+
+    /// What a connection sent breaks the WebSocket protocol: it is closed with `code` and heard no more.
+    pub fn fail(&mut self, now: Time, id: ConnId, code: u16, reason: &'static str) {
+        match self.get(id).map(|conn| conn.is_closing()) {
+            Some(false) => self.close_with(now, id, Some(code), reason, reason, true),
+            Some(true) => self.remove(id, reason, true),
+            None => {}
+        }
+    }
+
+    /// Closes a connection with a code of the application, after what already waits for it is written.
+    pub fn close(&mut self, now: Time, id: ConnId, code: u16, reason: &'static str) {
+        self.close_with(now, id, Some(code), reason, reason, false);
+    }
+
+    /// A connection's transport has ended.
+    pub fn closed(&mut self, _now: Time, id: ConnId, cause: CloseCause) {
+        let cause = match cause {
+            CloseCause::Gone => "the client went away",
+            CloseCause::Failed => "the transport failed",
+        };
+        self.remove(id, cause, false);
+    }
+
+    /// The backplane tells.
+    pub fn tell(&mut self, now: Time, tell: Tell) {
+        match tell {
+            Tell::Joined { room, join } => self.joined(now, &room, join),
+            Tell::Message { room, payload } => self.deliver(now, &room, payload),
+            Tell::Published { id, result } => self.published(now, id, result),
+        }
+    }
+
+    /// Time has passed: whatever is due is done. The work is that of what is due, however many connections there are.
+    pub fn tick(&mut self, now: Time) {
+        while let Some((at, wake)) = self.timers.pop_due(now) {
+            match wake {
+                Wake::Join(room, join) => self.join_overdue(now, room, join),
+                Wake::Conn(id) => {
+                    if let Some(conn) = self.get(id).filter(|conn| conn.armed == at) {
+                        conn.armed = Time::NEVER;
+                        self.due(now, id);
+                        self.arm(now, id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When [`Hub::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next().map(|(at, _)| at)
+    }
+
+    /// The next action.
+    pub fn poll_action(&mut self) -> Option<HubAction> {
+        self.actions.pop_front()
+    }
+
+    /// The next connection that has something new to write. It comes again only when more has been added.
+    pub fn poll_flush(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.dirty.pop_front() {
+            if let Some(conn) = self.get(id) {
+                conn.dirty = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// What waits to be written to a connection; nothing for one that is gone or has nothing to write.
+    pub fn outbox(&self, conn: ConnId) -> Option<Outbox<'_>> {
+        self.peek(conn)?.queue.as_deref().map(outbox::Queue::outbox)
+    }
+
+    /// So many bytes of a connection's outbox were written.
+    pub fn written(&mut self, id: ConnId, bytes: usize) {
+        let Some(conn) = self.get(id) else { return };
+        let Some(queue) = &mut conn.queue else { return };
+        queue.written(bytes);
+        if queue.is_empty() {
+            if let Some(queue) = conn.queue.take() {
+                self.spares.give_back(queue);
+            }
+            self.drop_if_written(id);
+        }
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        Stats { rooms: self.rooms.len() as u64, ..self.stats }
+    }
+
+    fn admit(&self, request: &http::Request<()>) -> Result<usize, Refused> {
+        let path = request.uri().path();
+        let route = self.config.routes.iter().position(|route| route.path == path);
+        let route = route.ok_or(Refused { status: StatusCode::NOT_FOUND, message: "Nothing is served on this path" })?;
+        if let Some(origin) = request.headers().get(ORIGIN) {
+            let allowed = origin.to_str().is_ok_and(|origin| self.config.origins.iter().any(|pattern| pattern.matches(origin)));
+            if !allowed {
+                return Err(Refused { status: StatusCode::FORBIDDEN, message: "The origin is not allowed" });
+            }
+        }
+        if self.conns.len() >= self.config.limits.connections {
+            return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, message: "Too many connections" });
+        }
+        Ok(route)
+    }
+
+    /// Does what is due for a connection.
+    fn due(&mut self, now: Time, id: ConnId) {
+        loop {
+            let Some(conn) = self.peek(id) else { return };
+            let (at, due) = conn.next_due(now, &self.config.heartbeat, &self.wall);
+            if at > now {
+                return;
+            }
+            match due {
+                Due::CloseLate => return self.remove(id, "the close was not answered", true),
+                Due::Silent => {
+                    self.stats.silent += 1;
+                    return self.remove(id, "nothing came from the client", true);
+                }
+                Due::AuthenticationLate => self.close(now, id, 4001, "authentication timeout"),
+                Due::Expired => self.close(now, id, 4001, "token expired"),
+                Due::Ping => {
+                    let next = now + self.config.heartbeat.ping;
+                    if let Some(conn) = self.get(id) {
+                        conn.ping_at = next;
+                    }
+                    self.push(now, id, Frame::ping());
+                }
+                Due::ExpiryNotice => self.announce_expiry(now, id),
+            }
+        }
+    }
+
+    /// Makes sure that a wake-up stands for the next thing that is due.
+    fn arm(&mut self, now: Time, id: ConnId) {
+        let Hub { conns, timers, config, wall, .. } = self;
+        let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id) else { return };
+        let (at, _) = conn.next_due(now, &config.heartbeat, wall);
+        if at < conn.armed {
+            conn.armed = at;
+            timers.arm(at, Wake::Conn(id));
+        }
+    }
+
+    /// Closes a connection: it leaves its rooms now, its socket once everything is written and, unless the peer has had its
+    /// last word (`heard_last`), once its answer has come or the time for it is up.
+    fn close_with(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        code: Option<u16>,
+        reason: &str,
+        cause: &'static str,
+        heard_last: bool,
+    ) {
+        if self.peek(id).is_none_or(Connection::is_closing) {
+            return;
+        }
+        self.leave_all(id);
+        self.push(now, id, Frame::close(code, reason));
+        let deadline = now + self.config.limits.close_timeout;
+        let Some(conn) = self.get(id) else { return };
+        conn.phase = Phase::Closing { answered: heard_last };
+        conn.deadline = deadline;
+        let user = conn.identity.take().map(|identity| identity.user);
+        self.report(|| Report::Closed { conn: id, user, cause });
+        self.arm(now, id);
+    }
+
+    /// Queues a frame for a connection; one that reads too slowly is closed.
+    fn push(&mut self, now: Time, id: ConnId, frame: Frame) {
+        let Hub { conns, config, spares, dirty, .. } = self;
+        let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id) else { return };
+        if !enqueue(conn, frame, &config.limits, spares, dirty) {
+            self.too_slow(now, id);
+        }
+    }
+
+    /// Hands a message to the members of a room: framed once, shared by all.
+    fn deliver(&mut self, now: Time, name: &RoomName, payload: Bytes) {
+        let frame = Frame::text(&payload);
+        let mut slow = Vec::new();
+        let mut clients = 0;
+        let Hub { conns, rooms, config, spares, dirty, .. } = self;
+        let mut hand_over = |conn: &mut Connection| {
+            clients += 1;
+            if !enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
+                slow.push(conn.id);
+            }
+        };
+        if **name == *EVERYBODY {
+            conns.iter_mut().map(|(_, conn)| conn).filter(|conn| conn.phase == Phase::Open).for_each(&mut hand_over);
+        } else if let Some(room) = rooms.find(name).and_then(|index| rooms.get(index)) {
+            for slot in &room.members {
+                if let Some(conn) = conns.get_mut(*slot as usize) {
+                    hand_over(conn);
+                }
+            }
+        }
+        slow.into_iter().for_each(|id| self.too_slow(now, id));
+        self.stats.deliveries += clients as u64;
+        if clients > 0 {
+            self.report(|| Report::Broadcast { room: name.clone(), payload, clients });
+        }
+    }
+
+    /// An outbox has overflowed. What waits there is dropped, or the close frame would never be read.
+    fn too_slow(&mut self, now: Time, id: ConnId) {
+        let Some(queue) = self.get(id).and_then(|conn| conn.queue.as_mut()) else { return };
+        queue.clear();
+        self.stats.slow += 1;
+        self.close(now, id, 4008, "slow consumer");
+    }
+
+    fn drop_if_written(&mut self, id: ConnId) {
+        let Some(conn) = self.peek(id) else { return };
+        if conn.queue.is_none() && conn.phase == (Phase::Closing { answered: true }) {
+            self.remove(id, "closed", true);
+        }
+    }
+
+    /// Forgets a connection. `drop` says whether the host still has its socket.
+    fn remove(&mut self, id: ConnId, cause: &'static str, drop: bool) {
+        if self.peek(id).is_none() {
+            return;
+        }
+        self.leave_all(id);
+        let conn = self.conns.remove(id.slot());
+        self.stats.connections -= 1;
+        self.stats.closed += 1;
+        let closing = conn.is_closing();
+        if drop {
+            self.actions.push_back(HubAction::Drop(id));
+        }
+        if !closing {
+            let user = conn.identity.map(|identity| identity.user);
+            self.report(|| Report::Closed { conn: id, user, cause });
+        }
+    }
+
+    fn notice(&mut self, now: Time, id: ConnId, kind: &str, data: Option<String>, reply_to: Option<&str>) {
+        let data = data.as_deref().map(Json::trusted);
+        let text = self.composer.notice(kind, data, reply_to, self.wall.unix(now));
+        self.push(now, id, Frame::text(&text));
+    }
+
+    fn dialect(&self, id: ConnId) -> DialectName {
+        let route = self.peek(id).and_then(|conn| self.config.routes.get(usize::from(conn.route)));
+        route.map(|route| route.dialect).unwrap_or_default()
+    }
+
+    fn report(&mut self, report: impl FnOnce() -> Report) {
+        if self.reporting {
+            self.actions.push_back(HubAction::Report(report()));
+        }
+    }
+
+    fn peek(&self, id: ConnId) -> Option<&Connection> {
+        self.conns.get(id.slot()).filter(|conn| conn.id == id)
+    }
+
+    fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.conns.get_mut(id.slot()).filter(|conn| conn.id == id)
+    }
+}
+
+/// Queues a frame for a connection that is not closing; whether it keeps to the bounds. A close frame always does.
+fn enqueue(
+    conn: &mut Connection,
+    frame: Frame,
+    limits: &Limits,
+    spares: &mut Spares,
+    dirty: &mut VecDeque<ConnId>,
+) -> bool {
+    if conn.is_closing() {
+        return true;
+    }
+    let queue = conn.queue.get_or_insert_with(|| spares.take());
+    let (bytes, frames) = match frame.kind() {
+        FrameKind::Close => (usize::MAX, usize::MAX),
+        _ => (limits.outbox_bytes, limits.outbox_messages),
+    };
+    if !queue.push(frame, bytes, frames) {
+        return false;
+    }
+    if !conn.dirty {
+        conn.dirty = true;
+        dirty.push_back(conn.id);
+    }
+    true
+}

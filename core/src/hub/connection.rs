@@ -1,0 +1,121 @@
+//! One connection: who it is, which rooms it is in, and when something is due for it.
+//!
+//! ```text
+//! Authenticating ──good token──▶ Open ──close──▶ Closing ──the outbox is written, or time is up──▶ gone
+//!        └──────── too late, bad token ────────────▲
+//! ```
+
+use core::time::Duration;
+
+use super::auth::Identity;
+use super::limit::{ErrorBudget, Limiter};
+use super::outbox::Queue;
+use super::room::Membership;
+use crate::config::{Config, Heartbeat};
+use crate::id::ConnId;
+use crate::time::{Time, WallClock};
+
+/// A client is told this long before its token expires.
+pub(super) const EXPIRY_NOTICE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    /// Index of its route in the configuration.
+    pub(super) route: u16,
+    pub(super) phase: Phase,
+    /// Whether it stands in the hub's list of connections to flush.
+    pub(super) dirty: bool,
+    /// Whether it has been told that its token is about to expire.
+    pub(super) warned: bool,
+    /// Subscriptions that wait for the store.
+    pub(super) joining: u16,
+    /// Publishes that wait for the store.
+    pub(super) publishing: u16,
+    pub(super) identity: Option<Box<Identity>>,
+    pub(super) queue: Option<Box<Queue>>,
+    pub(super) rooms: Vec<Membership>,
+    pub(super) limiter: Limiter,
+    pub(super) errors: ErrorBudget,
+    /// When something last came from it.
+    pub(super) heard: Time,
+    /// When it is pinged next.
+    pub(super) ping_at: Time,
+    /// The end of the time to authenticate, or to close.
+    pub(super) deadline: Time,
+    /// The earliest wake-up that is armed for it.
+    pub(super) armed: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Without a token, on a route that demands one.
+    Authenticating,
+    Open,
+    /// A close frame is the last in its outbox. `answered` says that the peer has sent its own.
+    Closing { answered: bool },
+}
+
+/// What is due for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    AuthenticationLate,
+    CloseLate,
+    Silent,
+    Ping,
+    ExpiryNotice,
+    Expired,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnId, route: u16, phase: Phase, now: Time, config: &Config) -> Connection {
+        Connection {
+            id,
+            route,
+            phase,
+            dirty: false,
+            warned: false,
+            joining: 0,
+            publishing: 0,
+            identity: None,
+            queue: None,
+            rooms: Vec::new(),
+            limiter: Limiter::default(),
+            errors: ErrorBudget::default(),
+            heard: now,
+            ping_at: now + config.heartbeat.ping,
+            deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },
+            armed: Time::NEVER,
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
+    }
+
+    /// The earliest thing that is due, now or later.
+    pub(super) fn next_due(&self, now: Time, heartbeat: &Heartbeat, wall: &WallClock) -> (Time, Due) {
+        if self.is_closing() {
+            return (self.deadline, Due::CloseLate);
+        }
+        let mut next = (self.ping_at, Due::Ping);
+        let mut consider = |at: Time, due: Due| {
+            if at < next.0 {
+                next = (at, due);
+            }
+        };
+        consider(self.heard + heartbeat.timeout, Due::Silent);
+        if self.phase == Phase::Authenticating {
+            consider(self.deadline, Due::AuthenticationLate);
+        }
+        if let Some(expires) = self.identity.as_ref().and_then(|identity| identity.expires) {
+            let at = wall.when(now, expires);
+            if self.warned {
+                consider(at, Due::Expired);
+            } else {
+                consider(Time::from_micros(at.as_micros().saturating_sub(EXPIRY_NOTICE.as_micros() as u64)), Due::ExpiryNotice);
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,175 @@
+//! Joining and leaving rooms.
+//!
+//! A room that is new to this hub has to be asked for at the backplane first; those who want to get in wait until it is sure
+//! that they will miss nothing from then on.
+
+use super::connection::{Connection, Phase};
+use super::room::{Applicant, Membership, Reply, RoomState};
+use super::{EVERYBODY, Hub, HubAction, Wake};
+use crate::dialect::json::{ErrorCode, Object};
+use crate::door::Ask;
+use crate::id::ConnId;
+use crate::message::{Json, RoomName};
+use crate::time::Time;
+
+impl Hub {
+    /// A connection that is allowed to wants to get into a room. `reply` says how to answer, if at all.
+    pub(super) fn subscribe(&mut self, now: Time, id: ConnId, name: &str, reply: Option<Reply>) {
+        let until = if reply.is_some() { now + self.config.limits.join_timeout } else { Time::NEVER };
+        let (index, join) = match self.rooms.find(name) {
+            Some(index) => match self.rooms.get_mut(index).map(|room| &mut room.state) {
+                Some(RoomState::Joining { waiting, join }) => {
+                    waiting.push(Applicant { conn: id, until, reply });
+                    (index, *join)
+                }
+                Some(RoomState::Joined) | None => return self.admit_member(now, id, index, reply),
+            },
+            None => {
+                let room = RoomName::from(name);
+                let (index, join) = self.rooms.add(room.clone(), Applicant { conn: id, until, reply });
+                self.actions.push_back(HubAction::Ask(Ask::Join { room, join }));
+                (index, join)
+            }
+        };
+        self.timers.arm(until, Wake::Join(index, join));
+        if let Some(conn) = self.get(id) {
+            conn.joining = conn.joining.saturating_add(1);
+        }
+    }
+
+    /// Those who asked for a room and have waited for too long are told that it cannot be joined.
+    pub(super) fn join_overdue(&mut self, now: Time, index: usize, number: u64) {
+        let Some(RoomState::Joining { join, waiting }) = self.rooms.get_mut(index).map(|room| &mut room.state) else { return };
+        if *join != number {
+            return;
+        }
+        let (late, waiting_on): (Vec<_>, Vec<_>) = core::mem::take(waiting).into_iter().partition(|one| one.until <= now);
+        *waiting = waiting_on;
+        for Applicant { conn, reply, .. } in late {
+            let Some(applicant) = self.get(conn) else { continue };
+            applicant.joining = applicant.joining.saturating_sub(1);
+            let to = reply.and_then(|reply| reply.to);
+            self.error(now, conn, ErrorCode::Unavailable, "The room cannot be joined at the moment", to.as_deref());
+        }
+        self.leave_if_deserted(index);
+    }
+
+    /// A connection leaves a room, or stops waiting for it. Whether it was in it makes no difference.
+    pub(super) fn unsubscribe(&mut self, id: ConnId, name: &str) {
+        let Some(index) = self.rooms.find(name) else { return };
+        self.withdraw(id, index);
+        let Some(conn) = self.get(id) else { return };
+        let Some(at) = conn.rooms.iter().position(|membership| membership.room as usize == index) else { return };
+        let membership = conn.rooms.swap_remove(at);
+        self.remove_member(membership);
+    }
+
+    /// A connection leaves everything.
+    pub(super) fn leave_all(&mut self, id: ConnId) {
+        let Some(conn) = self.get(id) else { return };
+        // Those who wait are found out when the answer comes: their identifier is dead by then.
+        let memberships = core::mem::take(&mut conn.rooms);
+        memberships.into_iter().for_each(|membership| self.remove_member(membership));
+    }
+
+    /// The backplane sends the messages of a room from now on.
+    pub(super) fn joined(&mut self, now: Time, name: &str, number: u64) {
+        let Some(index) = self.rooms.find(name) else { return };
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        let RoomState::Joining { join, waiting } = &mut room.state else { return };
+        // The answer to an earlier joining says nothing about this one.
+        if *join != number {
+            return;
+        }
+        let waiting = core::mem::take(waiting);
+        room.state = RoomState::Joined;
+        for Applicant { conn, reply, .. } in waiting {
+            if let Some(applicant) = self.get(conn) {
+                applicant.joining = applicant.joining.saturating_sub(1);
+                self.admit_member(now, conn, index, reply);
+            }
+        }
+        self.leave_if_deserted(index);
+    }
+
+    /// Rooms a connection is in or waits for.
+    pub(super) fn room_count(conn: &Connection) -> usize {
+        conn.rooms.len() + usize::from(conn.joining)
+    }
+
+    /// From the first connection on, this hub wants what is sent to everybody.
+    pub(super) fn hear_everybody(&mut self) {
+        if !self.hears_everybody {
+            self.hears_everybody = true;
+            let room = RoomName::from(EVERYBODY);
+            self.actions.push_back(HubAction::Ask(Ask::Join { room, join: 0 }));
+        }
+    }
+
+    fn admit_member(&mut self, now: Time, id: ConnId, index: usize, reply: Option<Reply>) {
+        let Hub { conns, rooms, stats, .. } = self;
+        let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id && conn.phase == Phase::Open) else { return };
+        let Some(room) = rooms.get_mut(index) else { return };
+        if !conn.rooms.iter().any(|membership| membership.room as usize == index) {
+            conn.rooms.push(Membership { room: index as u32, at: room.members.len() as u32 });
+            room.members.push(id.slot() as u32);
+            stats.memberships += 1;
+        }
+        let name = room.name.clone();
+        if let Some(Reply { to, echo }) = reply {
+            let data = Object::new().string("room", &name).finish();
+            self.confirm(now, id, "subscribed", data, to.as_deref(), echo);
+        }
+    }
+
+    /// Answers a subscription, or its end. System C's clients want their own field back beside the data.
+    pub(super) fn confirm(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        kind: &str,
+        data: String,
+        to: Option<&str>,
+        echo: Option<(&'static str, Box<str>)>,
+    ) {
+        let fields = echo.as_ref().map(|(name, value)| (*name, Json::trusted(value)));
+        let unix = self.wall.unix(now);
+        let text = self.composer.notice_with(kind, Some(Json::trusted(&data)), to, fields.as_slice(), unix);
+        self.push(now, id, crate::frame::Frame::text(&text));
+    }
+
+    /// Ends a connection's waiting for a room.
+    fn withdraw(&mut self, id: ConnId, index: usize) {
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        let RoomState::Joining { waiting, .. } = &mut room.state else { return };
+        let before = waiting.len();
+        waiting.retain(|applicant| applicant.conn != id);
+        let withdrawn = (before - waiting.len()) as u16;
+        if let Some(conn) = self.get(id) {
+            conn.joining = conn.joining.saturating_sub(withdrawn);
+        }
+        self.leave_if_deserted(index);
+    }
+
+    /// Takes a member out; the last member takes its place.
+    fn remove_member(&mut self, Membership { room: index, at }: Membership) {
+        let Some(room) = self.rooms.get_mut(index as usize) else { return };
+        room.members.swap_remove(at as usize);
+        let moved = room.members.get(at as usize).copied();
+        self.stats.memberships -= 1;
+        if let Some(conn) = moved.and_then(|slot| self.conns.get_mut(slot as usize))
+            && let Some(membership) = conn.rooms.iter_mut().find(|membership| membership.room == index)
+        {
+            membership.at = at;
+        }
+        self.leave_if_deserted(index as usize);
+    }
+
+    fn leave_if_deserted(&mut self, index: usize) {
+        if self.rooms.get(index).is_some_and(super::room::Room::is_deserted)
+            && let Some(room) = self.rooms.remove(index)
+        {
+            self.actions.push_back(HubAction::Ask(Ask::Leave { room: room.name }));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Outboxes: what waits to be written to a connection, in order and bounded.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::frame::Frame;
+
+/// The frames that wait for one connection.
+///
+/// A connection without anything to write has none; boxes go back to the hub's [`Spares`].
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    /// Bytes of the first frame that are written already.
+    written: usize,
+}
+
+/// What is to be written to a connection now: shared frames, already encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbox<'a> {
+    queue: &'a Queue,
+}
+
+impl<'a> Outbox<'a> {
+    /// How many frames wait.
+    pub fn len(&self) -> usize {
+        self.queue.frames.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.frames.is_empty()
+    }
+
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        self.queue.bytes
+    }
+
+    /// Bytes of the first frame that have been written already.
+    pub fn offset(&self) -> usize {
+        self.queue.written
+    }
+
+    /// The frames that wait, the first one whole even when part of it is written.
+    pub fn frames(&self) -> impl Iterator<Item = &'a Frame> + Clone {
+        self.queue.frames.iter()
+    }
+
+    /// The bytes that wait, piece by piece.
+    pub fn pieces(&self) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let mut skip = self.queue.written;
+        self.queue.frames.iter().map(move |frame| &frame.wire()[core::mem::take(&mut skip)..])
+    }
+}
+
+impl Queue {
+    pub(super) fn outbox(&self) -> Outbox<'_> {
+        Outbox { queue: self }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Appends a frame; whether it keeps to the bounds. A single frame is always within them.
+    pub(super) fn push(&mut self, frame: Frame, most_bytes: usize, most_frames: usize) -> bool {
+        let fits = self.frames.is_empty()
+            || (self.bytes + frame.len() <= most_bytes && self.frames.len() < most_frames);
+        if fits {
+            self.bytes += frame.len();
+            self.frames.push_back(frame);
+        }
+        fits
+    }
+
+    /// Puts bytes before everything else. Only for a queue of which nothing is written yet.
+    pub(super) fn push_front(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.frames.push_front(Frame::raw(bytes));
+    }
+
+    /// Drops what waits, but for the rest of a frame that is partly written: the peer could not make sense of what follows.
+    pub(super) fn clear(&mut self) {
+        self.frames.truncate(usize::from(self.written > 0));
+        self.bytes = self.frames.front().map_or(0, |frame| frame.len() - self.written);
+    }
+
+    /// So many bytes left.
+    pub(super) fn written(&mut self, bytes: usize) {
+        let mut bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        bytes += self.written;
+        while let Some(first) = self.frames.front() {
+            if bytes < first.len() {
+                break;
+            }
+            bytes -= first.len();
+            self.frames.pop_front();
+        }
+        self.written = bytes;
+    }
+}
+
+/// Empty queues, kept for the next connection that has something to write.
+#[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "the boxes are what is kept: connections hold a thin pointer")]
+pub(super) struct Spares(Vec<Box<Queue>>);
+
+impl Spares {
+    /// Queues kept at the most, and frames of capacity each may keep: a burst must not hold memory for ever.
+    const MOST: usize = 16_384;
+    const MOST_FRAMES: usize = 256;
+
+    pub(super) fn take(&mut self) -> Box<Queue> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&mut self, queue: Box<Queue>) {
+        if self.0.len() < Spares::MOST && queue.frames.capacity() <= Spares::MOST_FRAMES {
+            self.0.push(queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(frames: &[&str]) -> Queue {
+        let mut queue = Queue::default();
+        for frame in frames {
+            assert!(queue.push(Frame::text(frame.as_bytes()), 1000, 1000));
+        }
+        queue
+    }
+
+    fn waiting(queue: &Queue) -> Vec<u8> {
+        queue.outbox().pieces().collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn what_is_written_leaves_byte_by_byte() {
+        let all = waiting(&queue(&["one", "", "three"]));
+        for cut in 0..=all.len() {
+            let mut queue = queue(&["one", "", "three"]);
+            queue.written(cut);
+            assert_eq!(waiting(&queue), &all[cut..]);
+            assert_eq!(queue.outbox().bytes(), all.len() - cut);
+            queue.written(usize::MAX);
+            assert!(queue.is_empty() && queue.outbox().bytes() == 0);
+        }
+    }
+
+    #[test]
+    fn clearing_keeps_the_rest_of_a_frame_that_has_begun() {
+        let mut begun = queue(&["one", "two"]);
+        begun.written(2);
+        begun.clear();
+        assert_eq!(waiting(&begun), b"one");
+        let mut fresh = queue(&["one", "two"]);
+        fresh.clear();
+        assert!(fresh.is_empty());
+    }
+
+    #[test]
+    fn bounds_hold_but_a_first_frame_always_fits() {
+        let mut queue = Queue::default();
+        assert!(queue.push(Frame::text(&[b'x'; 100]), 10, 2));
+        assert!(!queue.push(Frame::text(b"y"), 10, 2));
+        queue.written(usize::MAX);
+        assert!(queue.push(Frame::text(b"y"), 10, 2));
+        assert!(queue.push(Frame::text(b"y"), 10, 2));
+        assert!(!queue.push(Frame::text(b""), 10, 2), "two frames are the most");
+    }
+}

@@ -1,0 +1,219 @@
+//! What a client asks for in the JSON dialect, and what it is told.
+
+use super::auth::AuthError;
+use super::connection::{EXPIRY_NOTICE, Phase};
+use super::room::Reply;
+use super::{EVERYBODY, Hub, HubAction, Intent, access};
+use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
+use crate::door::{Ask, Publish, PublishId, Unavailable};
+use crate::id::ConnId;
+use crate::message::{Json, Outgoing};
+use crate::report::Report;
+use crate::time::Time;
+
+/// A client that waits for the confirmation of its publish.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    conn: ConnId,
+    reply_to: Option<Box<str>>,
+    message_id: Box<str>,
+}
+
+impl Hub {
+    /// A text message of the JSON dialect.
+    pub(super) fn request(&mut self, now: Time, id: ConnId, text: &str) {
+        if !self.within_rate(now, id) {
+            return;
+        }
+        match json::parse(text) {
+            Ok(Request { id: request, command }) => self.perform(now, id, request.as_deref(), command),
+            Err(error) => self.error(now, id, error.code, error.message, error.id.as_deref()),
+        }
+    }
+
+    pub(super) fn refuse_binary(&mut self, now: Time, id: ConnId) {
+        if self.within_rate(now, id) {
+            self.error(now, id, ErrorCode::UnsupportedMessage, "Binary messages are not supported here", None);
+        }
+    }
+
+    /// Checks a token; a good one opens the connection, a bad one closes it.
+    pub(super) fn authenticate(&mut self, now: Time, id: ConnId, token: &str, reply_to: Option<&str>) {
+        let identity = match self.verifier.verify(token, self.wall.unix(now)) {
+            Ok(identity) => identity,
+            Err(AuthError { code, message }) => {
+                self.stats.auth_failed += 1;
+                self.report(|| Report::AuthFailed { conn: id, code });
+                let data = Object::new().string("code", code).string("message", message).finish();
+                self.notice(now, id, "auth_failed", Some(data), reply_to);
+                return self.close(now, id, 4001, code);
+            }
+        };
+        let user = identity.user.clone();
+        let Some(conn) = self.get(id) else { return };
+        // A renewed token must speak for the same user: rooms and limits were granted to that one.
+        if conn.identity.as_ref().is_some_and(|known| known.user != user) {
+            let data = Object::new().string("code", "token_user").string("message", "The token is for another user").finish();
+            self.notice(now, id, "auth_failed", Some(data), reply_to);
+            return self.close(now, id, 4001, "token for another user");
+        }
+        let first = conn.identity.is_none();
+        conn.phase = Phase::Open;
+        conn.warned = false;
+        conn.identity = Some(Box::new(identity));
+        let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
+        self.notice(now, id, "auth_success", Some(data), reply_to);
+        self.leave_forbidden(now, id);
+        if first {
+            self.subscribe(now, id, &format!("user:{user}"), None);
+        }
+        self.arm(now, id);
+    }
+
+    /// The token will expire soon: a new one may be sent on the same connection.
+    pub(super) fn announce_expiry(&mut self, now: Time, id: ConnId) {
+        let Some(conn) = self.get(id) else { return };
+        conn.warned = true;
+        let expires = conn.identity.as_ref().and_then(|identity| identity.expires);
+        let left = expires.map_or(0, |at| at.0.saturating_sub(self.wall.unix(now).0));
+        debug_assert!(left <= EXPIRY_NOTICE.as_millis() as u64 + 1, "the notice is due {EXPIRY_NOTICE:?} before the end");
+        let data = Object::new().string("reason", "token_expiring").number("expires_in_ms", left).finish();
+        self.notice(now, id, "auth_required", Some(data), None);
+    }
+
+    /// The backplane has a client's message, or not.
+    pub(super) fn published(&mut self, now: Time, publish: PublishId, result: Result<(), Unavailable>) {
+        let Some(Publisher { conn, reply_to, message_id }) = self.publishers.remove(&publish) else { return };
+        let Some(publisher) = self.get(conn) else { return };
+        publisher.publishing = publisher.publishing.saturating_sub(1);
+        match result {
+            Ok(()) => {
+                let data = Object::new().string("message_id", &message_id).finish();
+                self.notice(now, conn, "published", Some(data), reply_to.as_deref());
+            }
+            Err(Unavailable) => {
+                let text = "The message could not be stored; it may or may not arrive";
+                self.error(now, conn, ErrorCode::Unavailable, text, reply_to.as_deref());
+            }
+        }
+    }
+
+    /// Tells a client of an error, and closes the connection when it has caused too many.
+    pub(super) fn error(&mut self, now: Time, id: ConnId, code: ErrorCode, message: &str, reply_to: Option<&str>) {
+        let data = Object::new().string("code", code.as_str()).string("message", message).finish();
+        self.stats.errors += 1;
+        self.notice(now, id, "error", Some(data), reply_to);
+        let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
+        // What the store cannot do is not the client's fault.
+        let fault = code != ErrorCode::Unavailable;
+        let exceeded = fault && self.get(id).is_some_and(|conn| conn.errors.spend(now, budget, reset));
+        if exceeded {
+            self.close(now, id, 4009, "too many errors");
+        }
+    }
+
+    /// Takes one from the connection's message rate. A client that sends too fast is told when to go on; that alone costs
+    /// nothing of its error budget, because a page that subscribes to many things at once means no harm.
+    fn within_rate(&mut self, now: Time, id: ConnId) -> bool {
+        let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
+        let Some(conn) = self.get(id) else { return false };
+        let Err(wait) = conn.limiter.take(now, rate, burst) else { return true };
+        self.stats.rate_limited += 1;
+        let data = Object::new()
+            .string("code", ErrorCode::RateLimited.as_str())
+            .string("message", "Too many requests")
+            .number("retry_after_ms", wait.as_micros().div_ceil(1000) as u64)
+            .finish();
+        self.notice(now, id, "error", Some(data), None);
+        false
+    }
+
+    fn perform(&mut self, now: Time, id: ConnId, request: Option<&str>, command: Command<'_>) {
+        let Some(conn) = self.peek(id) else { return };
+        if conn.phase == Phase::Authenticating && !matches!(command, Command::Auth { .. } | Command::Ping) {
+            return self.error(now, id, ErrorCode::Unauthorized, "Authenticate first", request);
+        }
+        match command {
+            Command::Ping => {
+                let data = Object::new().string("status", "ok").finish();
+                self.notice(now, id, "pong", Some(data), request);
+            }
+            Command::Auth { token } => self.authenticate(now, id, &token, request),
+            Command::Subscribe(topic) => self.request_room(now, id, request, topic),
+            Command::Unsubscribe(Topic { room, echo }) => {
+                self.unsubscribe(id, &room);
+                let data = Object::new().string("room", &room).finish();
+                let echo = echo.map(|(name, value)| (name, value.as_str().into()));
+                self.confirm(now, id, "unsubscribed", data, request, echo);
+            }
+            Command::Publish { room, kind, data } => self.request_publish(now, id, request, &room, &kind, data),
+            Command::Rooms => {
+                let names = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
+                let data = Object::new().strings("rooms", names.map(|room| &*room.name)).finish();
+                self.notice(now, id, "rooms", Some(data), request);
+            }
+        }
+    }
+
+    fn request_room(&mut self, now: Time, id: ConnId, request: Option<&str>, topic: Topic<'_>) {
+        if let Err((code, message)) = self.may(id, Intent::Subscribe, &topic.room) {
+            return self.error(now, id, code, message, request);
+        }
+        let most = self.config.limits.rooms_per_connection;
+        if self.peek(id).is_some_and(|conn| Hub::room_count(conn) >= most) {
+            return self.error(now, id, ErrorCode::LimitExceeded, "Too many rooms on this connection", request);
+        }
+        let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
+        self.subscribe(now, id, &topic.room, Some(Reply { to: request.map(Box::from), echo }));
+    }
+
+    fn request_publish(&mut self, now: Time, id: ConnId, request: Option<&str>, room: &str, kind: &str, data: Json<'_>) {
+        if let Err((code, message)) = self.may(id, Intent::Publish, room) {
+            return self.error(now, id, code, message, request);
+        }
+        let most = self.config.limits.publishes_in_flight;
+        let Some(conn) = self.get(id) else { return };
+        if usize::from(conn.publishing) >= most {
+            return self.error(now, id, ErrorCode::LimitExceeded, "Too many publishes wait for the store", request);
+        }
+        conn.publishing = conn.publishing.saturating_add(1);
+        self.publishes += 1;
+        let publish = PublishId(self.publishes);
+        let message = Outgoing { kind, data, timestamp: None, message_id: None };
+        let envelope = self.composer.envelope(room, &message, self.wall.unix(now));
+        let publisher = Publisher { conn: id, reply_to: request.map(Box::from), message_id: envelope.message_id };
+        self.publishers.insert(publish, publisher);
+        let publish = Publish { id: publish, room: room.into(), payload: envelope.payload };
+        self.actions.push_back(HubAction::Ask(Ask::Publish(publish)));
+    }
+
+    /// Whether a connection may do something in a room, and the error if not.
+    fn may(&self, id: ConnId, intent: Intent, room: &str) -> Result<(), (ErrorCode, &'static str)> {
+        if room.is_empty() || room.len() > self.config.limits.room_name_bytes || room.chars().any(char::is_control) {
+            return Err((ErrorCode::InvalidMessage, "The room name is empty, too long or has control characters"));
+        }
+        if room == EVERYBODY && intent == Intent::Subscribe {
+            return Err((ErrorCode::InvalidMessage, "Everybody is in this room already"));
+        }
+        let identity = self.peek(id).and_then(|conn| conn.identity.as_deref());
+        if access::allows(&self.config.access, identity, intent, room) {
+            Ok(())
+        } else {
+            Err((ErrorCode::Forbidden, "Access denied"))
+        }
+    }
+
+    /// A renewed token may allow less: what it does not allow any more is left.
+    fn leave_forbidden(&mut self, now: Time, id: ConnId) {
+        let Some(conn) = self.peek(id) else { return };
+        let rooms = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
+        let names: Vec<_> = rooms.map(|room| room.name.clone()).collect();
+        for name in names {
+            if self.may(id, Intent::Subscribe, &name).is_err() {
+                self.unsubscribe(id, &name);
+                let data = Object::new().string("room", &name).string("reason", "forbidden").finish();
+                self.notice(now, id, "unsubscribed", Some(data), None);
+            }
+        }
+    }
+}

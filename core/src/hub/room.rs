@@ -1,0 +1,105 @@
+//! Rooms and their members on this hub.
+
+use slab::Slab;
+
+use crate::id::ConnId;
+use crate::message::RoomName;
+use crate::table::Table;
+use crate::time::Time;
+
+/// The rooms that somebody on this hub is in, or waits to get into.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    rooms: Slab<Room>,
+    by_name: Table<RoomName, usize>,
+    joins: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) name: RoomName,
+    /// Members, by their slot in the hub.
+    pub(super) members: Vec<u32>,
+    pub(super) state: RoomState,
+}
+
+#[derive(Debug)]
+pub(super) enum RoomState {
+    /// The backplane has been asked, under this number; those who want to get in wait.
+    Joining { join: u64, waiting: Vec<Applicant> },
+    /// The backplane sends the room's messages.
+    Joined,
+}
+
+/// Somebody who waits to get into a room.
+#[derive(Debug)]
+pub(super) struct Applicant {
+    pub(super) conn: ConnId,
+    /// Until when a client that asked waits.
+    pub(super) until: Time,
+    /// How to answer; nothing where the hub itself asked.
+    pub(super) reply: Option<Reply>,
+}
+
+/// How a subscription is to be answered.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) to: Option<Box<str>>,
+    pub(super) echo: Option<(&'static str, Box<str>)>,
+}
+
+/// A connection's place in a room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    pub(super) room: u32,
+    /// Its index among the members, so that it is removed without a search.
+    pub(super) at: u32,
+}
+
+impl Rooms {
+    pub(super) fn new(key: u64) -> Rooms {
+        Rooms { rooms: Slab::new(), by_name: Table::new(key), joins: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Room> {
+        self.rooms.get(index)
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Room> {
+        self.rooms.get_mut(index)
+    }
+
+    /// Adds a room that waits for the backplane; its index and the number of its joining.
+    pub(super) fn add(&mut self, name: RoomName, first: Applicant) -> (usize, u64) {
+        self.joins += 1;
+        let state = RoomState::Joining { join: self.joins, waiting: vec![first] };
+        let index = self.rooms.insert(Room { name: name.clone(), members: Vec::new(), state });
+        self.by_name.insert(name, index);
+        (index, self.joins)
+    }
+
+    pub(super) fn remove(&mut self, index: usize) -> Option<Room> {
+        let room = self.rooms.try_remove(index)?;
+        self.by_name.remove(&room.name);
+        Some(room)
+    }
+}
+
+impl Room {
+    /// Whether nobody is in it or waits to get in.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.members.is_empty()
+            && match &self.state {
+                RoomState::Joining { waiting, .. } => waiting.is_empty(),
+                RoomState::Joined => true,
+            }
+    }
+}

@@ -1,0 +1,265 @@
+//! Hub and backplane joined: a whole node on one thread.
+//!
+//! Embedders with one thread, simulations and fuzzers use this; a runtime with several threads runs several hubs and one
+//! backplane, and carries what they say to each other ([`crate::door`]) itself.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::backplane::{Backplane, BackplaneAction, derive};
+use crate::config::{Config, ConfigError};
+use crate::door::{Ask, Publish, PublishId, Tell, Unavailable};
+use crate::frame::Message;
+use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
+use crate::id::{ConnId, ShardId, Ticket};
+use crate::message::{Composer, Outgoing};
+use crate::report::Report;
+use crate::stats::Stats;
+use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::time::{Time, UnixMillis, WallClock};
+
+/// A whole node.
+///
+/// ```
+/// use std::sync::Arc;
+/// use roomcast_core::config::{AuthMode, Config, Route};
+/// use roomcast_core::frame::Message;
+/// use roomcast_core::node::Node;
+/// use roomcast_core::time::Time;
+///
+/// let config = Config { routes: vec![Route::json("/ws", AuthMode::Optional)], ..Config::default() };
+/// let mut node = Node::new(Arc::new(config), [7; 32], Time::ZERO).unwrap();
+///
+/// let request = http::Request::get("/ws").body(()).unwrap();
+/// let conn = node.open(Time::ZERO, &request).unwrap().conn;
+/// node.receive(Time::ZERO, conn, Message::Text(r#"{"type":"ping"}"#));
+///
+/// assert_eq!(node.poll_flush(), Some(conn));
+/// let frames = node.outbox(conn).unwrap();
+/// let reply = frames.frames().next().unwrap();
+/// assert!(reply.payload().starts_with(br#"{"type":"pong","data":{"status":"ok"}"#));
+/// let bytes = frames.bytes();
+/// node.written(conn, bytes);
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    hub: Hub,
+    backplane: Backplane,
+    composer: Composer,
+    wall: WallClock,
+    publishes: u64,
+}
+
+/// An input of a node as a value, for mailboxes, recorded traces and fuzzers. Each is the method of the same name.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each is documented at the method of the same name")]
+pub enum Event {
+    Open(http::Request<()>),
+    Receive(ConnId, OwnedMessage),
+    Fail(ConnId, u16),
+    Close(ConnId, u16),
+    Closed(ConnId, CloseCause),
+    Written(ConnId, usize),
+    Answer(Ticket, Result<Answer, StoreError>),
+    WallClock(UnixMillis),
+    Tick,
+}
+
+/// A client's message as a value; see [`Message`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is documented at the variant of the same name of Message")]
+pub enum OwnedMessage {
+    Text(String),
+    Binary(Bytes),
+    Ping(Bytes),
+    Pong,
+    Close(Option<u16>),
+}
+
+/// Something the host must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// See [`HubAction::Drop`].
+    Drop(ConnId),
+    /// See [`BackplaneAction::Store`].
+    Store {
+        /// Names the question.
+        ticket: Ticket,
+        /// The connection to use.
+        lane: Lane,
+        /// What to do.
+        op: StoreOp,
+    },
+    /// See [`BackplaneAction::Interrupt`].
+    Interrupt(Lane),
+    /// See [`BackplaneAction::Reset`].
+    Reset(Lane),
+    /// What came of a message of [`Node::publish`].
+    Published(PublishId, Result<(), Unavailable>),
+    /// Something for the log.
+    Report(Report),
+}
+
+impl Node {
+    /// A node that begins to work at once.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub fn new(config: Arc<Config>, seed: [u8; 32], now: Time) -> Result<Node, ConfigError> {
+        Ok(Node {
+            hub: Hub::new(config.clone(), ShardId(0), seed)?,
+            backplane: Backplane::new(config, seed, now)?,
+            composer: Composer::new(derive(seed, b'n')),
+            wall: WallClock::default(),
+            publishes: 0,
+        })
+    }
+
+    /// Takes an input as a value. What a connection that is refused would be told is returned.
+    ///
+    /// # Errors
+    /// See [`Node::open`].
+    pub fn handle(&mut self, now: Time, event: Event) -> Result<Option<Opened>, Refused> {
+        match event {
+            Event::Open(request) => return self.open(now, &request).map(Some),
+            Event::Receive(conn, message) => self.receive(now, conn, message.borrow()),
+            Event::Fail(conn, code) => self.hub.fail(now, conn, code, "protocol error"),
+            Event::Close(conn, code) => self.hub.close(now, conn, code, "closed by the host"),
+            Event::Closed(conn, cause) => self.closed(now, conn, cause),
+            Event::Written(conn, bytes) => self.written(conn, bytes),
+            Event::Answer(ticket, answer) => self.answer(now, ticket, answer),
+            Event::WallClock(unix) => self.set_wall_clock(now, unix),
+            Event::Tick => self.tick(now),
+        }
+        Ok(None)
+    }
+
+    /// What the wall clock shows. Given at the start and whenever it may have stepped.
+    pub fn set_wall_clock(&mut self, now: Time, unix: UnixMillis) {
+        self.wall = WallClock::new(now, unix);
+        self.hub.set_wall_clock(now, unix);
+        self.backplane.set_wall_clock(now, unix);
+    }
+
+    /// Whether [`Action::Report`]s are wanted.
+    pub fn set_reporting(&mut self, on: bool) {
+        self.hub.set_reporting(on);
+        self.backplane.set_reporting(on);
+    }
+
+    /// See [`Hub::open`].
+    ///
+    /// # Errors
+    /// See [`Hub::open`].
+    pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
+        self.hub.open(now, request)
+    }
+
+    /// See [`Hub::receive`].
+    pub fn receive(&mut self, now: Time, conn: ConnId, message: Message<'_>) {
+        self.hub.receive(now, conn, message);
+    }
+
+    /// See [`Hub::closed`].
+    pub fn closed(&mut self, now: Time, conn: ConnId, cause: CloseCause) {
+        self.hub.closed(now, conn, cause);
+    }
+
+    /// Publishes a message to a room, on all nodes. [`Action::Published`] tells what came of it.
+    pub fn publish(&mut self, now: Time, room: &str, message: &Outgoing<'_>) -> PublishId {
+        self.publishes += 1;
+        let id = PublishId(self.publishes);
+        let payload = self.composer.envelope(room, message, self.wall.unix(now)).payload;
+        self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room: room.into(), payload }));
+        id
+    }
+
+    /// See [`Backplane::answer`].
+    pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
+        self.backplane.answer(now, ticket, answer);
+    }
+
+    /// Time has passed: whatever is due is done.
+    pub fn tick(&mut self, now: Time) {
+        self.hub.tick(now);
+        self.backplane.tick(now);
+    }
+
+    /// The next action.
+    pub fn poll_action(&mut self, now: Time) -> Option<Action> {
+        loop {
+            match self.hub.poll_action() {
+                Some(HubAction::Ask(ask)) => self.backplane.ask(now, ShardId(0), ask),
+                Some(HubAction::Drop(conn)) => return Some(Action::Drop(conn)),
+                Some(HubAction::Report(report)) => return Some(Action::Report(report)),
+                None => match self.backplane.poll_action(now)? {
+                    BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
+                        return Some(Action::Published(id, result));
+                    }
+                    BackplaneAction::Tell(_, tell) => self.hub.tell(now, tell),
+                    BackplaneAction::Store { ticket, lane, op } => return Some(Action::Store { ticket, lane, op }),
+                    BackplaneAction::Interrupt(lane) => return Some(Action::Interrupt(lane)),
+                    BackplaneAction::Reset(lane) => return Some(Action::Reset(lane)),
+                    BackplaneAction::Report(report) => return Some(Action::Report(report)),
+                },
+            }
+        }
+    }
+
+    /// See [`Hub::poll_flush`]. Messages reach the outboxes while actions are polled, so poll those first.
+    pub fn poll_flush(&mut self) -> Option<ConnId> {
+        self.hub.poll_flush()
+    }
+
+    /// See [`Hub::outbox`].
+    pub fn outbox(&self, conn: ConnId) -> Option<Outbox<'_>> {
+        self.hub.outbox(conn)
+    }
+
+    /// See [`Hub::written`].
+    pub fn written(&mut self, conn: ConnId, bytes: usize) {
+        self.hub.written(conn, bytes);
+    }
+
+    /// When [`Node::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        [self.hub.next_deadline(), self.backplane.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// How long from `now` until [`Node::tick`] has something to do.
+    pub fn sleep(&self, now: Time) -> Option<Duration> {
+        self.next_deadline().map(|at| at - now)
+    }
+
+    /// The hub, for what this type does not repeat.
+    pub fn hub(&mut self) -> &mut Hub {
+        &mut self.hub
+    }
+
+    /// The counters of both halves.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.hub.stats();
+        stats.add(self.backplane.stats());
+        stats
+    }
+
+    /// See [`Backplane::unready`].
+    pub fn unready(&self) -> Vec<String> {
+        self.backplane.unready()
+    }
+}
+
+impl OwnedMessage {
+    /// The message as the methods take it.
+    pub fn borrow(&self) -> Message<'_> {
+        match self {
+            OwnedMessage::Text(text) => Message::Text(text),
+            OwnedMessage::Binary(bytes) => Message::Binary(bytes),
+            OwnedMessage::Ping(bytes) => Message::Ping(bytes),
+            OwnedMessage::Pong => Message::Pong,
+            OwnedMessage::Close(code) => Message::Close(*code),
+        }
+    }
+}
