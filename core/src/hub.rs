@@ -267,6 +267,12 @@ impl Hub {
         self.close_with(now, id, Some(code), reason, reason, false);
     }
 
+    /// Closes every connection.
+    pub fn close_all(&mut self, now: Time, code: u16, reason: &'static str) {
+        let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.id).collect();
+        ids.into_iter().for_each(|id| self.close(now, id, code, reason));
+    }
+
     /// A connection's transport has ended.
     pub fn closed(&mut self, _now: Time, id: ConnId, cause: CloseCause) {
         let cause = match cause {

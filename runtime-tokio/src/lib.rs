@@ -1,1 +1,10 @@
-//! placeholder
+//! Roomcast on tokio: sockets, timers and Redis connections for the shell's tasks, and the `roomcast` binary.
+#![forbid(unsafe_code)]
+
+pub mod gateway;
+pub mod http;
+pub mod listener;
+pub mod redis;
+pub mod transport;
+
+pub use gateway::{Gateway, Options, Running, Store};

@@ -1,9 +1,11 @@
-//! Real things around the real gateway: processes, a Redis server, WebSocket and HTTP clients.
+//! Real things around the real gateway: processes, a Redis server, WebSocket and HTTP clients,
+//! publishers and browsers.
 //!
 //! Everything here blocks and takes a time limit, and everything that goes wrong panics with what the
 //! processes had printed by then: this is test code, and a test that cannot go on should say why.
 
 pub mod client;
+pub mod e2e;
 pub mod gateway;
 pub mod http;
 pub mod process;

@@ -338,15 +338,20 @@ impl WireError {
             WireError::TooLarge => 1009,
         }
     }
+
+    /// The fault in words, short enough for a close frame.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            WireError::Protocol => "protocol error",
+            WireError::Utf8 => "invalid UTF-8",
+            WireError::TooLarge => "message too large",
+        }
+    }
 }
 
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WireError::Protocol => "protocol error",
-            WireError::Utf8 => "invalid UTF-8",
-            WireError::TooLarge => "message too large",
-        })
+        f.write_str(self.reason())
     }
 }
 

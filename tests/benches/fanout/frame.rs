@@ -36,11 +36,7 @@ pub(crate) fn split(bytes: &[u8]) -> Option<Frame<'_>> {
         short => (usize::from(short), rest),
     };
     let (payload, rest) = rest.split_at_checked(length)?;
-    Some(Frame {
-        opcode: first & 0x0f,
-        payload,
-        rest,
-    })
+    Some(Frame { opcode: first & 0x0f, payload, rest })
 }
 
 /// Appends a frame as a server sends it.

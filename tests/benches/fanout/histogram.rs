@@ -14,10 +14,7 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Self {
-            buckets: vec![0; STEPS * 64],
-            total: 0,
-        }
+        Self { buckets: vec![0; STEPS * 64], total: 0 }
     }
 
     /// Counts one duration.

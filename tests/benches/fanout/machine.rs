@@ -19,9 +19,7 @@ impl Cores {
     pub(crate) fn of_this_machine() -> Self {
         let allowed = sched_getaffinity(Pid::from_raw(0)).expect("the system knows our cores");
         let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
-        Self {
-            pair: cores.next().zip(cores.next()),
-        }
+        Self { pair: cores.next().zip(cores.next()) }
     }
 
     /// Moves the calling thread to its core.
@@ -49,10 +47,7 @@ impl fmt::Display for Cores {
             Some((server, load)) => {
                 write!(formatter, "server on core {server}, load on core {load}")
             }
-            None => write!(
-                formatter,
-                "ONE CORE for server and load: the figures mean little"
-            ),
+            None => write!(formatter, "ONE CORE for server and load: the figures mean little"),
         }
     }
 }
@@ -100,9 +95,6 @@ impl Memory {
                 .unwrap_or_else(|| panic!("{path} has no {name}"))
                 * 1024
         };
-        Self {
-            rss: field("Rss:"),
-            pss: field("Pss:"),
-        }
+        Self { rss: field("Rss:"), pss: field("Pss:") }
     }
 }

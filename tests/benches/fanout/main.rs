@@ -69,7 +69,7 @@ struct Options {
     /// Be the raw server: what the benchmark starts as a child.
     #[arg(long, hide = true)]
     serve_limit: Option<limit::Mode>,
-    /// What cargo passes to every benchmark.
+    /// What `cargo bench` passes to every benchmark, and `cargo test --all-targets` does not.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -79,19 +79,20 @@ fn main() {
     if let Some(mode) = options.serve_limit {
         return limit::serve(mode);
     }
+    if !options.bench {
+        // A run of the tests may build every target, but should not wait for a benchmark.
+        return println!("nothing is measured without --bench");
+    }
     let files = machine::raise_open_files();
     let cores = machine::Cores::of_this_machine();
     cores.pin_load_generator();
-    println!(
-        "{cores}; {files} open files; {} subscribers",
-        options.subscribers
-    );
+    println!("{cores}; {files} open files; {} subscribers", options.subscribers);
 
     let mut contestants = Vec::new();
     let mut bytes = options.bytes;
     if !options.only_limit {
         let configuration = Configuration::write();
-        measure_memory(&configuration, &cores, options.connections.min(files - 500));
+        measure_memory(&configuration, &cores, options.connections.min(files.saturating_sub(500)));
         let mut gateway = Contestant::gateway(&configuration, &cores, options.subscribers);
         // A delivered frame has the gateway's envelope; the raw servers must carry as much.
         bytes = gateway.room.pad_frames_to(bytes);
@@ -99,22 +100,14 @@ fn main() {
     }
     for mode in [limit::Mode::Joined, limit::Mode::Single] {
         let mut contestant = Contestant::limit(mode, &cores, options.subscribers);
-        assert_eq!(
-            contestant.room.pad_frames_to(bytes),
-            bytes,
-            "raw frames are of any length"
-        );
+        assert_eq!(contestant.room.pad_frames_to(bytes), bytes, "raw frames are of any length");
         contestants.push(contestant);
     }
     contestants.reverse();
 
-    let rounds: Vec<Vec<Run>> = (0..options.rounds)
-        .map(|_| run_round(&mut contestants, Duration::from_secs_f64(options.seconds)))
-        .collect();
-    println!(
-        "\nframes of {bytes} bytes, {} rounds of {} s\n",
-        options.rounds, options.seconds
-    );
+    let rounds: Vec<Vec<Run>> =
+        (0..options.rounds).map(|_| run_round(&mut contestants, Duration::from_secs_f64(options.seconds))).collect();
+    println!("\nframes of {bytes} bytes, {} rounds of {} s\n", options.rounds, options.seconds);
     table::print(&rows(&rounds));
     for contestant in &mut contestants {
         contestant.room.check_all_delivered();
@@ -143,22 +136,14 @@ impl Contestant {
         let process = cores.on_server_core(|| Process::spawn(mode.name(), &mut command));
         let addr = wait_for_address(&process, PATIENCE);
         let room = Room::open(addr, process.pid(), Dialect::Raw, subscribers);
-        Self {
-            name: mode.name(),
-            _process: Running::Limit { _process: process },
-            room,
-        }
+        Self { name: mode.name(), _process: Running::Limit { _process: process }, room }
     }
 
     fn gateway(configuration: &Configuration, cores: &machine::Cores, subscribers: usize) -> Self {
         let gateway = configuration.start_gateway(cores);
         let dialect = Dialect::Gateway { secret: SECRET };
         let room = Room::open(gateway.addr(), gateway.pid(), dialect, subscribers);
-        Self {
-            name: "roomcast",
-            _process: Running::Gateway { _gateway: gateway },
-            room,
-        }
+        Self { name: "roomcast", _process: Running::Gateway { _gateway: gateway }, room }
     }
 }
 
@@ -178,11 +163,7 @@ fn run_round(contestants: &mut [Contestant], length: Duration) -> Vec<Run> {
                 continue;
             }
             contestant.room.run(window, WARM_UP);
-            runs.push(Run {
-                name: contestant.name,
-                window,
-                sample: contestant.room.run(window, length),
-            });
+            runs.push(Run { name: contestant.name, window, sample: contestant.room.run(window, length) });
         }
     }
     runs
@@ -195,20 +176,9 @@ fn rows(rounds: &[Vec<Run>]) -> Vec<Row> {
         let samples: Vec<&Sample> = rounds.iter().map(|round| &round[index].sample).collect();
         let against = |mode: limit::Mode| -> Vec<(&Sample, &Sample)> {
             let of_mode = |run: &&Run| run.name == mode.name() && run.window == first.window;
-            rounds
-                .iter()
-                .filter_map(|round| {
-                    Some((&round[index].sample, &round.iter().find(of_mode)?.sample))
-                })
-                .collect()
+            rounds.iter().filter_map(|round| Some((&round[index].sample, &round.iter().find(of_mode)?.sample))).collect()
         };
-        rows.push(Row::new(
-            first.name,
-            first.window,
-            &samples,
-            &against(limit::Mode::Single),
-            &against(limit::Mode::Joined),
-        ));
+        rows.push(Row::new(first.name, first.window, &samples, &against(limit::Mode::Single), &against(limit::Mode::Joined)));
     }
     rows
 }
@@ -245,16 +215,12 @@ struct Configuration(PathBuf);
 impl Configuration {
     fn write() -> Self {
         let path = env::temp_dir().join(format!("roomcast-fanout-{}.toml", process::id()));
-        fs::write(&path, CONFIGURATION)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        fs::write(&path, CONFIGURATION).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
         Self(path)
     }
 
     fn start_gateway(&self, cores: &machine::Cores) -> Gateway {
-        let path = self
-            .0
-            .to_str()
-            .expect("the temporary directory has a plain name");
+        let path = self.0.to_str().expect("the temporary directory has a plain name");
         let arguments = ["serve", "--jwt-secret", SECRET, "--config", path];
         cores.on_server_core(|| Gateway::start(&binary("roomcast"), &arguments, &[]))
     }

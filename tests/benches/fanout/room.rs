@@ -96,12 +96,7 @@ struct Tally {
 
 impl Room {
     /// Connects all subscribers, then the publisher.
-    pub(crate) fn open(
-        addr: SocketAddr,
-        server: u32,
-        dialect: Dialect,
-        subscribers: usize,
-    ) -> Self {
+    pub(crate) fn open(addr: SocketAddr, server: u32, dialect: Dialect, subscribers: usize) -> Self {
         let subscribers = connect_subscribers(addr, dialect, 0..subscribers);
         let publisher = connect_publisher(addr, dialect);
         let epoll = Epoll::new(EpollCreateFlags::empty()).expect("there are files left");
@@ -109,10 +104,7 @@ impl Room {
             watch(&epoll, &subscriber.stream, token as u64);
         }
         watch(&epoll, &publisher, PUBLISHER);
-        let never = InFlight {
-            sent: Instant::now(),
-            missing: 0,
-        };
+        let never = InFlight { sent: Instant::now(), missing: 0 };
         Self {
             dialect,
             server,
@@ -139,10 +131,7 @@ impl Room {
     /// Keeps `window` messages in flight for `length`, then waits until all are delivered.
     pub(crate) fn run(&mut self, window: usize, length: Duration) -> Sample {
         assert!(window < SLOTS, "a window of {window} needs more slots");
-        let mut tally = Tally {
-            latencies: Histogram::new(),
-            reads: 0,
-        };
+        let mut tally = Tally { latencies: Histogram::new(), reads: 0 };
         let first = self.published;
         let load = process::id();
         let (server_before, load_before) = (cpu_time(self.server), cpu_time(load));
@@ -171,33 +160,22 @@ impl Room {
     /// anything that came too much.
     pub(crate) fn check_all_delivered(&mut self) {
         for (index, subscriber) in self.subscribers.iter().enumerate() {
-            assert_eq!(
-                subscriber.received, self.published,
-                "messages at subscriber {index}"
-            );
-            assert!(
-                subscriber.carry.is_empty(),
-                "half a frame is left at subscriber {index}"
-            );
+            assert_eq!(subscriber.received, self.published, "messages at subscriber {index}");
+            assert!(subscriber.carry.is_empty(), "half a frame is left at subscriber {index}");
         }
     }
 
     /// Publishes one message and returns the length of the frame that the first subscriber gets.
     fn deliver_one(&mut self) -> usize {
         self.publish(1);
-        let mut tally = Tally {
-            latencies: Histogram::new(),
-            reads: 0,
-        };
+        let mut tally = Tally { latencies: Histogram::new(), reads: 0 };
         let mut peeked = vec![0; 64 * 1024];
         let stream = &self.subscribers[0].stream;
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("the limit is not zero");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the limit is not zero");
         let length = loop {
-            let read = stream.peek(&mut peeked).unwrap_or_else(|error| {
-                panic!("the first message does not come: {error}; {}", self.reply())
-            });
+            let read = stream
+                .peek(&mut peeked)
+                .unwrap_or_else(|error| panic!("the first message does not come: {error}; {}", self.reply()));
             assert!(read > 0, "the server closed the connection");
             match frame::split(&peeked[..read]) {
                 Some(frame) if frame.opcode == frame::TEXT => break frame.payload.len(),
@@ -223,21 +201,15 @@ impl Room {
             match self.dialect {
                 Dialect::Raw => frame::push_unmasked(&mut frames, frame::TEXT, data.as_bytes()),
                 Dialect::Gateway { .. } => {
-                    let text = format!(
-                        "{{\"type\":\"publish\",\"data\":{{\"room\":\"{ROOM}\",\"type\":\"b\",\"data\":{data}}}}}"
-                    );
+                    let text =
+                        format!("{{\"type\":\"publish\",\"data\":{{\"room\":\"{ROOM}\",\"type\":\"b\",\"data\":{data}}}}}");
                     frame::push_masked(&mut frames, frame::TEXT, text.as_bytes());
                 }
             }
-            self.in_flight[self.published as usize % SLOTS] = InFlight {
-                sent,
-                missing: self.subscribers.len(),
-            };
+            self.in_flight[self.published as usize % SLOTS] = InFlight { sent, missing: self.subscribers.len() };
             self.published += 1;
         }
-        self.publisher
-            .write_all(&frames)
-            .expect("the server reads what the publisher sends");
+        self.publisher.write_all(&frames).expect("the server reads what the publisher sends");
     }
 
     /// Waits until something has come and reads it all.
@@ -271,28 +243,18 @@ impl Room {
 
         let now = Instant::now();
         let mut rest = &self.buffer[..carried + read];
-        while let Some(Frame {
-            opcode,
-            payload,
-            rest: after,
-        }) = frame::split(rest)
-        {
+        while let Some(Frame { opcode, payload, rest: after }) = frame::split(rest) {
             rest = after;
             match opcode {
                 frame::TEXT => {
                     let number = subscriber.received;
-                    assert!(
-                        number < self.published,
-                        "subscriber {index} gets more than was sent"
-                    );
+                    assert!(number < self.published, "subscriber {index} gets more than was sent");
                     if index.is_multiple_of(CHECKED) {
                         check_number(payload, number, index);
                     }
                     subscriber.received += 1;
                     let message = &mut self.in_flight[number as usize % SLOTS];
-                    tally
-                        .latencies
-                        .record((now - message.sent).as_nanos() as u64);
+                    tally.latencies.record((now - message.sent).as_nanos() as u64);
                     message.missing -= 1;
                     // Each subscriber gets them in order, so they become complete in order.
                     self.complete += u64::from(message.missing == 0);
@@ -300,10 +262,7 @@ impl Room {
                 frame::PING => {
                     let mut pong = Vec::new();
                     frame::push_masked(&mut pong, frame::PONG, payload);
-                    subscriber
-                        .stream
-                        .write_all(&pong)
-                        .expect("the server reads pongs");
+                    subscriber.stream.write_all(&pong).expect("the server reads pongs");
                 }
                 other => panic!("subscriber {index} gets a frame of kind {other}"),
             }
@@ -316,26 +275,14 @@ impl Room {
 
     fn read_replies(&mut self) {
         const KEPT: usize = 600;
-        let read = self
-            .publisher
-            .read(&mut self.buffer)
-            .expect("the publisher stays");
-        assert!(
-            read > 0,
-            "the server closed the publisher; {}",
-            self.reply()
-        );
+        let read = self.publisher.read(&mut self.buffer).expect("the publisher stays");
+        assert!(read > 0, "the server closed the publisher; {}", self.reply());
         let room = KEPT.saturating_sub(self.replies.len());
-        self.replies
-            .extend_from_slice(&self.buffer[..read.min(room)]);
+        self.replies.extend_from_slice(&self.buffer[..read.min(room)]);
     }
 
     fn report_stall(&self) -> ! {
-        let least = self
-            .subscribers
-            .iter()
-            .map(|subscriber| subscriber.received)
-            .min();
+        let least = self.subscribers.iter().map(|subscriber| subscriber.received).min();
         panic!(
             "nothing came for {PATIENCE:?}: {} published, {} delivered to all, the slowest subscriber has {}; {}",
             self.published,
@@ -346,17 +293,12 @@ impl Room {
     }
 
     fn reply(&self) -> String {
-        format!(
-            "the publisher's first replies: {:?}",
-            String::from_utf8_lossy(&self.replies)
-        )
+        format!("the publisher's first replies: {:?}", String::from_utf8_lossy(&self.replies))
     }
 }
 
 fn watch(epoll: &Epoll, stream: &TcpStream, token: u64) {
-    epoll
-        .add(stream, EpollEvent::new(EpollFlags::EPOLLIN, token))
-        .expect("a socket can be watched");
+    epoll.add(stream, EpollEvent::new(EpollFlags::EPOLLIN, token)).expect("a socket can be watched");
 }
 
 fn check_number(payload: &[u8], number: u64, index: usize) {
@@ -373,20 +315,13 @@ fn check_number(payload: &[u8], number: u64, index: usize) {
 }
 
 /// Connects subscribers and waits until each of them is in the room. Each is a user of its own.
-pub(crate) fn connect_subscribers(
-    addr: SocketAddr,
-    dialect: Dialect,
-    users: Range<usize>,
-) -> Vec<Subscriber> {
+pub(crate) fn connect_subscribers(addr: SocketAddr, dialect: Dialect, users: Range<usize>) -> Vec<Subscriber> {
     // Steps are taken for a hundred at a time: quick, and within the backlog of any listener.
     const TOGETHER: usize = 100;
     let mut subscribers = Vec::with_capacity(users.len());
     let users: Vec<usize> = users.collect();
     for group in users.chunks(TOGETHER) {
-        let mut joining: Vec<Joining> = group
-            .iter()
-            .map(|user| Joining::start(addr, "/ws", dialect, *user))
-            .collect();
+        let mut joining: Vec<Joining> = group.iter().map(|user| Joining::start(addr, "/ws", dialect, *user)).collect();
         for one in &mut joining {
             one.finish_handshake();
         }
@@ -398,11 +333,7 @@ pub(crate) fn connect_subscribers(
                 one.wait_until_subscribed();
             }
         }
-        subscribers.extend(joining.into_iter().map(|one| Subscriber {
-            stream: one.stream,
-            carry: one.unread,
-            received: 0,
-        }));
+        subscribers.extend(joining.into_iter().map(|one| Subscriber { stream: one.stream, carry: one.unread, received: 0 }));
     }
     subscribers
 }
@@ -426,20 +357,15 @@ struct Joining {
 
 impl Joining {
     fn start(addr: SocketAddr, path: &str, dialect: Dialect, user: usize) -> Self {
-        let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)
-            .unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
+        let mut stream =
+            TcpStream::connect_timeout(&addr, PATIENCE).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
         stream.set_nodelay(true).expect("a TCP socket has no delay");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("the limit is not zero");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("the limit is not zero");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the limit is not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("the limit is not zero");
         let authorization = match dialect {
             Dialect::Raw => String::new(),
             Dialect::Gateway { secret } => {
-                let token =
-                    access_token(secret, &format!("user-{user}"), &json!({"role": "admin"}));
+                let token = access_token(secret, &format!("user-{user}"), &json!({"role": "admin"}));
                 format!("authorization: Bearer {token}\r\n")
             }
         };
@@ -447,38 +373,25 @@ impl Joining {
             "GET {path} HTTP/1.1\r\nhost: {addr}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{authorization}\r\n"
         );
-        stream
-            .write_all(request.as_bytes())
-            .expect("the server reads");
-        Self {
-            stream,
-            unread: Vec::new(),
-        }
+        stream.write_all(request.as_bytes()).expect("the server reads");
+        Self { stream, unread: Vec::new() }
     }
 
     fn finish_handshake(&mut self) {
         const END: &[u8] = b"\r\n\r\n";
         let head = loop {
-            if let Some(at) = self
-                .unread
-                .windows(END.len())
-                .position(|window| window == END)
-            {
+            if let Some(at) = self.unread.windows(END.len()).position(|window| window == END) {
                 break at + END.len();
             }
             self.read_more();
         };
         let answer = String::from_utf8_lossy(&self.unread[..head]);
-        assert!(
-            answer.starts_with("HTTP/1.1 101"),
-            "the handshake is refused: {answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 101"), "the handshake is refused: {answer}");
         self.unread.drain(..head);
     }
 
     fn subscribe(&mut self) {
-        let request =
-            format!(r#"{{"type":"subscription","data":{{"action":"subscribe","room":"{ROOM}"}}}}"#);
+        let request = format!(r#"{{"type":"subscription","data":{{"action":"subscribe","room":"{ROOM}"}}}}"#);
         let mut bytes = Vec::new();
         frame::push_masked(&mut bytes, frame::TEXT, request.as_bytes());
         self.stream.write_all(&bytes).expect("the server reads");
@@ -494,10 +407,7 @@ impl Joining {
                     return;
                 }
                 // Anything but the greeting is a refusal.
-                assert!(
-                    text.contains("\"auth_success\""),
-                    "cannot subscribe: {text}"
-                );
+                assert!(text.contains("\"auth_success\""), "cannot subscribe: {text}");
             }
             self.read_more();
         }
@@ -505,14 +415,11 @@ impl Joining {
 
     fn read_more(&mut self) {
         let mut bytes = [0; 4096];
-        let read = self.stream.read(&mut bytes).unwrap_or_else(|error| {
-            panic!("{error} after {:?}", String::from_utf8_lossy(&self.unread))
-        });
-        assert!(
-            read > 0,
-            "closed after {:?}",
-            String::from_utf8_lossy(&self.unread)
-        );
+        let read = self
+            .stream
+            .read(&mut bytes)
+            .unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&self.unread)));
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&self.unread));
         self.unread.extend_from_slice(&bytes[..read]);
     }
 }

@@ -21,7 +21,7 @@ const HEAD: [&str; 12] = [
     "x joined",
     "p50 / p99 ms",
     "frames/read",
-    "load CPU",
+    "server / load busy",
 ];
 
 impl Row {
@@ -39,10 +39,7 @@ impl Row {
             if pairs.is_empty() {
                 return "-".to_owned();
             }
-            let ratios = pairs
-                .iter()
-                .map(|(own, limit)| value(own) / value(limit))
-                .collect();
+            let ratios = pairs.iter().map(|(own, limit)| value(own) / value(limit)).collect();
             format!("{:.2}", median(ratios))
         };
         let rates: Vec<f64> = of(rate);
@@ -58,7 +55,7 @@ impl Row {
             ratio(against_joined, cpu_per_million),
             format!("{:.2} / {:.2}", median(of(p50)), median(of(p99))),
             format!("{:.1}", median(of(frames_per_read))),
-            format!("{:.0} %", median(of(load)) * 100.0),
+            format!("{:.0} / {:.0} %", median(of(server_busy)) * 100.0, median(of(load_busy)) * 100.0),
         ];
         Self { cells }
     }
@@ -67,16 +64,8 @@ impl Row {
 /// Prints the rows with aligned columns.
 pub(crate) fn print(rows: &[Row]) {
     let head = HEAD.map(str::to_owned).to_vec();
-    let lines: Vec<&Vec<String>> = std::iter::once(&head)
-        .chain(rows.iter().map(|row| &row.cells))
-        .collect();
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|cells| cells[column].len())
-            .max()
-            .unwrap_or(0)
-    };
+    let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(rows.iter().map(|row| &row.cells)).collect();
+    let width = |column: usize| lines.iter().map(|cells| cells[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
     for cells in lines {
         let line: Vec<String> = cells
@@ -112,7 +101,12 @@ fn frames_per_read(sample: &Sample) -> f64 {
     sample.deliveries as f64 / sample.reads as f64
 }
 
-fn load(sample: &Sample) -> f64 {
+/// Where neither the server nor the load generator is busy all the time, something else had the cores.
+fn server_busy(sample: &Sample) -> f64 {
+    sample.server_cpu.as_secs_f64() / sample.elapsed.as_secs_f64()
+}
+
+fn load_busy(sample: &Sample) -> f64 {
     sample.load_cpu.as_secs_f64() / sample.elapsed.as_secs_f64()
 }
 

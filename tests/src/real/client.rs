@@ -83,9 +83,7 @@ impl JsonClient {
             Credential::Query(token) => format!("?token={token}"),
             _ => String::new(),
         };
-        let uri: Uri = format!("ws://{addr}{path}{query}")
-            .parse()
-            .expect("a valid path");
+        let uri: Uri = format!("ws://{addr}{path}{query}").parse().expect("a valid path");
         let mut request = ClientRequestBuilder::new(uri);
         match credential {
             Credential::Protocol(token) => {
@@ -99,18 +97,12 @@ impl JsonClient {
         for &(name, value) in headers {
             request = request.with_header(name, value);
         }
-        let stream = open(addr).map_err(|error| Refused {
-            status: None,
-            message: format!("cannot connect to {addr}: {error}"),
-        })?;
+        let stream =
+            open(addr).map_err(|error| Refused { status: None, message: format!("cannot connect to {addr}: {error}") })?;
         // The default takes 128 KiB a client, which tells when a test has thousands.
         let config = WebSocketConfig::default().read_buffer_size(4096);
         match client_with_config(request, stream, Some(config)) {
-            Ok((socket, _response)) => Ok(Self {
-                socket,
-                end: None,
-                recent: Vec::new(),
-            }),
+            Ok((socket, _response)) => Ok(Self { socket, end: None, recent: Vec::new() }),
             Err(error) => Err(refused(&error)),
         }
     }
@@ -180,11 +172,7 @@ impl JsonClient {
                     return Some(text.to_string());
                 }
                 Message::Binary(bytes) => {
-                    panic!(
-                        "a binary frame of {} bytes; {}",
-                        bytes.len(),
-                        self.history()
-                    )
+                    panic!("a binary frame of {} bytes; {}", bytes.len(), self.history())
                 }
                 // Pings are answered by the library.
                 Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
@@ -199,12 +187,7 @@ impl JsonClient {
     /// When none comes in time, or it has another type.
     pub fn expect_type(&mut self, kind: &str) -> Value {
         let frame = self.next(PATIENCE);
-        assert_eq!(
-            frame["type"],
-            kind,
-            "the frame is {frame}; {}",
-            self.history()
-        );
+        assert_eq!(frame["type"], kind, "the frame is {frame}; {}", self.history());
         frame
     }
 
@@ -267,10 +250,7 @@ impl JsonClient {
         while self.read(deadline).is_some() {}
         match &self.end {
             Some(end) => end.clone(),
-            None => panic!(
-                "the connection is still open after {within:?}; {}",
-                self.history()
-            ),
+            None => panic!("the connection is still open after {within:?}; {}", self.history()),
         }
     }
 
@@ -283,9 +263,7 @@ impl JsonClient {
             let left = deadline.saturating_duration_since(Instant::now());
             let stream = self.socket.get_ref();
             // A time limit of zero would mean none; what has arrived is read even at the deadline.
-            stream
-                .set_read_timeout(Some(left.max(Duration::from_millis(1))))
-                .expect("the limit is not zero");
+            stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("the limit is not zero");
             match self.socket.read() {
                 Ok(Message::Close(frame)) => {
                     self.end = Some(End::Close(frame.map(|frame| frame.code.into())));
@@ -293,9 +271,7 @@ impl JsonClient {
                     let _ = self.socket.flush();
                 }
                 Ok(message) => return Some(message),
-                Err(tungstenite::Error::Io(error))
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
+                Err(tungstenite::Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     if Instant::now() >= deadline {
                         return None;
                     }
@@ -325,8 +301,7 @@ impl JsonClient {
 pub fn token(secret: &str, claims: &Value) -> String {
     assert!(claims.is_object(), "claims are an object, not {claims}");
     let key = EncodingKey::from_secret(secret.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
-        .expect("claims can be signed")
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).expect("claims can be signed")
 }
 
 /// An access token of a user, good for an hour, with more claims laid over the usual ones.
@@ -357,10 +332,7 @@ pub fn access_token(secret: &str, user: &str, more: &Value) -> String {
 /// When the clock stands before 1970.
 #[must_use]
 pub fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("the clock is right")
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_secs()
 }
 
 fn open(addr: SocketAddr) -> std::io::Result<TcpStream> {
@@ -373,15 +345,10 @@ fn open(addr: SocketAddr) -> std::io::Result<TcpStream> {
 
 fn refused<Role: tungstenite::handshake::HandshakeRole>(error: &HandshakeError<Role>) -> Refused {
     let status = match error {
-        HandshakeError::Failure(tungstenite::Error::Http(response)) => {
-            Some(response.status().as_u16())
-        }
+        HandshakeError::Failure(tungstenite::Error::Http(response)) => Some(response.status().as_u16()),
         _ => None,
     };
-    Refused {
-        status,
-        message: error.to_string(),
-    }
+    Refused { status, message: error.to_string() }
 }
 
 #[cfg(test)]
@@ -405,16 +372,9 @@ mod tests {
             let mut seen = Value::Null;
             #[expect(clippy::result_large_err, reason = "the library wants this signature")]
             let look = |request: &Request, mut response: Response| -> Result<_, ErrorResponse> {
-                let field = |name: &str| {
-                    request
-                        .headers()
-                        .get(name)
-                        .map(|value| value.to_str().unwrap())
-                };
+                let field = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
                 if let Some(protocol) = request.headers().get("sec-websocket-protocol") {
-                    response
-                        .headers_mut()
-                        .insert("sec-websocket-protocol", protocol.clone());
+                    response.headers_mut().insert("sec-websocket-protocol", protocol.clone());
                 }
                 seen = json!({
                     "uri": request.uri().to_string(),
@@ -427,11 +387,7 @@ mod tests {
                 Ok(response)
             };
             if let Ok(mut socket) = tungstenite::accept_hdr(stream, look) {
-                socket
-                    .send(Message::text(
-                        json!({"type": "seen", "data": seen}).to_string(),
-                    ))
-                    .unwrap();
+                socket.send(Message::text(json!({"type": "seen", "data": seen}).to_string())).unwrap();
                 serve(socket);
             }
         });
@@ -453,14 +409,8 @@ mod tests {
             let mut client = JsonClient::connect(server(echo), "/ws?a=1", credential);
             client.expect_type("seen")["data"].take()
         };
-        assert_eq!(
-            seen(Credential::None),
-            json!({"uri": "/ws?a=1", "authorization": null, "protocol": null})
-        );
-        assert_eq!(
-            seen(Credential::Protocol("t"))["protocol"],
-            "access_token.t"
-        );
+        assert_eq!(seen(Credential::None), json!({"uri": "/ws?a=1", "authorization": null, "protocol": null}));
+        assert_eq!(seen(Credential::Protocol("t"))["protocol"], "access_token.t");
         assert_eq!(seen(Credential::Query("t"))["uri"], "/ws?a=1&token=t");
         assert_eq!(seen(Credential::Header("t"))["authorization"], "Bearer t");
     }
@@ -481,10 +431,7 @@ mod tests {
     fn the_close_code_comes_after_the_frames_before_it() {
         let addr = server(|mut socket| {
             socket.send(Message::text("{}")).unwrap();
-            let frame = CloseFrame {
-                code: 4008.into(),
-                reason: "slow consumer".into(),
-            };
+            let frame = CloseFrame { code: 4008.into(), reason: "slow consumer".into() };
             socket.close(Some(frame)).unwrap();
             // The reply proves that the client answers a close.
             assert!(matches!(socket.read(), Ok(Message::Close(Some(_)))));
@@ -505,8 +452,7 @@ mod tests {
     #[test]
     fn a_refused_handshake_has_its_status() {
         let addr = server(echo);
-        let refused =
-            JsonClient::try_connect(addr, "/forbidden", Credential::None, &[]).unwrap_err();
+        let refused = JsonClient::try_connect(addr, "/forbidden", Credential::None, &[]).unwrap_err();
         assert_eq!(refused.status, Some(403), "{}", refused.message);
     }
 
@@ -514,9 +460,7 @@ mod tests {
     fn tokens_are_signed_and_carry_the_claims() {
         let token = access_token("secret", "u-1", &json!({"role": "admin"}));
         let key = DecodingKey::from_secret(b"secret");
-        let claims = decode::<Value>(&token, &key, &Validation::default())
-            .unwrap()
-            .claims;
+        let claims = decode::<Value>(&token, &key, &Validation::default()).unwrap().claims;
         assert_eq!(claims["sub"], "u-1");
         assert_eq!(claims["role"], "admin");
         assert_eq!(claims["token_type"], "access");

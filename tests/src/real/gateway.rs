@@ -46,11 +46,7 @@ impl Gateway {
                 command.env_remove(name);
             }
         }
-        command
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0"])
-            .env("NO_COLOR", "1")
-            .envs(envs.iter().copied());
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]).env("NO_COLOR", "1").envs(envs.iter().copied());
         let process = Process::spawn("the gateway", &mut command);
         let addr = wait_for_address(&process, PATIENCE);
         Self { process, addr }
@@ -85,13 +81,7 @@ impl Gateway {
     /// # Panics
     ///
     /// When there is no answer.
-    pub fn http(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Response {
+    pub fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         http(method, self.addr, path, headers, body)
     }
 
@@ -108,10 +98,7 @@ impl Gateway {
         let mut last = "no answer yet".to_owned();
         let answer = poll_until(within, || {
             if let Some(exit) = self.process.exited() {
-                panic!(
-                    "the gateway ended ({exit}); its output:\n{}",
-                    self.process.tail()
-                );
+                panic!("the gateway ended ({exit}); its output:\n{}", self.process.tail());
             }
             match try_http("GET", self.addr, "/readyz", &[], b"") {
                 Ok(answer) if answer.status == status => return Some(answer),
@@ -121,10 +108,7 @@ impl Gateway {
             None
         });
         answer.unwrap_or_else(|| {
-            panic!(
-                "/readyz did not answer {status} within {within:?} but: {last}\nits output:\n{}",
-                self.process.tail()
-            )
+            panic!("/readyz did not answer {status} within {within:?} but: {last}\nits output:\n{}", self.process.tail())
         })
     }
 }
@@ -152,21 +136,11 @@ impl DerefMut for Gateway {
 pub fn binary(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     // Tests and benchmarks lie in target/<profile>/deps, binaries in target/<profile>.
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .unwrap_or_else(|| panic!("{} is not in a target directory", test.display()));
+    let profile =
+        test.parent().and_then(Path::parent).unwrap_or_else(|| panic!("{} is not in a target directory", test.display()));
     let path = profile.join(name);
-    let release = if profile.ends_with("release") {
-        " --release"
-    } else {
-        ""
-    };
-    assert!(
-        path.is_file(),
-        "{} is not built; run `cargo build{release} --workspace --bins`",
-        path.display()
-    );
+    let release = if profile.ends_with("release") { " --release" } else { "" };
+    assert!(path.is_file(), "{} is not built; run `cargo build{release} --workspace --bins`", path.display());
     path
 }
 
@@ -185,17 +159,13 @@ pub fn wait_for_address(process: &Process, within: Duration) -> SocketAddr {
 fn parse_address(line: &str, mark: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(mark)?;
     // The line may go on, or be a string in a JSON log line.
-    let end = rest
-        .find(|letter: char| !(letter.is_ascii_hexdigit() || ".:[]".contains(letter)))
-        .unwrap_or(rest.len());
+    let end = rest.find(|letter: char| !(letter.is_ascii_hexdigit() || ".:[]".contains(letter))).unwrap_or(rest.len());
     rest[..end].trim_end_matches(['.', ':']).parse().ok()
 }
 
 /// Whether the gateway would read this environment variable.
 fn is_configuration(name: &str) -> bool {
-    ["ROOMCAST_", "REDIS_", "JWT_", "CORS_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    ["ROOMCAST_", "REDIS_", "JWT_", "CORS_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -220,20 +190,13 @@ mod tests {
         let ready_after: usize = ready_after.parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         println!("REDIS_URL is {:?}", env::var("REDIS_URL"));
-        println!(
-            "{{\"message\":\"listening on http://{}\"}}",
-            listener.local_addr().unwrap()
-        );
+        println!("{{\"message\":\"listening on http://{}\"}}", listener.local_addr().unwrap());
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
             println!("asked {}", request.next().unwrap().unwrap());
             let ready = number >= ready_after;
-            let status = if ready {
-                "200 OK"
-            } else {
-                "503 Service Unavailable"
-            };
+            let status = if ready { "200 OK" } else { "503 Service Unavailable" };
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nredis");
             stream.write_all(answer.as_bytes()).unwrap();
         }
@@ -243,11 +206,7 @@ mod tests {
     fn fake(ready_after: &str, launch: Launch) -> Gateway {
         let name = "real::gateway::tests::fake_gateway";
         let arguments = ["--exact", "--nocapture", "--", name];
-        launch(
-            &env::current_exe().unwrap(),
-            &arguments,
-            &[(FAKE, ready_after)],
-        )
+        launch(&env::current_exe().unwrap(), &arguments, &[(FAKE, ready_after)])
     }
 
     #[test]
@@ -276,15 +235,9 @@ mod tests {
         let at = |line| parse_address(line, "on http://").map(|addr| addr.to_string());
         let address = Some("127.0.0.1:8098".to_owned());
         assert_eq!(at("INFO listening on http://127.0.0.1:8098"), address);
-        assert_eq!(
-            at(r#"{"message":"listening on http://127.0.0.1:8098","x":1}"#),
-            address
-        );
+        assert_eq!(at(r#"{"message":"listening on http://127.0.0.1:8098","x":1}"#), address);
         assert_eq!(at("listening on http://127.0.0.1:8098. Ready."), address);
-        assert_eq!(
-            at("listening on http://[::1]:80/"),
-            Some("[::1]:80".to_owned())
-        );
+        assert_eq!(at("listening on http://[::1]:80/"), Some("[::1]:80".to_owned()));
         assert_eq!(at("listening on http://nowhere"), None);
     }
 

@@ -22,10 +22,7 @@ impl Response {
     /// The first header field of that name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -41,8 +38,7 @@ impl Response {
     /// When it is none.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
     }
 }
 
@@ -51,15 +47,8 @@ impl Response {
 /// # Panics
 ///
 /// When the server cannot be reached, takes too long, or does not speak HTTP.
-pub fn http(
-    method: &str,
-    addr: SocketAddr,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Response {
-    try_http(method, addr, path, headers, body)
-        .unwrap_or_else(|error| panic!("{method} {path} to {addr}: {error}"))
+pub fn http(method: &str, addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    try_http(method, addr, path, headers, body).unwrap_or_else(|error| panic!("{method} {path} to {addr}: {error}"))
 }
 
 /// As [`http`], for a server that may not be there.
@@ -67,25 +56,13 @@ pub fn http(
 /// # Errors
 ///
 /// A description of what went wrong.
-pub fn try_http(
-    method: &str,
-    addr: SocketAddr,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Result<Response, String> {
+pub fn try_http(method: &str, addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
     exchange(addr, &request(method, addr, path, headers, body))
         .map_err(|error| error.to_string())
         .and_then(|(answer, ended)| parse(method, &answer, ended))
 }
 
-fn request(
-    method: &str,
-    addr: SocketAddr,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Vec<u8> {
+fn request(method: &str, addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -98,10 +75,7 @@ fn request(
 }
 
 /// Returns the bytes of the answer, and the error that ended them if the server did not close in order.
-fn exchange(
-    addr: SocketAddr,
-    request: &[u8],
-) -> std::io::Result<(Vec<u8>, Option<std::io::Error>)> {
+fn exchange(addr: SocketAddr, request: &[u8]) -> std::io::Result<(Vec<u8>, Option<std::io::Error>)> {
     let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -117,20 +91,12 @@ fn exchange(
 
 fn parse(method: &str, answer: &[u8], ended: Option<std::io::Error>) -> Result<Response, String> {
     let cut = |what: &str| {
-        let cause = ended
-            .as_ref()
-            .map_or("the connection closed".to_owned(), ToString::to_string);
-        format!(
-            "{what} is incomplete ({cause}): {:?}",
-            String::from_utf8_lossy(answer)
-        )
+        let cause = ended.as_ref().map_or("the connection closed".to_owned(), ToString::to_string);
+        format!("{what} is incomplete ({cause}): {:?}", String::from_utf8_lossy(answer))
     };
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = head
-        .parse(answer)
-        .map_err(|error| format!("not HTTP: {error}"))?
-    else {
+    let httparse::Status::Complete(length) = head.parse(answer).map_err(|error| format!("not HTTP: {error}"))? else {
         return Err(cut("the head"));
     };
     let mut response = Response {
@@ -146,12 +112,8 @@ fn parse(method: &str, answer: &[u8], ended: Option<std::io::Error>) -> Result<R
         body: Vec::new(),
     };
     let rest = &answer[length..];
-    let chunked = response
-        .header("transfer-encoding")
-        .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
-    let announced = response
-        .header("content-length")
-        .and_then(|length| length.parse().ok());
+    let chunked = response.header("transfer-encoding").is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
+    let announced = response.header("content-length").and_then(|length| length.parse().ok());
     response.body = match announced {
         // An answer to HEAD announces a body and has none.
         _ if method == "HEAD" => Vec::new(),
@@ -201,30 +163,14 @@ mod tests {
 
     #[test]
     fn a_request_carries_headers_and_body() {
-        let (addr, server) =
-            serve(b"HTTP/1.1 201 Created\r\nX-Id: 7\r\nContent-Length: 8\r\n\r\n{\"a\":1} ");
-        let response = http(
-            "POST",
-            addr,
-            "/api/publish",
-            &[("authorization", "Bearer t")],
-            b"{}",
-        );
+        let (addr, server) = serve(b"HTTP/1.1 201 Created\r\nX-Id: 7\r\nContent-Length: 8\r\n\r\n{\"a\":1} ");
+        let response = http("POST", addr, "/api/publish", &[("authorization", "Bearer t")], b"{}");
         assert_eq!((response.status, response.header("x-id")), (201, Some("7")));
         assert_eq!(response.json(), serde_json::json!({"a": 1}));
         let request = server.join().unwrap();
-        assert!(
-            request.starts_with("POST /api/publish HTTP/1.1\r\n"),
-            "{request}"
-        );
-        assert!(
-            request.contains("\r\nauthorization: Bearer t\r\n"),
-            "{request}"
-        );
-        assert!(
-            request.ends_with("content-length: 2\r\n\r\n{}"),
-            "{request}"
-        );
+        assert!(request.starts_with("POST /api/publish HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nauthorization: Bearer t\r\n"), "{request}");
+        assert!(request.ends_with("content-length: 2\r\n\r\n{}"), "{request}");
     }
 
     #[test]

@@ -35,11 +35,7 @@ impl Process {
         let log = Arc::new(Log::default());
         collect(&log, child.stdout.take().expect("stdout is piped"));
         collect(&log, child.stderr.take().expect("stderr is piped"));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
+        Self { name: name.to_owned(), child, log }
     }
 
     /// The process id.
@@ -77,12 +73,20 @@ impl Process {
     pub fn wait_for_log_since(&self, mark: usize, pattern: &str, within: Duration) -> String {
         match self.log.wait_for(mark, pattern, within) {
             Some(line) => line,
-            None => panic!(
-                "{} printed no line with {pattern:?} within {within:?}; its output:\n{}",
-                self.name,
-                self.tail()
-            ),
+            None => panic!("{} printed no line with {pattern:?} within {within:?}; its output:\n{}", self.name, self.tail()),
         }
+    }
+
+    /// Waits until both streams are closed: after that, every line is in the log.
+    ///
+    /// The process may have ended a moment before its last lines are read.
+    ///
+    /// # Panics
+    ///
+    /// When they are still open after `within`.
+    pub fn wait_for_end_of_output(&self, within: Duration) {
+        let closed = poll_until(within, || (self.log.lock().open_streams == 0).then_some(()));
+        assert!(closed.is_some(), "{} still holds its output after {within:?}", self.name);
     }
 
     /// The last lines printed, for the message of a failing test.
@@ -102,16 +106,13 @@ impl Process {
     pub fn signal(&mut self, signal: Signal) {
         // An ended child keeps its id until it is waited for, so the id cannot belong to somebody else.
         if self.exited().is_none() {
-            kill(self.nix_pid(), signal)
-                .unwrap_or_else(|error| panic!("cannot send {signal} to {}: {error}", self.name));
+            kill(self.nix_pid(), signal).unwrap_or_else(|error| panic!("cannot send {signal} to {}: {error}", self.name));
         }
     }
 
     /// The exit status, if the process has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child
-            .try_wait()
-            .unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name))
+        self.child.try_wait().unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name))
     }
 
     /// Waits for the process to end by itself.
@@ -122,11 +123,7 @@ impl Process {
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         match poll_until(within, || self.exited()) {
             Some(status) => status,
-            None => panic!(
-                "{} still runs after {within:?}; its output:\n{}",
-                self.name,
-                self.tail()
-            ),
+            None => panic!("{} still runs after {within:?}; its output:\n{}", self.name, self.tail()),
         }
     }
 
@@ -185,11 +182,7 @@ impl Log {
             if left.is_zero() || written.open_streams == 0 {
                 return None;
             }
-            written = self
-                .news
-                .wait_timeout(written, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            written = self.news.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -247,6 +240,15 @@ mod tests {
     #[should_panic(expected = "the last words")]
     fn waiting_ends_with_the_output_of_the_process() {
         shell("echo the last words").wait_for_log("something else", Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_last_line_is_there_at_the_end_of_output() {
+        let mut process = shell("seq 10000; printf last");
+        process.wait(PATIENCE);
+        process.wait_for_end_of_output(PATIENCE);
+        assert_eq!(process.log_lines().len(), 10_001);
+        assert_eq!(process.log_lines().last().unwrap(), "last");
     }
 
     #[test]

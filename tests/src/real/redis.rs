@@ -52,17 +52,12 @@ impl RedisServer {
         const PORTS_TO_TRY: usize = 20;
         for _ in 0..PORTS_TO_TRY {
             let port = free_port();
-            let directory =
-                env::temp_dir().join(format!("roomcast-redis-{}-{port}", process::id()));
-            fs::create_dir_all(&directory)
-                .unwrap_or_else(|error| panic!("cannot create {}: {error}", directory.display()));
+            let directory = env::temp_dir().join(format!("roomcast-redis-{}-{port}", process::id()));
+            fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("cannot create {}: {error}", directory.display()));
             let mut server = Self {
                 port,
                 directory,
-                arguments: arguments
-                    .iter()
-                    .map(|&argument| argument.to_owned())
-                    .collect(),
+                arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
                 process: None,
                 connection: Mutex::new(Kept(None)),
             };
@@ -106,8 +101,7 @@ impl RedisServer {
     ///
     /// As [`RedisServer::command`], and when the answer has another type.
     pub fn query<T: FromRedisValue>(&self, command: &[impl ToRedisArgs + Debug]) -> T {
-        self.try_query(command)
-            .unwrap_or_else(|error| panic!("Redis refuses {command:?}: {error}"))
+        self.try_query(command).unwrap_or_else(|error| panic!("Redis refuses {command:?}: {error}"))
     }
 
     /// Runs one command in database 0; an error is the caller's to judge.
@@ -175,10 +169,7 @@ impl RedisServer {
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         if poll_until(PATIENCE, || self.try_launch().then_some(())).is_none() {
-            panic!(
-                "port {} did not become free again in {PATIENCE:?}",
-                self.port
-            );
+            panic!("port {} did not become free again in {PATIENCE:?}", self.port);
         }
     }
 
@@ -223,15 +214,11 @@ impl RedisServer {
             }
             Some(false) if process.exited().is_none() => false,
             Some(false) => {
-                // The streams may close a moment after the process has ended.
-                process.wait_for_log("Address already in use", Duration::from_secs(1));
+                // Any other reason to end fails here, with what the server printed.
+                process.wait_for_log("Address already in use", PATIENCE);
                 false
             }
-            None => panic!(
-                "redis-server does not answer after {:?}; its output:\n{}",
-                started.elapsed(),
-                process.tail()
-            ),
+            None => panic!("redis-server does not answer after {:?}; its output:\n{}", started.elapsed(), process.tail()),
         }
     }
 
@@ -251,23 +238,12 @@ impl RedisServer {
 
     fn answering_pid(&self) -> Option<u32> {
         let client = Client::open(self.url()).ok()?;
-        let mut connection = client
-            .get_connection_with_timeout(Duration::from_secs(1))
-            .ok()?;
-        connection
-            .set_read_timeout(Some(Duration::from_secs(1)))
-            .ok()?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
+        connection.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
         // A server that still loads its data says so instead of PONG.
         redis::cmd("PING").query::<String>(&mut connection).ok()?;
-        let info: String = redis::cmd("INFO")
-            .arg("server")
-            .query(&mut connection)
-            .ok()?;
-        info.lines()
-            .find_map(|line| line.strip_prefix("process_id:"))?
-            .trim()
-            .parse()
-            .ok()
+        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("process_id:"))?.trim().parse().ok()
     }
 
     fn forget_connection(&self) {
@@ -275,9 +251,7 @@ impl RedisServer {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -315,9 +289,7 @@ fn free_port() -> u16 {
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 #[cfg(test)]
@@ -331,10 +303,7 @@ mod tests {
         let id: String = redis.query(&["XADD", "stream", "*", "field", "value"]);
         assert!(id.contains('-'), "{id}");
         assert_eq!(redis.query::<i64>(&["XLEN", "stream"]), 1);
-        assert_eq!(
-            redis.command(&[&b"SET"[..], b"bytes", b"\x00\xff"]),
-            Value::Okay
-        );
+        assert_eq!(redis.command(&[&b"SET"[..], b"bytes", b"\x00\xff"]), Value::Okay);
         assert_eq!(redis.query::<Vec<u8>>(&["GET", "bytes"]), b"\x00\xff");
 
         let mut other = redis.connect(2).expect("the server is there");
@@ -364,8 +333,7 @@ mod tests {
 
     #[test]
     fn an_append_only_server_keeps_its_data_over_a_kill() {
-        let mut redis =
-            RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         redis.command(&["SET", "key", "value"]);
         redis.kill();
         redis.start_again();

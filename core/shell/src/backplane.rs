@@ -1,0 +1,162 @@
+//! The task that drives the backplane of a node.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_channel::oneshot;
+use roomcast_core::backplane::{Backplane, BackplaneAction};
+use roomcast_core::door::{Ask, Publish, PublishId, Tell, Unavailable};
+use roomcast_core::id::{ShardId, Ticket};
+use roomcast_core::message::RoomName;
+use roomcast_core::store::{Answer, StoreError};
+use slab::Slab;
+
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::gateway::{Board, Gateway};
+use crate::lanes::Lanes;
+use crate::log;
+use crate::mailbox::Mailbox;
+use crate::shard;
+use crate::transport::{Timer, Transport};
+
+/// The backplane's mailbox.
+pub type Post = Mailbox<Input>;
+
+/// What the backplane's task is sent.
+#[derive(Debug)]
+pub enum Input {
+    /// A hub asks.
+    Ask(ShardId, Ask),
+    /// The store answers.
+    Answer(Ticket, Result<Answer, StoreError>),
+    /// A message from inside the process, for example from the HTTP API.
+    Publish {
+        /// The room.
+        room: RoomName,
+        /// The encoded envelope.
+        payload: Bytes,
+        /// Where to say what came of it.
+        done: oneshot::Sender<Result<(), Unavailable>>,
+    },
+    /// End the task.
+    Stop,
+}
+
+/// A future that drives a backplane: it takes what hubs ask and the store answers, and hands out what follows.
+#[derive(Debug)]
+pub struct BackplaneTask<T, L, M> {
+    backplane: Backplane,
+    post: Arc<Post>,
+    hubs: Vec<Arc<Mailbox<shard::Input<T>>>>,
+    /// What is on its way to each hub, so that a hub is woken once for all of it.
+    outgoing: Vec<Vec<shard::Input<T>>>,
+    lanes: L,
+    timer: M,
+    clock: Clock,
+    board: Arc<Board>,
+    publishers: Slab<oneshot::Sender<Result<(), Unavailable>>>,
+    inbox: Vec<Input>,
+    stopping: bool,
+}
+
+impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
+    pub(crate) fn new(backplane: Backplane, gateway: &Gateway<T>, lanes: L, timer: M) -> BackplaneTask<T, L, M> {
+        let hubs = gateway.mailboxes();
+        BackplaneTask {
+            backplane,
+            post: gateway.post().clone(),
+            outgoing: hubs.iter().map(|_| Vec::new()).collect(),
+            hubs,
+            lanes,
+            timer,
+            clock: gateway.clock(),
+            board: gateway.board().clone(),
+            publishers: Slab::new(),
+            inbox: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::Ask(shard, ask) => self.backplane.ask(now, shard, ask),
+            Input::Answer(ticket, answer) => self.backplane.answer(now, ticket, answer),
+            Input::Publish { room, payload, done } => {
+                let id = PublishId(self.publishers.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload }));
+            }
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// Does what the backplane wants done.
+    fn act(&mut self) {
+        let now = self.clock.now();
+        while let Some(action) = self.backplane.poll_action(now) {
+            match action {
+                BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
+                    if let Some(done) = self.publishers.try_remove(id.0 as usize) {
+                        // Nobody is there any more to hear it: the request was given up.
+                        let _ = done.send(result);
+                    }
+                }
+                BackplaneAction::Tell(shard, tell) => {
+                    if let Some(outgoing) = self.outgoing.get_mut(usize::from(shard.0)) {
+                        outgoing.push(shard::Input::Tell(tell));
+                    }
+                }
+                BackplaneAction::Store { ticket, lane, op } => self.lanes.submit(now, lane, ticket, op),
+                BackplaneAction::Interrupt(lane) => self.lanes.interrupt(lane),
+                BackplaneAction::Reset(lane) => self.lanes.reset(lane),
+                BackplaneAction::Report(report) => log::write(&report),
+            }
+        }
+        for (hub, outgoing) in self.hubs.iter().zip(&mut self.outgoing) {
+            hub.post_all(outgoing);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<roomcast_core::time::Time> {
+        [self.backplane.next_deadline(), self.lanes.next_deadline()].into_iter().flatten().min()
+    }
+}
+
+impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = &mut *self;
+        loop {
+            task.post.take(cx.waker(), &mut task.inbox);
+            let mut idle = task.inbox.is_empty();
+            let mut inbox = mem::take(&mut task.inbox);
+            inbox.drain(..).for_each(|input| task.take(input));
+            task.inbox = inbox;
+
+            let now = task.clock.now();
+            if task.next_deadline().is_some_and(|at| at <= now) {
+                idle = false;
+                task.backplane.tick(now);
+                task.lanes.tick(now);
+            }
+            task.act();
+            task.board.set_backplane(task.backplane.stats(), task.backplane.unready());
+            if task.stopping {
+                return Poll::Ready(());
+            }
+            if idle {
+                let at = task.next_deadline().and_then(|at| task.clock.instant(at));
+                match at {
+                    Some(at) if task.timer.poll_at(cx, at).is_ready() => {}
+                    _ => return Poll::Pending,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A whole gateway, put together for a runtime: its shards, its backplane, and the handle by which everything else reaches them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use http::{Request, Response};
+use roomcast_core::backplane::Backplane;
+use roomcast_core::config::{Config, ConfigError};
+use roomcast_core::door::Unavailable;
+use roomcast_core::http::{self as api, Plan, View};
+use roomcast_core::hub::{Hub, Verifier};
+use roomcast_core::id::ShardId;
+use roomcast_core::message::{Composer, Outgoing};
+use roomcast_core::stats::Stats;
+
+use crate::backplane::{self, BackplaneTask, Post};
+use crate::clock::Clock;
+use crate::lanes::Lanes;
+use crate::log;
+use crate::mailbox::Mailbox;
+use crate::shard::{self, Handoff, Shard};
+use crate::transport::{Timer, Transport};
+
+/// The handle of a gateway: sockets, requests and messages go in here, from any thread.
+#[derive(Debug)]
+pub struct Gateway<T> {
+    shards: Vec<Arc<Mailbox<shard::Input<T>>>>,
+    post: Arc<Post>,
+    board: Arc<Board>,
+    verifier: Verifier,
+    composer: Mutex<Composer>,
+    clock: Clock,
+    next: AtomicUsize,
+}
+
+/// A gateway and the tasks that a runtime has to run for it.
+#[derive(Debug)]
+pub struct Parts<T, L, M> {
+    /// The handle.
+    pub gateway: Arc<Gateway<T>>,
+    /// One future for each shard.
+    pub shards: Vec<Shard<T, M>>,
+    /// The backplane's future.
+    pub backplane: BackplaneTask<T, L, M>,
+}
+
+/// What a runtime contributes to a gateway.
+pub struct Host<L, M> {
+    /// How many shards to make, one for each thread that will serve connections.
+    pub shards: u8,
+    /// 32 bytes that nobody can guess: message identifiers follow from them.
+    pub seed: [u8; 32],
+    /// Makes a timer; each task has one.
+    pub timer: fn() -> M,
+    /// Makes the ways to the store, which answer to the mailbox given.
+    pub lanes: Box<dyn FnOnce(Arc<Post>) -> L>,
+}
+
+/// The figures of a gateway, posted by its tasks.
+#[derive(Debug)]
+pub struct Board {
+    hubs: Vec<Mutex<Stats>>,
+    backplane: Mutex<(Stats, Vec<String>)>,
+}
+
+impl<T: Transport> Gateway<T> {
+    /// Puts a gateway together. `handoff` gets the sockets whose request is not for a WebSocket.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub fn build<L: Lanes, M: Timer>(
+        config: Arc<Config>,
+        host: Host<L, M>,
+        handoff: Handoff<T>,
+    ) -> Result<Parts<T, L, M>, ConfigError> {
+        let clock = Clock::start();
+        let (now, unix) = (clock.now(), clock.unix());
+        let count = host.shards.clamp(1, ShardId::LOCAL.0);
+        // A part of its own in the seed, so that identifiers do not repeat those of a hub.
+        let mut seed = host.seed;
+        seed[30] ^= 0xa5;
+        let gateway = Arc::new(Gateway {
+            shards: (0..count).map(|_| Arc::default()).collect(),
+            post: Arc::new(Post::new()),
+            board: Arc::new(Board::new(usize::from(count))),
+            verifier: Verifier::new(&config.auth),
+            composer: Mutex::new(Composer::new(seed)),
+            clock,
+            next: AtomicUsize::new(0),
+        });
+        let mut shards = Vec::new();
+        for number in (0..count).map(ShardId) {
+            let mut hub = Hub::new(config.clone(), number, host.seed)?;
+            hub.set_wall_clock(now, unix);
+            hub.set_reporting(log::wanted());
+            shards.push(Shard::new(number, hub, gateway.clone(), (host.timer)(), handoff));
+        }
+        let mut backplane = Backplane::new(config, host.seed, now)?;
+        backplane.set_wall_clock(now, unix);
+        backplane.set_reporting(log::wanted());
+        let lanes = (host.lanes)(gateway.post.clone());
+        let backplane = BackplaneTask::new(backplane, &gateway, lanes, (host.timer)());
+        Ok(Parts { gateway, shards, backplane })
+    }
+
+    /// Takes over a socket of which nothing has been read yet, or only `read`.
+    pub fn accept(&self, io: T, read: Vec<u8>) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        self.shards[turn].post(shard::Input::Arrived(io, read));
+    }
+
+    /// Answers an HTTP request whose body is whole.
+    pub async fn respond(&self, request: Request<Bytes>) -> Response<Bytes> {
+        match api::plan(&request, &self.verifier, self.clock.unix(), &self.view()) {
+            Plan::Respond(response) => response,
+            Plan::Publish { room, message } => {
+                let (message_id, stored) = self.publish(&room, &message.outgoing());
+                api::published(&message_id, stored.await.unwrap_or(Err(Unavailable)))
+            }
+        }
+    }
+
+    /// Publishes a message to a room, on all nodes: its identifier, and a future that says whether the store has it.
+    pub fn publish(&self, room: &str, message: &Outgoing<'_>) -> (Box<str>, oneshot::Receiver<Result<(), Unavailable>>) {
+        let envelope = lock(&self.composer).envelope(room, message, self.clock.unix());
+        let (done, stored) = oneshot::channel();
+        self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, done });
+        (envelope.message_id, stored)
+    }
+
+    /// The figures and the readiness at the moment.
+    pub fn view(&self) -> View {
+        self.board.view()
+    }
+
+    pub(crate) fn mailbox(&self, shard: ShardId) -> Arc<Mailbox<shard::Input<T>>> {
+        self.shards[usize::from(shard.0)].clone()
+    }
+
+    pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox<shard::Input<T>>>> {
+        self.shards.clone()
+    }
+
+    pub(crate) fn post(&self) -> &Arc<Post> {
+        &self.post
+    }
+
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Closes every connection and ends the shards' tasks once that is done.
+    pub fn stop_shards(&self) {
+        self.shards.iter().for_each(|shard| shard.post(shard::Input::Stop));
+    }
+
+    /// Ends the backplane's task: after the shards', so that nothing is asked in vain.
+    pub fn stop_backplane(&self) {
+        self.post.post(backplane::Input::Stop);
+    }
+}
+
+impl Board {
+    fn new(hubs: usize) -> Board {
+        let starting = vec!["starting".to_owned()];
+        Board {
+            hubs: (0..hubs).map(|_| Mutex::default()).collect(),
+            backplane: Mutex::new((Stats::default(), starting)),
+        }
+    }
+
+    pub(crate) fn set_hub(&self, shard: ShardId, stats: Stats) {
+        if let Some(slot) = self.hubs.get(usize::from(shard.0)) {
+            *lock(slot) = stats;
+        }
+    }
+
+    pub(crate) fn set_backplane(&self, stats: &Stats, unready: Vec<String>) {
+        *lock(&self.backplane) = (*stats, unready);
+    }
+
+    fn view(&self) -> View {
+        let (mut stats, unready) = lock(&self.backplane).clone();
+        self.hubs.iter().for_each(|hub| stats.add(&lock(hub)));
+        View { stats, unready }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Figures and dice are whole whatever happened to another thread.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

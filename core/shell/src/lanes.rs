@@ -1,0 +1,101 @@
+//! The ways to the store: carried by the runtime for Redis, here for the embedded memory engine.
+
+use std::sync::Arc;
+
+use roomcast_core::config::Config;
+use roomcast_core::id::Ticket;
+use roomcast_core::store::memory::{ClientId, Memory};
+use roomcast_core::store::{Lane, StoreOp};
+use roomcast_core::time::Time;
+
+use crate::backplane::{Input, Post};
+
+/// Carries operations to the store. Answers come back as [`Input::Answer`], posted to the backplane's mailbox.
+pub trait Lanes: Unpin + Send + 'static {
+    /// Carries an operation out on a lane, after those given to the lane before.
+    fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp);
+
+    /// Ends the blocking read of a lane, so that it is answered soon.
+    fn interrupt(&mut self, lane: Lane);
+
+    /// Drops a lane's connection; the next operation makes a new one.
+    fn reset(&mut self, lane: Lane);
+
+    /// Time has passed.
+    fn tick(&mut self, _now: Time) {}
+
+    /// When [`Lanes::tick`] has something to do.
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+}
+
+impl<L: Lanes + ?Sized> Lanes for Box<L> {
+    fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
+        (**self).submit(now, lane, ticket, op);
+    }
+
+    fn interrupt(&mut self, lane: Lane) {
+        (**self).interrupt(lane);
+    }
+
+    fn reset(&mut self, lane: Lane) {
+        (**self).reset(lane);
+    }
+
+    fn tick(&mut self, now: Time) {
+        (**self).tick(now);
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        (**self).next_deadline()
+    }
+}
+
+/// The embedded store: everything stays in this process, and nothing can fail.
+#[derive(Debug)]
+pub struct MemoryLanes {
+    memory: Memory,
+    client: ClientId,
+    post: Arc<Post>,
+}
+
+impl MemoryLanes {
+    /// A store of its own for one node.
+    pub fn new(config: &Config, post: Arc<Post>) -> MemoryLanes {
+        let mut memory = Memory::new(config.relay.length as usize);
+        let client = memory.connect(&config.node);
+        MemoryLanes { memory, client, post }
+    }
+
+    fn post_answers(&mut self) {
+        while let Some((_, ticket, answer)) = self.memory.poll_answer() {
+            self.post.post(Input::Answer(ticket, answer));
+        }
+    }
+}
+
+impl Lanes for MemoryLanes {
+    fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
+        self.memory.submit(now, self.client, lane, ticket, op);
+        self.post_answers();
+    }
+
+    fn interrupt(&mut self, lane: Lane) {
+        self.memory.interrupt(self.client, lane);
+        self.post_answers();
+    }
+
+    fn reset(&mut self, lane: Lane) {
+        self.interrupt(lane);
+    }
+
+    fn tick(&mut self, now: Time) {
+        self.memory.tick(now);
+        self.post_answers();
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.memory.next_deadline()
+    }
+}

@@ -1,0 +1,50 @@
+//! What happened, as structured log lines.
+
+use std::borrow::Cow;
+
+use roomcast_core::report::Report;
+use roomcast_core::store::StoreError;
+use serde::Deserialize;
+use tracing::{Level, debug, enabled, error, info, warn};
+
+/// Whether anyone wants to know: reports are not even made otherwise.
+pub fn wanted() -> bool {
+    enabled!(Level::ERROR)
+}
+
+/// Writes a report as one log line.
+pub fn write(report: &Report) {
+    match report {
+        Report::Opened { conn, path } => debug!(?conn, %path, "connection opened"),
+        Report::Closed { conn, user, cause } => debug!(?conn, user = user.as_deref(), cause, "connection closed"),
+        Report::AuthFailed { conn, code } => info!(?conn, code, "authentication failed"),
+        Report::Batch { stream, entry, batch, events, compressed } => {
+            info!(stream = &**stream, %entry, batch = &**batch, events, compressed, "received batch");
+        }
+        Report::Broadcast { room, payload, clients } => {
+            if enabled!(Level::INFO) {
+                let kind = kind(payload);
+                info!(room = &**room, kind = kind.as_deref(), clients, "broadcast to {clients} clients");
+            }
+        }
+        Report::Acked { stream, entry } => info!(stream = &**stream, %entry, "acked"),
+        Report::DeadLettered { stream, entry, reason } => {
+            error!(stream = &**stream, %entry, reason = &**reason, "dead-lettered and acked");
+        }
+        Report::StoreFailed { what, error } if *error == StoreError::NoGroup => {
+            warn!(what, "the consumer group is gone and will be created again");
+        }
+        Report::StoreFailed { what, error } => warn!(what, %error, "the store failed"),
+        Report::StoreRecovered => info!("the store answers"),
+    }
+}
+
+/// The type of an envelope.
+fn kind(payload: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Envelope<'_>>(payload).ok().map(|envelope| envelope.r#type)
+}

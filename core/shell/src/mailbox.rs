@@ -1,0 +1,126 @@
+//! Mailboxes: how threads and wakers hand something to a task.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// Values on their way to one task. Anyone may post; nobody ever waits, so nothing can deadlock.
+///
+/// A mailbox is not bounded itself: what may be posted is bounded by whoever posts (one readiness for each socket, one answer
+/// for each question, the publishes in flight).
+#[derive(Debug)]
+pub struct Mailbox<I> {
+    inner: Mutex<Inner<I>>,
+}
+
+#[derive(Debug)]
+struct Inner<I> {
+    items: Vec<I>,
+    waker: Option<Waker>,
+}
+
+impl<I> Mailbox<I> {
+    /// An empty mailbox.
+    pub fn new() -> Mailbox<I> {
+        Mailbox { inner: Mutex::new(Inner { items: Vec::new(), waker: None }) }
+    }
+
+    /// Posts a value and wakes the task if it sleeps.
+    pub fn post(&self, item: I) {
+        let waker = {
+            let mut inner = self.lock();
+            inner.items.push(item);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Posts several values at once, leaving the vector empty.
+    pub fn post_all(&self, items: &mut Vec<I>) {
+        if items.is_empty() {
+            return;
+        }
+        let waker = {
+            let mut inner = self.lock();
+            inner.items.append(items);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes everything into `into`, which must be empty; where there is nothing, the next post wakes `waker`.
+    pub fn take(&self, waker: &Waker, into: &mut Vec<I>) {
+        debug_assert!(into.is_empty(), "what was taken before must be worked off first");
+        let mut inner = self.lock();
+        mem::swap(&mut inner.items, into);
+        if into.is_empty() {
+            match &mut inner.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<I>> {
+        // Nothing in here can be left half done by a panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<I> Default for Mailbox<I> {
+    fn default() -> Mailbox<I> {
+        Mailbox::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_sleeping_task_is_woken_once_and_gets_everything_in_order() {
+        let (mailbox, count) = (Mailbox::new(), Arc::new(Count::default()));
+        let waker = Waker::from(count.clone());
+        let mut taken = Vec::new();
+        mailbox.take(&waker, &mut taken);
+        assert!(taken.is_empty());
+        mailbox.post(1);
+        mailbox.post(2);
+        mailbox.post_all(&mut vec![3, 4]);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        mailbox.take(&waker, &mut taken);
+        assert_eq!(taken, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn posts_from_many_threads_all_arrive() {
+        let mailbox = Arc::new(Mailbox::new());
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let mailbox = mailbox.clone();
+                std::thread::spawn(move || (0..1000).for_each(|number| mailbox.post(thread * 1000 + number)))
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let mut taken = Vec::new();
+        mailbox.take(Waker::noop(), &mut taken);
+        taken.sort_unstable();
+        assert_eq!(taken, (0..4000).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,26 @@
+//! What a runtime supplies: bytes in and out of a socket, and one timer for each task.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// A byte stream that never blocks: it says `Pending` and wakes the task when it can go on.
+///
+/// The implementation for a runtime's socket is a few lines; so is one for a TLS session or a pipe in memory.
+pub trait Transport: Unpin + Send + 'static {
+    /// Reads what is there; 0 bytes mean that the peer has closed its side.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Asks to be woken at the next bytes after a read that did not fill its buffer, where that is cheaper than another read.
+    /// `Ready` means that there may be more already.
+    fn poll_rearm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes what fits.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+}
+
+/// One alarm. A task has one, however many deadlines it keeps.
+pub trait Timer: Unpin + Send + 'static {
+    /// `Ready` once `at` has come; else wakes the task then. Asking for another moment moves the alarm.
+    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()>;
+}

@@ -1,0 +1,56 @@
+//! Where Redis is: one URL, or the parts under the names that the replaced systems use.
+
+use clap::Args;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, RedisError};
+
+/// Options that say where Redis is. Without any of them there is none.
+#[derive(Debug, Args)]
+pub(crate) struct RedisOptions {
+    /// Redis as a URL, for example redis://:password@127.0.0.1:6379/2; the embedded store without it.
+    #[arg(long = "redis", env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    url: Option<String>,
+    /// Redis's host, where there is no URL.
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST")]
+    redis_host: Option<String>,
+    /// Redis's port.
+    #[arg(long, env = "REDIS_PORT", default_value_t = 6379, value_name = "PORT")]
+    redis_port: u16,
+    /// Redis's database.
+    #[arg(long, env = "REDIS_DB", default_value_t = 0, value_name = "N")]
+    redis_db: i64,
+    /// Redis's password.
+    #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    redis_password: Option<String>,
+    /// Whether Redis is spoken to by TLS.
+    #[arg(long, env = "REDIS_SSL", default_value_t = false, value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    redis_ssl: bool,
+}
+
+impl RedisOptions {
+    /// What the options, or else the configuration file, say of Redis.
+    pub(crate) fn connection(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, RedisError> {
+        let filled = |text: &&str| !text.is_empty();
+        if let Some(url) = self.url.as_deref().filter(filled) {
+            return url.into_connection_info().map(Some);
+        }
+        let Some(host) = self.redis_host.as_deref().filter(filled) else {
+            return file.map(|url| url.into_connection_info()).transpose();
+        };
+        let (host, port) = (host.to_owned(), self.redis_port);
+        let address = if self.redis_ssl {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let mut settings = RedisConnectionInfo::default().set_db(self.redis_db);
+        if let Some(password) = self.redis_password.as_deref().filter(filled) {
+            settings = settings.set_password(password);
+        }
+        address.into_connection_info().map(|info| Some(info.set_redis_settings(settings)))
+    }
+}
+
+/// Where a connection goes, without its password.
+pub(crate) fn describe(info: &ConnectionInfo) -> String {
+    format!("redis at {}, database {}", info.addr(), info.redis_settings().db())
+}

@@ -1,0 +1,156 @@
+//! `roomcast serve`: a gateway until SIGINT or SIGTERM.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use roomcast_core::config::{Config, Secret};
+use roomcast_core::pattern::Pattern;
+use roomcast_tokio::gateway::{Options, Store, start};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::Outcome;
+use super::file::File;
+use super::redis::{RedisOptions, describe};
+use super::token::Claims;
+
+/// Runs a gateway. Options win over the environment, the environment over the file.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A configuration file (TOML).
+    #[arg(long, env = "ROOMCAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8098].
+    #[arg(long, env = "ROOMCAST_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The secret tokens are signed with (HS256); a random one for this run without it.
+    #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_name = "SECRET")]
+    jwt_secret: Option<String>,
+    /// The algorithm of tokens; only HS256 is supported.
+    #[arg(long, env = "JWT_ALGORITHM", default_value = "HS256", value_parser = ["HS256"], value_name = "NAME")]
+    jwt_algorithm: String,
+    /// Browser origins that may connect, separated by commas; `*` stands for any characters [default: *].
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "PATTERN")]
+    origins: Vec<String>,
+    /// Threads that serve connections [default: one for each core].
+    #[arg(long, env = "ROOMCAST_SHARDS", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    shards: Option<u8>,
+    /// This process's name among its peers, different for each start [default: host, process and a random part].
+    #[arg(long, env = "ROOMCAST_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// What to log: a level, or a filter as in `info,roomcast_core=debug`.
+    #[arg(long, env = "ROOMCAST_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How log lines are written.
+    #[arg(long, env = "ROOMCAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+    #[command(flatten)]
+    redis: RedisOptions,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Outcome {
+        self.start_log()?;
+        let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        let redis = self.redis.connection(file.server.redis.as_deref())?;
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u8);
+        let shards = self.shards.or(file.server.shards).unwrap_or(cores);
+        let listen = self.listen.or(file.server.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8098)));
+
+        let mut config = file.config;
+        let chosen = self.jwt_secret.filter(|secret| !secret.is_empty());
+        let random = if chosen.is_none() && !file.has_secret { Some(random_hex(32)?) } else { None };
+        if let Some(secret) = chosen.as_ref().or(random.as_ref()) {
+            config.auth.secret = Secret::new(secret);
+        }
+        if !self.origins.is_empty() {
+            config.origins = self.origins.iter().map(|origin| Pattern::new(origin)).collect();
+        }
+        config.node = match self.node {
+            Some(node) => node,
+            None if config.node != Config::default().node => config.node,
+            None => format!("{}-{}-{}", host_name(), std::process::id(), random_hex(4)?),
+        };
+
+        let store_line = redis.as_ref().map_or("embedded, for this process alone".to_owned(), describe);
+        let store = redis.map_or(Store::Memory, |info| Store::Redis(Box::new(info)));
+        let mut builder = match shards {
+            1 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = builder.worker_threads(usize::from(shards)).enable_all().build()?;
+        runtime.block_on(async {
+            // Before anything is served, so that a signal that comes early is not lost.
+            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            let running = start(Options { config, listen, store, shards }).await?;
+            print_welcome(running.address, &store_line, random.as_deref())?;
+            tokio::select! {
+                _ = interrupt.recv() => tracing::info!("interrupted, stopping"),
+                _ = terminate.recv() => tracing::info!("terminated, stopping"),
+            }
+            tokio::select! {
+                () = running.stop() => tracing::info!("stopped"),
+                _ = interrupt.recv() => tracing::warn!("interrupted again, stopping at once"),
+                _ = terminate.recv() => tracing::warn!("terminated again, stopping at once"),
+            }
+            Ok(())
+        })
+    }
+
+    fn start_log(&self) -> Outcome {
+        let filter = EnvFilter::try_new(&self.log)?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}
+
+/// Says on standard output where the gateway is and what to open.
+fn print_welcome(address: SocketAddr, store: &str, random_secret: Option<&str>) -> Outcome {
+    let mut text = format!("roomcast listening on http://{address}\n  store    {store}\n");
+    match random_secret {
+        Some(secret) => {
+            let claims = Claims { sub: "console", role: Some("admin"), ..Claims::default() };
+            let token = claims.sign(secret, Duration::from_secs(24 * 3600))?;
+            writeln!(text, "  console  http://{address}/#token={token}")?;
+            writeln!(text, "  secret   random for this run; set JWT_SECRET_KEY to choose one")?;
+            writeln!(text, "  publish  roomcast publish --url http://{address} --room R --type T --data '{{}}' --token THE-ONE-ABOVE")?;
+        }
+        None => writeln!(text, "  console  http://{address}/  (a token: roomcast token --user me --role admin)")?,
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+fn random_hex(bytes: usize) -> Result<String, getrandom::Error> {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random)?;
+    Ok(random.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+fn host_name() -> String {
+    let name = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname")).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "roomcast".to_owned() } else { name.to_owned() }
+}

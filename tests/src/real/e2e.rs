@@ -1,0 +1,159 @@
+//! The scripts in `tests/e2e`: a redis-py publisher, and a real browser on the console.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::PATIENCE;
+use super::process::Process;
+
+/// How long the browser may take to start and to draw: far longer than a server to answer.
+pub const BROWSER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Publishes file events to Redis as system A's own manual test does and returns the ids of the entries.
+///
+/// The options are those of `publish_file_event.py`, such as `&["--url", url, "--broken", "bomb"]`.
+///
+/// # Panics
+///
+/// When the script fails.
+pub fn publish_file_event(options: &[&str]) -> Vec<String> {
+    let python = directory().join(".venv/bin/python");
+    let mut command = Command::new(installed(&python));
+    command.arg(directory().join("publish_file_event.py")).args(options);
+    let mut process = Process::spawn("publish_file_event.py", &mut command);
+    let status = process.wait(PATIENCE);
+    process.wait_for_end_of_output(PATIENCE);
+    assert!(status.success(), "publish_file_event.py failed:\n{}", process.tail());
+    process.log_lines()
+}
+
+/// Opens the console in a browser and lets it subscribe to `workspace:test-workspace`.
+///
+/// The process prints `READY` once it has subscribed, then the raw text of the first `file.changed` event as one line of
+/// JSON, and exits with 0 after it has saved a screenshot.
+///
+/// # Panics
+///
+/// When the script cannot be started.
+#[must_use]
+pub fn open_console(url: &str, screenshot: &Path) -> Process {
+    installed(&directory().join("node_modules/playwright-core"));
+    let mut command = Command::new("node");
+    command.current_dir(directory()).arg("console.mjs").arg(url).arg(screenshot);
+    Process::spawn("console.mjs", &mut command)
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e")
+}
+
+fn installed(path: &Path) -> &Path {
+    assert!(path.exists(), "{} is absent; run `tests/run`, which installs it", path.display());
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::env;
+    use std::fs;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::real::redis::RedisServer;
+
+    type Entry = (String, HashMap<String, Vec<u8>>);
+
+    /// Publishes into database 2, where system A publishes, and reads the entries back.
+    fn publish(redis: &RedisServer, options: &[&str]) -> Vec<Entry> {
+        let url = redis.url_of_database(2);
+        let ids = publish_file_event(&[&["--url", &url], options].concat());
+        let mut connection = redis.connect(2).unwrap();
+        let entries: Vec<Entry> =
+            ::redis::cmd("XRANGE").arg(&["stream:file-events", &ids[0], &ids[ids.len() - 1]]).query(&mut connection).unwrap();
+        assert!(entries.iter().map(|(id, _)| id).eq(&ids));
+        entries
+    }
+
+    #[test]
+    fn the_plain_entry_is_that_of_the_manual_test() {
+        let redis = RedisServer::start();
+        let [(_, fields)] = &publish(&redis, &[])[..] else {
+            panic!("one entry is published");
+        };
+        let data = r#"{"batch_id": "test-batch", "timestamp": "2025-10-06T01:00:00Z", "batch_count": 1, "events": [{"event_id": "test-event", "timestamp": "2025-10-06T01:00:00Z", "workspace": {"id": "test-workspace"}, "file": {"path": "test.py", "event_type": "create"}, "change": {"type": "full_content", "content": "print('test')"}}]}"#;
+        let expected = [("data", data), ("compressed", "false"), ("batch_id", "test-batch")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        assert_eq!(*fields, HashMap::from(expected));
+    }
+
+    #[test]
+    fn entries_are_compressed_numbered_and_broken_as_asked() {
+        let redis = RedisServer::start();
+        let entries = publish(&redis, &["--gzip", "--hint", "absent", "--entries", "2"]);
+        assert_eq!(entries[1].1["batch_id"], b"test-batch-1");
+        assert!(!entries[1].1.contains_key("compressed"));
+        // Base64 of the magic number of gzip.
+        assert!(entries[1].1["data"].starts_with(b"H4sI"));
+
+        let bomb = &publish(&redis, &["--broken", "bomb"])[0].1["data"];
+        assert!((13_000..=10_240_usize.div_ceil(3) * 4).contains(&bomb.len()), "{}", bomb.len());
+        assert!(!publish(&redis, &["--broken", "missing-data"])[0].1.contains_key("data"));
+        let deep = &publish(&redis, &["--broken", "deep-nesting"])[0].1["data"];
+        assert_eq!(deep.iter().filter(|&&byte| byte == b'[').count(), 100_001);
+    }
+
+    #[test]
+    #[should_panic(expected = "invalid choice")]
+    fn a_failing_script_tells_why() {
+        publish_file_event(&["--broken", "nothing"]);
+    }
+
+    /// A page with the console's landmarks, which "receives" an event as soon as it is subscribed.
+    const PAGE: &str = r##"<!doctype html><title>stub</title>
+<input id="room"><button id="subscribe">Subscribe</button><ul id="rooms"></ul><ol id="events"></ol>
+<script>
+document.querySelector("#subscribe").onclick = () => {
+  const room = document.createElement("li");
+  room.dataset.room = document.querySelector("#room").value;
+  document.querySelector("#rooms").append(room);
+  setTimeout(() => {
+    const event = document.createElement("li");
+    event.className = "event";
+    event.dataset.type = "file.changed";
+    const raw = document.createElement("pre");
+    raw.className = "raw";
+    raw.textContent = JSON.stringify({type: "file.changed", token: location.hash, room: room.dataset.room}, null, 2);
+    event.append(raw);
+    document.querySelector("#events").append(event);
+  });
+};
+</script>"##;
+
+    #[test]
+    fn a_browser_subscribes_and_reports_the_event() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/#token=t", listener.local_addr().unwrap());
+        // The thread ends with the test process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n";
+                let _ = write!(stream, "{head}content-length: {}\r\n\r\n{PAGE}", PAGE.len());
+            }
+        });
+        let screenshot = env::temp_dir().join(format!("roomcast-console-{}.png", std::process::id()));
+        let mut console = open_console(&url, &screenshot);
+        console.wait_for_log("READY", BROWSER_PATIENCE);
+        let frame = console.wait_for_log(r#""type""#, BROWSER_PATIENCE);
+        assert!(console.wait(BROWSER_PATIENCE).success(), "{}", console.tail());
+        let expected = serde_json::json!({"type": "file.changed", "token": "#token=t", "room": "workspace:test-workspace"});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&frame).unwrap(), expected);
+        assert!(fs::read(&screenshot).unwrap().starts_with(b"\x89PNG"));
+        fs::remove_file(&screenshot).unwrap();
+    }
+}
