@@ -94,11 +94,8 @@ impl Backplane {
             stats: Stats::default(),
             reporting: false,
         };
-        let partitions = config.relay.partitions;
-        let mut consumers: Vec<Consumer> = (0..)
-            .zip(&config.sources)
-            .map(|(index, source)| Consumer::new(index, source.clone(), partitions))
-            .collect();
+        let mut consumers: Vec<Consumer> =
+            (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
         let mut probe = Probe::new();
         probe.ask(&mut core, now);
         for consumer in &mut consumers {

@@ -24,31 +24,14 @@ use serde::de::{IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub use crate::config::BatchLimits as Limits;
+
 use gzip::Gunzip;
 pub use gzip::GzipError;
 
 mod gzip;
 #[cfg(test)]
 mod tests;
-
-/// What a batch may cost. Beyond a limit it is refused, before memory beyond the limit is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a compressed field, as it came (base64 or gzip). 4 MiB.
-    pub compressed: usize,
-    /// Bytes of the JSON text, whether it came plain or compressed. 16 MiB.
-    pub inflated: usize,
-    /// Events in one batch. 10,000.
-    pub events: usize,
-    /// Nested objects and arrays, the batch itself included; an event starts at 3. 64.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { compressed: 4 << 20, inflated: 16 << 20, events: 10_000, depth: 64 }
-    }
-}
 
 /// One decoded batch. It borrows from the field where it can, and from the [`Decoder`] otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]

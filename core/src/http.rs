@@ -64,12 +64,7 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// The message, to be encoded.
     pub fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing {
-            kind: &self.r#type,
-            data: Json::from(self.data),
-            timestamp: None,
-            message_id: self.message_id.as_deref(),
-        }
+        Outgoing { kind: &self.r#type, data: Json::from(self.data), timestamp: None, message_id: self.message_id.as_deref() }
     }
 
     /// The one target it names.
@@ -109,7 +104,8 @@ pub fn plan<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMilli
         "/readyz" if reads => readiness(view),
         "/metrics" if reads => metrics(&view.stats),
         "/api/publish" if method == Method::POST => {
-            return publish(request, verifier, now).unwrap_or_else(Plan::Respond);
+            return publish(request, verifier, now)
+                .unwrap_or_else(|Refusal(status, code, message)| Plan::Respond(error(status, code, &message)));
         }
         "/" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
         "/api/publish" => not_allowed("POST"),
@@ -121,11 +117,9 @@ pub fn plan<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMilli
 pub fn published(message_id: &str, result: Result<(), Unavailable>) -> Response<Bytes> {
     match result {
         Ok(()) => json(StatusCode::OK, Object::new().string("message_id", message_id).finish()),
-        Err(Unavailable) => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "The message could not be stored; it may or may not arrive",
-        ),
+        Err(Unavailable) => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The message could not be stored; it may or may not arrive")
+        }
     }
 }
 
@@ -135,23 +129,25 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
     json(status, format!("{{\"error\":{inner}}}"))
 }
 
-fn publish<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis) -> Result<Plan<'a>, Response<Bytes>> {
+fn publish<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-    let unauthorized = |code, message| error(StatusCode::UNAUTHORIZED, code, message);
+    let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
     let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
     let identity = verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
     if !identity.is(Who::Admin, "") {
-        return Err(error(StatusCode::FORBIDDEN, "forbidden", "Only a token with the role admin may publish here"));
+        let message = "Only a token with the role admin may publish here";
+        return Err(Refusal(StatusCode::FORBIDDEN, "forbidden", message.into()));
     }
-    let bad = |message: &str| error(StatusCode::BAD_REQUEST, "invalid_message", message);
+    let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, "invalid_message", message);
     let message: Message<'a> = serde_json::from_slice(request.body())
-        .map_err(|why| bad(&format!("The body must be a JSON object with a target, type and data: {why}")))?;
-    let room = message
-        .target()
-        .ok_or_else(|| bad("Name one target: room, user_id, project_id or broadcast"))?;
+        .map_err(|why| bad(format!("The body must be a JSON object with a target, type and data: {why}")))?;
+    let room = message.target().ok_or_else(|| bad("Name one target: room, user_id, project_id or broadcast".into()))?;
     Ok(Plan::Publish { room, message })
 }
+
+/// A request that is refused: status, code and message.
+struct Refusal(StatusCode, &'static str, String);
 
 fn console() -> Response<Bytes> {
     let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(CONSOLE.as_bytes()));

@@ -408,15 +408,7 @@ impl Hub {
 
     /// Closes a connection: it leaves its rooms now, its socket once everything is written and, unless the peer has had its
     /// last word (`heard_last`), once its answer has come or the time for it is up.
-    fn close_with(
-        &mut self,
-        now: Time,
-        id: ConnId,
-        code: Option<u16>,
-        reason: &str,
-        cause: &'static str,
-        heard_last: bool,
-    ) {
+    fn close_with(&mut self, now: Time, id: ConnId, code: Option<u16>, reason: &str, cause: &'static str, heard_last: bool) {
         if self.peek(id).is_none_or(Connection::is_closing) {
             return;
         }
@@ -529,13 +521,7 @@ impl Hub {
 }
 
 /// Queues a frame for a connection that is not closing; whether it keeps to the bounds. A close frame always does.
-fn enqueue(
-    conn: &mut Connection,
-    frame: Frame,
-    limits: &Limits,
-    spares: &mut Spares,
-    dirty: &mut VecDeque<ConnId>,
-) -> bool {
+fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Spares, dirty: &mut VecDeque<ConnId>) -> bool {
     if conn.is_closing() {
         return true;
     }

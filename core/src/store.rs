@@ -44,7 +44,7 @@ pub enum StoreOp {
         /// The partition.
         partition: u16,
         /// Room and envelope of each.
-        messages: Vec<(RoomName, Bytes)>,
+        messages: Messages,
     },
     /// The identifier of the last entry of a relay log, zero where it is empty. Answer: [`Answer::Id`].
     RelayTip {
@@ -107,7 +107,7 @@ pub enum StoreOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Its messages are appended to the relay logs.
-    Relay(Vec<(u16, Vec<(RoomName, Bytes)>)>),
+    Relay(Vec<(u16, Messages)>),
     /// It is kept in a dead-letter stream.
     DeadLetter {
         /// Key of the dead-letter stream.
@@ -119,6 +119,20 @@ pub enum Effect {
     },
     /// Nothing but the acknowledgement: the entry's content is gone.
     Forget,
+}
+
+/// Messages on their way into a relay log: the room and the envelope of each.
+pub type Messages = Vec<(RoomName, Bytes)>;
+
+/// An entry of a relay log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayEntry {
+    /// The partition whose log it stands in.
+    pub partition: u16,
+    /// Its identifier.
+    pub id: StreamId,
+    /// The room and the envelope of each message.
+    pub messages: Fields,
 }
 
 /// The fields of a stream entry, in order.
@@ -140,8 +154,8 @@ pub enum Answer {
     Done,
     /// An entry's identifier.
     Id(StreamId),
-    /// Entries of relay logs: partition, identifier, room and envelope of each message.
-    Relayed(Vec<(u16, StreamId, Vec<(Bytes, Bytes)>)>),
+    /// Entries of relay logs.
+    Relayed(Vec<RelayEntry>),
     /// Entries of a source, none when the wait was in vain.
     Entries(Vec<Entry>),
     /// Entries taken over, and where the next page begins (zero: from the start).

@@ -68,7 +68,7 @@ impl Add<Duration> for UnixMillis {
     type Output = UnixMillis;
 
     fn add(self, duration: Duration) -> UnixMillis {
-        UnixMillis(self.0.saturating_add(micros(duration) / 1000))
+        UnixMillis(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -129,8 +129,7 @@ async fn run(lane: Lane, server: Server, post: Arc<Post>, mut requests: Unbounde
 impl Server {
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         // No response time-out: a blocking read is as long as it says, and the core watches all of them.
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
@@ -162,23 +161,18 @@ impl Server {
         let id = connection.id;
         let replies = connection.redis.send_packed_commands(&pipeline, 0, batch.len());
         tokio::pin!(replies);
-        loop {
-            tokio::select! {
-                biased;
-                replies = &mut replies => return replies.map_err(broken),
-                request = requests.recv(), if blocks => match request {
-                    Some(Request::Interrupt) => {
-                        tokio::select! {
-                            replies = &mut replies => return replies.map_err(broken),
-                            error = self.unblock(id) => return Err(broken(error)),
-                        }
-                    }
-                    // The core asks one thing at a time of a lane that blocks, and a new one only after a reset.
-                    Some(Request::Reset | Request::Submit(..)) | None => {
-                        return Err(StoreError::Disconnected("the lane was reset".into()));
-                    }
-                },
-            }
+        let request = tokio::select! {
+            biased;
+            replies = &mut replies => return replies.map_err(broken),
+            request = requests.recv(), if blocks => request,
+        };
+        if !matches!(request, Some(Request::Interrupt)) {
+            // The core asks one thing at a time of a lane that blocks, and another one only after a reset.
+            return Err(StoreError::Disconnected("the lane was reset".into()));
+        }
+        tokio::select! {
+            replies = &mut replies => replies.map_err(broken),
+            error = self.unblock(id) => Err(broken(error)),
         }
     }
 

@@ -169,10 +169,7 @@ impl<T: Transport> Gateway<T> {
 impl Board {
     fn new(hubs: usize) -> Board {
         let starting = vec!["starting".to_owned()];
-        Board {
-            hubs: (0..hubs).map(|_| Mutex::default()).collect(),
-            backplane: Mutex::new((Stats::default(), starting)),
-        }
+        Board { hubs: (0..hubs).map(|_| Mutex::default()).collect(), backplane: Mutex::new((Stats::default(), starting)) }
     }
 
     pub(crate) fn set_hub(&self, shard: ShardId, stats: Stats) {

@@ -93,9 +93,14 @@ struct Socket<T> {
 enum Stage {
     /// The request head is not complete.
     Head(HeadBuffer),
-    Open { conn: ConnId, wire: Wire },
+    Open {
+        conn: ConnId,
+        wire: Wire,
+    },
     /// The connection's input has ended in a protocol error: what still comes is not looked at.
-    Deaf { conn: ConnId },
+    Deaf {
+        conn: ConnId,
+    },
 }
 
 /// What becomes of a socket after it was read.

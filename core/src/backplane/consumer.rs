@@ -19,11 +19,11 @@ use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::{Core, partition};
 use crate::batch::Decoder;
-use crate::config::Source;
+use crate::config::{Config, Source};
 use crate::id::StreamId;
 use crate::message::{Json, Outgoing, RoomName};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, Messages, StoreError, StoreOp};
 use crate::time::Time;
 
 /// The consumer of one source.
@@ -33,6 +33,8 @@ pub(super) struct Consumer {
     source: Source,
     group: GroupRef,
     partitions: u16,
+    /// Longest room name, in bytes.
+    longest_room: usize,
     decoder: Decoder,
     step: Step,
     /// Entries to read next time: grows under backlog, falls back without.
@@ -79,12 +81,13 @@ enum Next {
 }
 
 impl Consumer {
-    pub(super) fn new(index: u16, source: Source, partitions: u16) -> Consumer {
+    pub(super) fn new(index: u16, source: Source, config: &Config) -> Consumer {
         Consumer {
             index,
             group: GroupRef { stream: source.stream.as_str().into(), group: source.group.as_str().into() },
-            partitions,
-            decoder: Decoder::new(crate::batch::Limits { compressed: source.limits.compressed, inflated: source.limits.inflated, events: source.limits.events, depth: source.limits.depth }),
+            partitions: config.relay.partitions,
+            longest_room: config.limits.room_name_bytes,
+            decoder: Decoder::new(source.limits),
             step: Step::Creating,
             count: source.count,
             claim_at: Time::ZERO,
@@ -255,20 +258,17 @@ impl Consumer {
         }
     }
 
-    #[allow(clippy::type_complexity, reason = "it is the content of Effect::Relay")]
-    fn route(
-        &mut self,
-        core: &mut Core,
-        now: Time,
-        entry: &Entry,
-    ) -> Result<Vec<(u16, Vec<(RoomName, Bytes)>)>, (&'static str, String)> {
+    fn route(&mut self, core: &mut Core, now: Time, entry: &Entry) -> Result<Vec<(u16, Messages)>, (&'static str, String)> {
         let data = entry.fields.iter().find(|(name, _)| name.as_ref() == b"data");
         let (_, data) = data.ok_or(("missing_data", "the entry has no field `data`".to_owned()))?;
         let batch = self.decoder.decode(data).map_err(|error| (error.code(), error.to_string()))?;
         let unix = core.wall.unix(now);
-        let mut partitions: BTreeMap<u16, Vec<(RoomName, Bytes)>> = BTreeMap::new();
+        let mut partitions: BTreeMap<u16, Messages> = BTreeMap::new();
         for event in &batch.events {
             let room = RoomName::from(self.source.room.replace("{id}", &event.workspace));
+            if room.len() > self.longest_room {
+                return Err(("room_name", format!("an event's room name is longer than {} bytes", self.longest_room)));
+            }
             let message =
                 Outgoing { kind: &self.source.event, data: Json::trusted(event.json), timestamp: None, message_id: None };
             let payload = core.composer.envelope(&room, &message, unix).payload;

@@ -35,12 +35,7 @@ type Collected = (Waiting, RoomName, Bytes);
 
 impl Outbound {
     pub(super) fn new(config: &config::Relay) -> Outbound {
-        Outbound {
-            partitions: config.partitions,
-            most: config.publishes_in_flight,
-            in_flight: 0,
-            collected: BTreeMap::new(),
-        }
+        Outbound { partitions: config.partitions, most: config.publishes_in_flight, in_flight: 0, collected: BTreeMap::new() }
     }
 
     pub(super) fn publish(&mut self, core: &mut Core, shard: ShardId, id: PublishId, room: RoomName, payload: Bytes) {

@@ -17,7 +17,7 @@ use crate::config;
 use crate::door::Tell;
 use crate::id::{ShardId, StreamId};
 use crate::message::RoomName;
-use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Lane, RelayEntry, StoreError, StoreOp};
 use crate::table::Table;
 use crate::time::Time;
 
@@ -167,8 +167,8 @@ impl Relay {
             Ok(Answer::Relayed(entries)) => {
                 self.backoff.reset();
                 self.failing = None;
-                for (number, id, messages) in entries {
-                    self.relay(core, number, id, messages);
+                for entry in entries {
+                    self.relay(core, entry);
                 }
                 self.start(core, now);
             }
@@ -210,7 +210,7 @@ impl Relay {
         core.questions.wake_at(now + self.backoff.pause(&mut core.rng), Wake::Relay);
     }
 
-    fn relay(&mut self, core: &mut Core, number: u16, id: StreamId, messages: Vec<(bytes::Bytes, bytes::Bytes)>) {
+    fn relay(&mut self, core: &mut Core, RelayEntry { partition: number, id, messages }: RelayEntry) {
         // The partition may have been left, and even joined again, since the read was sent.
         let Some(Partition { state: State::Live(cursor), .. }) = self.partitions.get_mut(usize::from(number)) else { return };
         if id <= *cursor {

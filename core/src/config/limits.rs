@@ -75,11 +75,9 @@ impl Limits {
         }
         let most = crate::id::ConnId::MAX_SLOTS;
         check(self.connections <= most, "limits.connections", "must be at most 16777216")?;
-        for (value, name) in [
-            (self.auth_timeout, "auth_timeout"),
-            (self.close_timeout, "close_timeout"),
-            (self.join_timeout, "join_timeout"),
-        ] {
+        for (value, name) in
+            [(self.auth_timeout, "auth_timeout"), (self.close_timeout, "close_timeout"), (self.join_timeout, "join_timeout")]
+        {
             check(!value.is_zero(), &format!("limits.{name}"), "must not be zero")?;
         }
         Ok(())

@@ -40,17 +40,17 @@ pub struct Source {
     pub limits: BatchLimits,
 }
 
-/// Limits of one entry of a source. An entry beyond them is dead-lettered.
+/// What one entry of a source may cost. Beyond a limit it is dead-lettered, before memory beyond the limit is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchLimits {
-    /// Bytes of the entry's `data` field.
+    /// Bytes of a compressed field, as it came (base64 or gzip). 4 MiB.
     pub compressed: usize,
-    /// Bytes after inflation.
+    /// Bytes of the JSON text, whether it came plain or compressed. 16 MiB.
     pub inflated: usize,
-    /// Events in one batch.
+    /// Events in one batch. 10,000.
     pub events: usize,
-    /// Nesting of the JSON.
+    /// Nested objects and arrays, the batch itself included; an event starts at 3. 64.
     pub depth: usize,
 }
 

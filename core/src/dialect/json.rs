@@ -148,11 +148,7 @@ pub fn parse(text: &str) -> Result<Request<'_>, ParseError<'_>> {
     }
 }
 
-fn command<'a>(
-    kind: &str,
-    frame: &'a str,
-    data: Option<&'a RawValue>,
-) -> Result<Command<'a>, (ErrorCode, &'static str)> {
+fn command<'a>(kind: &str, frame: &'a str, data: Option<&'a RawValue>) -> Result<Command<'a>, (ErrorCode, &'static str)> {
     match kind {
         "ping" => Ok(Command::Ping),
         // System B's clients answer `auth_required` with a frame of the same type.

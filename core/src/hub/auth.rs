@@ -247,10 +247,12 @@ mod tests {
     #[test]
     fn credentials_are_found_in_the_documented_order() {
         let request = |headers: &[(&str, &str)], uri: &str| {
-            let builder = headers.iter().fold(http::Request::builder().uri(uri), |builder, (name, value)| builder.header(*name, *value));
+            let builder =
+                headers.iter().fold(http::Request::builder().uri(uri), |builder, (name, value)| builder.header(*name, *value));
             builder.body(()).unwrap()
         };
-        let all = request(&[("authorization", "bearer h"), ("sec-websocket-protocol", "chat, access_token.p")], "/ws?x=1&token=q");
+        let all =
+            request(&[("authorization", "bearer h"), ("sec-websocket-protocol", "chat, access_token.p")], "/ws?x=1&token=q");
         assert_eq!(Credentials::of(&all), Credentials { token: Some("h"), protocol: Some("access_token.p") });
         let query = request(&[("sec-websocket-protocol", "auth-p")], "/ws?token=q");
         assert_eq!(Credentials::of(&query).token, Some("q"));

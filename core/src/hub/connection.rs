@@ -53,7 +53,9 @@ pub(super) enum Phase {
     Authenticating,
     Open,
     /// A close frame is the last in its outbox. `answered` says that the peer has sent its own.
-    Closing { answered: bool },
+    Closing {
+        answered: bool,
+    },
 }
 
 /// What is due for a connection.

@@ -67,8 +67,7 @@ impl Queue {
 
     /// Appends a frame; whether it keeps to the bounds. A single frame is always within them.
     pub(super) fn push(&mut self, frame: Frame, most_bytes: usize, most_frames: usize) -> bool {
-        let fits = self.frames.is_empty()
-            || (self.bytes + frame.len() <= most_bytes && self.frames.len() < most_frames);
+        let fits = self.frames.is_empty() || (self.bytes + frame.len() <= most_bytes && self.frames.len() < most_frames);
         if fits {
             self.bytes += frame.len();
             self.frames.push_back(frame);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, StoreError, StoreOp};
+use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, RelayEntry, StoreError, StoreOp};
 use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
 use crate::time::Time;
@@ -75,13 +75,7 @@ struct Waiting {
 impl Memory {
     /// An empty store whose relay logs keep `relay_length` entries.
     pub fn new(relay_length: usize) -> Memory {
-        Memory {
-            streams: BTreeMap::new(),
-            clients: Vec::new(),
-            waiting: VecDeque::new(),
-            answers: VecDeque::new(),
-            relay_length,
-        }
+        Memory { streams: BTreeMap::new(), clients: Vec::new(), waiting: VecDeque::new(), answers: VecDeque::new(), relay_length }
     }
 
     /// A new client; its name is the consumer in every group it reads.
@@ -212,21 +206,18 @@ impl Memory {
 
     fn append_relay(&mut self, now: Time, partition: u16, messages: &[(RoomName, Bytes)]) -> StreamId {
         let key = relay_key(partition);
-        let fields = messages
-            .iter()
-            .map(|(room, payload)| (Bytes::copy_from_slice(room.as_bytes()), payload.clone()))
-            .collect();
+        let fields = messages.iter().map(|(room, payload)| (Bytes::copy_from_slice(room.as_bytes()), payload.clone())).collect();
         let id = self.append(now, &key, fields, Some(self.relay_length));
         self.wake(now, &key);
         id
     }
 
-    fn read_relay(&self, cursors: &[(u16, StreamId)], count: usize) -> Vec<(u16, StreamId, Fields)> {
+    fn read_relay(&self, cursors: &[(u16, StreamId)], count: usize) -> Vec<RelayEntry> {
         let mut read = Vec::new();
         for (partition, cursor) in cursors {
             let Some(stream) = self.streams.get(&relay_key(*partition)) else { continue };
             let new = stream.entries.range(cursor.next()..).take(count);
-            read.extend(new.map(|(id, fields)| (*partition, *id, fields.clone())));
+            read.extend(new.map(|(id, fields)| RelayEntry { partition: *partition, id: *id, messages: fields.clone() }));
         }
         read
     }
@@ -288,8 +279,7 @@ impl Memory {
             }
             match entries.get(id) {
                 Some(fields) => {
-                    *pending =
-                        PendingEntry { consumer: consumer.clone(), since: now, deliveries: pending.deliveries + 1 };
+                    *pending = PendingEntry { consumer: consumer.clone(), since: now, deliveries: pending.deliveries + 1 };
                     claimed.push(Entry { id: *id, fields: fields.clone() });
                 }
                 None => gone.push(*id),

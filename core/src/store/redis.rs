@@ -4,7 +4,7 @@ use core::fmt::Display;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, StoreError, StoreOp, scripts};
+use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, RelayEntry, StoreError, StoreOp, scripts};
 use crate::config::Config;
 use crate::id::StreamId;
 use crate::message::RoomName;
@@ -61,9 +61,7 @@ impl Redis {
                 put_messages(&mut words, messages);
                 words
             }
-            StoreOp::RelayTip { partition } => {
-                words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"])
-            }
+            StoreOp::RelayTip { partition } => words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"]),
             StoreOp::RelayRead { cursors, count, block } => {
                 let (count, block) = (count.to_string(), block.as_millis().max(1).to_string());
                 let mut words = words(["XREAD", "COUNT", &count, "BLOCK", &block, "STREAMS"]);
@@ -71,9 +69,7 @@ impl Redis {
                 words.extend(cursors.iter().map(|(_, cursor)| text(cursor)));
                 words
             }
-            StoreOp::GroupCreate(GroupRef { stream, group }) => {
-                words(["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"])
-            }
+            StoreOp::GroupCreate(GroupRef { stream, group }) => words(["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"]),
             StoreOp::GroupRead { group, count, block } => {
                 let block = block.as_millis().max(1).to_string();
                 let count = count.to_string();
@@ -102,9 +98,7 @@ impl Redis {
     pub fn answer(&self, op: &StoreOp, reply: Reply) -> Result<Answer, StoreError> {
         match op {
             StoreOp::Append { .. } => Ok(Answer::Id(stream_id(reply)?)),
-            StoreOp::RelayTip { .. } => {
-                Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id)))
-            }
+            StoreOp::RelayTip { .. } => Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id))),
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
             StoreOp::GroupCreate(_) | StoreOp::Ping => Ok(Answer::Done),
             StoreOp::GroupRead { .. } | StoreOp::GroupPending { .. } => {
@@ -145,9 +139,9 @@ impl Redis {
             args.push(text(id));
             match effect {
                 Effect::Relay(partitions) => {
-                    let appends = partitions.iter().flat_map(|(partition, messages)| {
-                        messages.chunks(MOST_WORDS / 2).map(move |chunk| (*partition, chunk))
-                    });
+                    let appends = partitions
+                        .iter()
+                        .flat_map(|(partition, messages)| messages.chunks(MOST_WORDS / 2).map(move |chunk| (*partition, chunk)));
                     args.push(text(appends.clone().count()));
                     for (partition, messages) in appends {
                         let key = key_index(self.relay_key(partition));
@@ -169,14 +163,14 @@ impl Redis {
         words
     }
 
-    fn relayed(&self, reply: Reply) -> Result<Vec<(u16, StreamId, Fields)>, StoreError> {
+    fn relayed(&self, reply: Reply) -> Result<Vec<RelayEntry>, StoreError> {
         let mut relayed = Vec::new();
         for (key, entries) in per_stream(reply)? {
             let partition = str::from_utf8(&key)
                 .ok()
                 .and_then(|key| key.strip_prefix(&self.prefix)?.strip_prefix("relay:")?.parse().ok())
                 .ok_or_else(|| unexpected("the key of another stream"))?;
-            relayed.extend(entries.into_iter().map(|entry| (partition, entry.id, entry.fields)));
+            relayed.extend(entries.into_iter().map(|Entry { id, fields: messages }| RelayEntry { partition, id, messages }));
         }
         Ok(relayed)
     }
@@ -285,10 +279,7 @@ fn bytes(reply: Reply) -> Result<Bytes, StoreError> {
 }
 
 fn stream_id(reply: Reply) -> Result<StreamId, StoreError> {
-    str::from_utf8(&bytes(reply)?)
-        .ok()
-        .and_then(|id| id.parse().ok())
-        .ok_or_else(|| unexpected("not a stream identifier"))
+    str::from_utf8(&bytes(reply)?).ok().and_then(|id| id.parse().ok()).ok_or_else(|| unexpected("not a stream identifier"))
 }
 
 fn unexpected(what: &str) -> StoreError {
@@ -325,7 +316,11 @@ mod tests {
                 "XADD rc:relay:2 MAXLEN ~ 100000 * room payload",
             ),
             (
-                StoreOp::RelayRead { cursors: vec![(1, StreamId::ZERO), (9, StreamId { millis: 5, sequence: 6 })], count: 7, block },
+                StoreOp::RelayRead {
+                    cursors: vec![(1, StreamId::ZERO), (9, StreamId { millis: 5, sequence: 6 })],
+                    count: 7,
+                    block,
+                },
                 "XREAD COUNT 7 BLOCK 5000 STREAMS rc:relay:1 rc:relay:9 0-0 5-6",
             ),
             (StoreOp::GroupCreate(group()), "XGROUP CREATE s g 0 MKSTREAM"),
@@ -353,10 +348,7 @@ mod tests {
         ];
         let spoken = spoken(&StoreOp::Commit { group: group(), effects });
         let (_, arguments) = spoken.split_once("return out\n ").unwrap();
-        assert_eq!(
-            arguments,
-            "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 2 r p 3 100000 2 r p 2-0 1 2 100000 2 r p 3-0 0"
-        );
+        assert_eq!(arguments, "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 2 r p 3 100000 2 r p 2-0 1 2 100000 2 r p 3-0 0");
     }
 
     #[test]

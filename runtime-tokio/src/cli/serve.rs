@@ -129,7 +129,10 @@ fn print_welcome(address: SocketAddr, store: &str, random_secret: Option<&str>) 
             let token = claims.sign(secret, Duration::from_secs(24 * 3600))?;
             writeln!(text, "  console  http://{address}/#token={token}")?;
             writeln!(text, "  secret   random for this run; set JWT_SECRET_KEY to choose one")?;
-            writeln!(text, "  publish  roomcast publish --url http://{address} --room R --type T --data '{{}}' --token THE-ONE-ABOVE")?;
+            writeln!(
+                text,
+                "  publish  roomcast publish --url http://{address} --room R --type T --data '{{}}' --token THE-ONE-ABOVE"
+            )?;
         }
         None => writeln!(text, "  console  http://{address}/  (a token: roomcast token --user me --role admin)")?,
     }
