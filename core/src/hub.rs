@@ -62,6 +62,8 @@ pub struct Hub {
     publishes: u64,
     timers: Timers<Wake>,
     dirty: VecDeque<ConnId>,
+    /// Whether an outbox has filled up so far that flushing should not wait.
+    pressed: bool,
     spares: Spares,
     actions: VecDeque<HubAction>,
     composer: Composer,
@@ -136,6 +138,7 @@ impl Hub {
             publishes: 0,
             timers: Timers::new(),
             dirty: VecDeque::new(),
+            pressed: false,
             spares: Spares::default(),
             actions: VecDeque::new(),
             composer: Composer::new(seed),
@@ -322,10 +325,20 @@ impl Hub {
         while let Some(id) = self.dirty.pop_front() {
             if let Some(conn) = self.get(id) {
                 conn.dirty = false;
+                if let Some(queue) = &mut conn.queue {
+                    queue.flushed();
+                }
                 return Some(id);
             }
         }
+        self.pressed = false;
         None
+    }
+
+    /// Whether to flush now rather than after all that is to be done: an outbox is half full of what was added since it was
+    /// last flushed. A host that goes on instead closes clients as too slow that were only never written to.
+    pub fn wants_flush(&self) -> bool {
+        self.pressed
     }
 
     /// What waits to be written to a connection; nothing for one that is gone or has nothing to write.
@@ -425,10 +438,12 @@ impl Hub {
 
     /// Queues a frame for a connection; one that reads too slowly is closed.
     fn push(&mut self, now: Time, id: ConnId, frame: Frame) {
-        let Hub { conns, config, spares, dirty, .. } = self;
+        let Hub { conns, config, spares, dirty, pressed, .. } = self;
         let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id) else { return };
-        if !enqueue(conn, frame, &config.limits, spares, dirty) {
-            self.too_slow(now, id);
+        match enqueue(conn, frame, &config.limits, spares, dirty) {
+            Fill::Roomy => {}
+            Fill::Pressed => *pressed = true,
+            Fill::Full => self.too_slow(now, id),
         }
     }
 
@@ -437,11 +452,13 @@ impl Hub {
         let frame = Frame::text(&payload);
         let mut slow = Vec::new();
         let mut clients = 0;
-        let Hub { conns, rooms, config, spares, dirty, .. } = self;
+        let Hub { conns, rooms, config, spares, dirty, pressed, .. } = self;
         let mut hand_over = |conn: &mut Connection| {
             clients += 1;
-            if !enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
-                slow.push(conn.id);
+            match enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
+                Fill::Roomy => {}
+                Fill::Pressed => *pressed = true,
+                Fill::Full => slow.push(conn.id),
             }
         };
         if **name == *EVERYBODY {
@@ -520,10 +537,19 @@ impl Hub {
     }
 }
 
-/// Queues a frame for a connection that is not closing; whether it keeps to the bounds. A close frame always does.
-fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Spares, dirty: &mut VecDeque<ConnId>) -> bool {
+/// How full an outbox is.
+enum Fill {
+    Roomy,
+    /// A flush should not be put off.
+    Pressed,
+    /// The frame was not taken.
+    Full,
+}
+
+/// Queues a frame for a connection that is not closing. A close frame is always taken.
+fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Spares, dirty: &mut VecDeque<ConnId>) -> Fill {
     if conn.is_closing() {
-        return true;
+        return Fill::Roomy;
     }
     let queue = conn.queue.get_or_insert_with(|| spares.take());
     let (bytes, frames) = match frame.kind() {
@@ -531,11 +557,11 @@ fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Sp
         _ => (limits.outbox_bytes, limits.outbox_messages),
     };
     if !queue.push(frame, bytes, frames) {
-        return false;
+        return Fill::Full;
     }
     if !conn.dirty {
         conn.dirty = true;
         dirty.push_back(conn.id);
     }
-    true
+    if queue.is_pressed(limits.outbox_bytes, limits.outbox_messages) { Fill::Pressed } else { Fill::Roomy }
 }

@@ -96,6 +96,8 @@ pub enum Action {
     Interrupt(Lane),
     /// See [`BackplaneAction::Reset`].
     Reset(Lane),
+    /// Flush now, with [`Node::poll_flush`], before the next action: see [`Hub::wants_flush`].
+    Flush,
     /// What came of a message of [`Node::publish`].
     Published(PublishId, Result<(), Unavailable>),
     /// Something for the log.
@@ -190,6 +192,9 @@ impl Node {
     /// The next action.
     pub fn poll_action(&mut self, now: Time) -> Option<Action> {
         loop {
+            if self.hub.wants_flush() {
+                return Some(Action::Flush);
+            }
             match self.hub.poll_action() {
                 Some(HubAction::Ask(ask)) => self.backplane.ask(now, ShardId(0), ask),
                 Some(HubAction::Drop(conn)) => return Some(Action::Drop(conn)),

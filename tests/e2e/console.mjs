@@ -39,7 +39,8 @@ try {
   await page.goto(url);
   await page.fill("#room", room);
   await page.click("#subscribe");
-  await page.waitForSelector(`#rooms li[data-room="${room}"]`);
+  // The room is in the list as soon as it is asked for; only the gateway's answer makes it joined.
+  await page.waitForSelector(`#rooms li[data-room="${room}"][data-state="joined"]`);
   console.log("READY");
 
   const event = page.locator(`#events li.event[data-type="${type}"]`).first();

@@ -1,3 +1,4 @@
 //! The testing house of Roomcast.
 
 pub mod real;
+pub mod world;

@@ -9,7 +9,9 @@ pub mod e2e;
 pub mod gateway;
 pub mod http;
 pub mod process;
+pub mod raw;
 pub mod redis;
+pub mod setup;
 
 use std::thread;
 use std::time::{Duration, Instant};

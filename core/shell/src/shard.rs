@@ -145,6 +145,9 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Input::Tell(tell) => self.hub.tell(now, tell),
                 Input::Stop => self.stop(now),
             }
+            if self.hub.wants_flush() {
+                self.flush(now);
+            }
         }
         self.inbox = inbox;
         if self.next_deadline().is_some_and(|at| at <= now) {

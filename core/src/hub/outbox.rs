@@ -15,6 +15,8 @@ pub(super) struct Queue {
     bytes: usize,
     /// Bytes of the first frame that are written already.
     written: usize,
+    /// Frames and bytes that were added since the connection was last flushed.
+    fresh: (usize, usize),
 }
 
 /// What is to be written to a connection now: shared frames, already encoded.
@@ -70,9 +72,20 @@ impl Queue {
         let fits = self.frames.is_empty() || (self.bytes + frame.len() <= most_bytes && self.frames.len() < most_frames);
         if fits {
             self.bytes += frame.len();
+            self.fresh = (self.fresh.0 + 1, self.fresh.1 + frame.len());
             self.frames.push_back(frame);
         }
         fits
+    }
+
+    /// Whether so much was added since the last flush that another one should not be put off: half of what may wait.
+    pub(super) fn is_pressed(&self, most_bytes: usize, most_frames: usize) -> bool {
+        self.fresh.0 > most_frames / 2 || self.fresh.1 > most_bytes / 2
+    }
+
+    /// The connection is flushed now.
+    pub(super) fn flushed(&mut self) {
+        self.fresh = (0, 0);
     }
 
     /// Puts bytes before everything else. Only for a queue of which nothing is written yet.

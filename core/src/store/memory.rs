@@ -133,6 +133,18 @@ impl Memory {
         self.streams.get(key).into_iter().flat_map(|stream| stream.entries.iter().map(|(id, fields)| (*id, fields)))
     }
 
+    /// The entries of a stream after an identifier, oldest first.
+    pub fn entries_after(&self, key: &str, after: StreamId) -> impl Iterator<Item = (StreamId, &Fields)> {
+        let stream = self.streams.get(key).into_iter();
+        stream.flat_map(move |stream| stream.entries.range(after.next()..).map(|(id, fields)| (*id, fields)))
+    }
+
+    /// The last entry that was delivered to any consumer of a group.
+    pub fn last_delivered(&self, key: &str, group: &str) -> StreamId {
+        let group = self.streams.get(key).and_then(|stream| stream.groups.get(group));
+        group.map_or(StreamId::ZERO, |group| group.delivered)
+    }
+
     /// The pending entries of a group, oldest first.
     pub fn pending(&self, key: &str, group: &str) -> impl Iterator<Item = (StreamId, &PendingEntry)> {
         let group = self.streams.get(key).and_then(|stream| stream.groups.get(group));

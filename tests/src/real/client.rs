@@ -1,10 +1,12 @@
 //! A blocking WebSocket client of the JSON dialect.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tungstenite::client::{ClientRequestBuilder, client_with_config};
 use tungstenite::handshake::HandshakeError;
@@ -292,6 +294,18 @@ impl JsonClient {
     }
 }
 
+/// A top-level field of a JSON object, byte for byte as it is written there.
+///
+/// # Panics
+///
+/// When the text is not an object or has no such field.
+#[must_use]
+pub fn raw_field(text: &str, name: &str) -> String {
+    let fields: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("not an object ({error}): {text}"));
+    fields.get(name).unwrap_or_else(|| panic!("no {name} in {text}")).get().to_owned()
+}
+
 /// An HS256 token with exactly these claims.
 ///
 /// # Panics
@@ -454,6 +468,11 @@ mod tests {
         let addr = server(echo);
         let refused = JsonClient::try_connect(addr, "/forbidden", Credential::None, &[]).unwrap_err();
         assert_eq!(refused.status, Some(403), "{}", refused.message);
+    }
+
+    #[test]
+    fn a_raw_field_is_as_it_was_written() {
+        assert_eq!(raw_field("{\"type\":\"x\", \"data\" : {\"b\": 1.0,  \"a\":null} }", "data"), "{\"b\": 1.0,  \"a\":null}");
     }
 
     #[test]

@@ -119,14 +119,16 @@ mod tests {
 document.querySelector("#subscribe").onclick = () => {
   const room = document.createElement("li");
   room.dataset.room = document.querySelector("#room").value;
+  room.dataset.state = "joining";
   document.querySelector("#rooms").append(room);
   setTimeout(() => {
+    room.dataset.state = "joined";
     const event = document.createElement("li");
     event.className = "event";
     event.dataset.type = "file.changed";
     const raw = document.createElement("pre");
     raw.className = "raw";
-    raw.textContent = JSON.stringify({type: "file.changed", token: location.hash, room: room.dataset.room}, null, 2);
+    raw.textContent = JSON.stringify({type: "file.changed", token: location.hash, room: room.dataset.room, state: room.dataset.state}, null, 2);
     event.append(raw);
     document.querySelector("#events").append(event);
   });
@@ -151,7 +153,7 @@ document.querySelector("#subscribe").onclick = () => {
         console.wait_for_log("READY", BROWSER_PATIENCE);
         let frame = console.wait_for_log(r#""type""#, BROWSER_PATIENCE);
         assert!(console.wait(BROWSER_PATIENCE).success(), "{}", console.tail());
-        let expected = serde_json::json!({"type": "file.changed", "token": "#token=t", "room": "workspace:test-workspace"});
+        let expected = serde_json::json!({"type": "file.changed", "token": "#token=t", "room": "workspace:test-workspace", "state": "joined"});
         assert_eq!(serde_json::from_str::<serde_json::Value>(&frame).unwrap(), expected);
         assert!(fs::read(&screenshot).unwrap().starts_with(b"\x89PNG"));
         fs::remove_file(&screenshot).unwrap();

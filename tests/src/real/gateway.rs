@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::http::{Response, http, try_http};
 use super::process::Process;
+use super::setup::clean_command;
 use super::{PATIENCE, poll_until};
 
 /// A running gateway on a loopback port of its own. Dropping it kills it.
@@ -40,14 +41,18 @@ impl Gateway {
     ///
     /// When it does not start.
     pub fn launch(binary: &Path, arguments: &[&str], envs: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary);
-        for (name, _) in env::vars_os() {
-            if name.to_str().is_some_and(is_configuration) {
-                command.env_remove(name);
-            }
-        }
-        command.args(arguments).args(["--listen", "127.0.0.1:0"]).env("NO_COLOR", "1").envs(envs.iter().copied());
-        let process = Process::spawn("the gateway", &mut command);
+        let mut command = clean_command(binary);
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]).envs(envs.iter().copied());
+        Self::spawn(&mut command)
+    }
+
+    /// Runs a command that is all of its own, and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn spawn(command: &mut Command) -> Self {
+        let process = Process::spawn("the gateway", command);
         let addr = wait_for_address(&process, PATIENCE);
         Self { process, addr }
     }
@@ -164,7 +169,7 @@ fn parse_address(line: &str, mark: &str) -> Option<SocketAddr> {
 }
 
 /// Whether the gateway would read this environment variable.
-fn is_configuration(name: &str) -> bool {
+pub(super) fn is_configuration(name: &str) -> bool {
     ["ROOMCAST_", "REDIS_", "JWT_", "CORS_"].iter().any(|prefix| name.starts_with(prefix))
 }
 

@@ -89,7 +89,7 @@ fn exchange(addr: SocketAddr, request: &[u8]) -> std::io::Result<(Vec<u8>, Optio
     Ok((answer, ended))
 }
 
-fn parse(method: &str, answer: &[u8], ended: Option<std::io::Error>) -> Result<Response, String> {
+pub(super) fn parse(method: &str, answer: &[u8], ended: Option<std::io::Error>) -> Result<Response, String> {
     let cut = |what: &str| {
         let cause = ended.as_ref().map_or("the connection closed".to_owned(), ToString::to_string);
         format!("{what} is incomplete ({cause}): {:?}", String::from_utf8_lossy(answer))

@@ -127,6 +127,18 @@ impl RedisServer {
         Ok(redis::from_redis_value(answer?)?)
     }
 
+    /// How many entries of a group's stream were read and are not acknowledged, in a database.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such group.
+    pub fn pending(&self, database: u8, stream: &str, group: &str) -> u64 {
+        let mut connection = self.connect(database).expect("the server is there");
+        let summary: redis::RedisResult<(u64, Value, Value, Value)> =
+            redis::cmd("XPENDING").arg(stream).arg(group).query(&mut connection);
+        summary.unwrap_or_else(|error| panic!("Redis refuses XPENDING {stream} {group}: {error}")).0
+    }
+
     /// A new connection to a database, for what needs one of its own, such as a subscription.
     ///
     /// # Errors

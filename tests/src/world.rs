@@ -1,0 +1,584 @@
+//! The World: several nodes, a store, clients, one virtual clock, and faults. Tests read like sentences:
+//!
+//! ```
+//! use roomcast_tests::world::World;
+//!
+//! let mut world = World::new(7, 2);
+//! let alice = world.connect(0, "alice");
+//! let bob = world.connect(1, "bob");
+//! world.subscribe(alice, "workspace:w");
+//! world.subscribe(bob, "workspace:w");
+//! world.settle();
+//!
+//! world.file_event("w");
+//! world.settle();
+//! assert_eq!(world.seen(alice, "workspace:w"), world.seen(bob, "workspace:w"));
+//! assert_eq!(world.seen(alice, "workspace:w").len(), 1);
+//! ```
+//!
+//! Every step checks the oracles ([`oracle`]): one for each line of the contract that applies so far.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use roomcast_core::config::{AuthMode, Config, Route};
+use roomcast_core::hub::CloseCause;
+use roomcast_core::id::{ConnId, StreamId, Ticket};
+use roomcast_core::node::{Action, OwnedMessage};
+use roomcast_core::store::memory::{ClientId, Memory};
+use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
+use roomcast_core::time::{Time, UnixMillis};
+
+pub mod batches;
+mod client;
+mod digest;
+mod host;
+pub mod oracle;
+pub mod swarm;
+
+use client::Client;
+use digest::Digest;
+use host::Host;
+use oracle::Oracles;
+
+/// Where the wall clock starts.
+pub const WALL_START: UnixMillis = UnixMillis(1_800_000_000_000);
+/// The stream of file events and its group.
+pub const SOURCE: (&str, &str) = ("stream:file-events", "websocket-consumers");
+/// Its dead letters.
+pub const DEAD_LETTERS: &str = "stream:file-events-dlq";
+
+/// Several nodes on one store, and their clients.
+#[derive(Debug)]
+pub struct World {
+    now: Time,
+    config: Config,
+    rng: ChaCha8Rng,
+    memory: Memory,
+    hosts: Vec<Host>,
+    clients: Vec<Client>,
+    events: BTreeMap<(Time, u64), Happening>,
+    sequence: u64,
+    /// The entries that were added to the source, with what each should become.
+    added: BTreeMap<StreamId, batches::Expected>,
+    events_made: u64,
+    oracles: Oracles,
+    digest: Digest,
+}
+
+/// A client of the World.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientNumber(usize);
+
+/// Something on its way.
+#[derive(Debug)]
+enum Happening {
+    /// An operation reaches the store.
+    Operation { client: ClientId, lane: Lane, ticket: Ticket, op: StoreOp },
+    /// The wish to end a blocking read reaches the store.
+    Interruption { client: ClientId, lane: Lane },
+    /// An answer reaches a node, unless that node's connection is another by now.
+    Answer { node: usize, boot: u32, ticket: Ticket, answer: Result<Answer, StoreError> },
+    /// A client's message reaches a node.
+    Upstream { client: usize, session: u32, message: OwnedMessage },
+}
+
+impl World {
+    /// Nodes that run, on an empty store. The seed decides delays, identifiers and jitter.
+    pub fn new(seed: u64, nodes: usize) -> World {
+        let mut config = Config::default();
+        config.routes.push(Route::json("/open", AuthMode::Optional));
+        config.relay.partitions = 4;
+        World::with(seed, nodes, config)
+    }
+
+    /// The same with a configuration of its own.
+    pub fn with(seed: u64, nodes: usize, config: Config) -> World {
+        let mut world = World {
+            now: Time::from_micros(1_000_000),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            memory: Memory::new(config.relay.length as usize),
+            config,
+            hosts: Vec::new(),
+            clients: Vec::new(),
+            events: BTreeMap::new(),
+            sequence: 0,
+            added: BTreeMap::new(),
+            events_made: 0,
+            oracles: Oracles::default(),
+            digest: Digest::default(),
+        };
+        for node in 0..nodes {
+            let host = world.boot(node, 0);
+            world.hosts.push(host);
+            world.pump(node);
+        }
+        world.settle();
+        world
+    }
+
+    // ---- clients --------------------------------------------------------------------------------------------------------
+
+    /// A client with a token connects to a node.
+    pub fn connect(&mut self, node: usize, user: &str) -> ClientNumber {
+        self.open(node, "/ws", Some(user))
+    }
+
+    /// A client without a token connects where none is demanded.
+    pub fn connect_unknown(&mut self, node: usize) -> ClientNumber {
+        self.open(node, "/open", None)
+    }
+
+    /// A client asks for a room.
+    pub fn subscribe(&mut self, client: ClientNumber, room: &str) {
+        self.send(client, &format!(r#"{{"type":"subscribe","room":"{room}"}}"#));
+    }
+
+    /// A client leaves a room.
+    pub fn unsubscribe(&mut self, client: ClientNumber, room: &str) {
+        self.send(client, &format!(r#"{{"type":"unsubscribe","room":"{room}"}}"#));
+    }
+
+    /// A client sends any text.
+    pub fn send(&mut self, ClientNumber(client): ClientNumber, text: &str) {
+        self.clients[client].note_sent(text);
+        self.send_message(client, OwnedMessage::Text(text.to_owned()));
+    }
+
+    /// A client no longer answers pings, as if its computer had gone to sleep.
+    pub fn fall_silent(&mut self, ClientNumber(client): ClientNumber) {
+        self.clients[client].answers_pings = false;
+    }
+
+    /// A client stops reading, or reads again.
+    pub fn set_reading(&mut self, ClientNumber(client): ClientNumber, reads: bool) {
+        self.clients[client].reads = reads;
+        self.write(client);
+    }
+
+    /// A client's connection breaks.
+    pub fn cut(&mut self, ClientNumber(client): ClientNumber) {
+        if let Some((node, conn)) = self.clients[client].disconnect() {
+            self.hosts[node].forget(conn);
+            if let Some(running) = self.hosts[node].node() {
+                running.closed(self.now, conn, CloseCause::Gone);
+            }
+            self.pump(node);
+        }
+    }
+
+    /// The events a client saw in a room, in order, by the number each carries.
+    pub fn seen(&self, ClientNumber(client): ClientNumber, room: &str) -> &[u64] {
+        self.clients[client].seen(room)
+    }
+
+    /// The types of the server's own frames a client saw, in order.
+    pub fn notices(&self, ClientNumber(client): ClientNumber) -> Vec<&str> {
+        self.clients[client].notices.iter().map(|(kind, _)| kind.as_str()).collect()
+    }
+
+    /// The last of the server's own frames of a type that a client saw, as JSON.
+    pub fn last_notice(&self, ClientNumber(client): ClientNumber, kind: &str) -> Option<&serde_json::Value> {
+        self.clients[client].notices.iter().rev().find(|(other, _)| other == kind).map(|(_, frame)| frame)
+    }
+
+    /// The code a client was closed with, if it was.
+    pub fn close_code(&self, ClientNumber(client): ClientNumber) -> Option<u16> {
+        self.clients[client].close_code
+    }
+
+    /// Whether a client's connection exists.
+    pub fn is_connected(&self, ClientNumber(client): ClientNumber) -> bool {
+        self.clients[client].place().is_some()
+    }
+
+    // ---- publishers -----------------------------------------------------------------------------------------------------
+
+    /// A publisher adds a batch with one event for a workspace.
+    pub fn file_event(&mut self, workspace: &str) -> StreamId {
+        self.add_batch(&[workspace], batches::Form::Plain)
+    }
+
+    /// A publisher adds a batch with one event for each workspace named.
+    pub fn add_batch(&mut self, workspaces: &[&str], form: batches::Form) -> StreamId {
+        let numbers: Vec<u64> = workspaces.iter().map(|_| self.next_number()).collect();
+        let (fields, expected) = batches::batch(workspaces, &numbers, form);
+        let id = self.memory.add(self.now, SOURCE.0, fields);
+        self.added.insert(id, expected);
+        self.after_store();
+        id
+    }
+
+    /// A node publishes a message of its own to a room.
+    pub fn publish(&mut self, node: usize, room: &str) {
+        let number = self.next_number();
+        let data = format!(r#"{{"n":{number}}}"#);
+        let now = self.now;
+        if let Some(running) = self.hosts[node].node() {
+            let data = roomcast_core::message::Json::parse(&data).expect("it is an object");
+            let message =
+                roomcast_core::message::Outgoing { kind: "note", data, timestamp: None, message_id: None };
+            running.publish(now, room, &message);
+        }
+        self.pump(node);
+    }
+
+    // ---- faults ---------------------------------------------------------------------------------------------------------
+
+    /// A node dies at once. What it was doing with the store may have been carried out or not.
+    pub fn crash(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        if host.node().is_none() {
+            return;
+        }
+        for client in host.crash() {
+            self.clients[client].disconnect();
+        }
+        self.memory.disconnect(host.store);
+    }
+
+    /// A node that died starts again, as a new process with a new name.
+    pub fn restart(&mut self, node: usize) {
+        if self.hosts[node].node().is_none() {
+            let boot = self.hosts[node].boot + 1;
+            self.hosts[node] = self.boot(node, boot);
+            self.pump(node);
+        }
+    }
+
+    /// The connection between a node and the store is cut: everything under way fails, whether it was carried out or not, and
+    /// everything new fails until it is healed.
+    pub fn cut_store(&mut self, node: usize) {
+        self.hosts[node].cut = true;
+        let error = || Err(StoreError::Disconnected("cut".into()));
+        for ticket in self.hosts[node].drop_in_flight(None) {
+            let boot = self.hosts[node].boot;
+            self.schedule(self.now, Happening::Answer { node, boot, ticket, answer: error() });
+        }
+        self.end_reads(node);
+    }
+
+    /// The connection works again.
+    pub fn heal_store(&mut self, node: usize) {
+        self.hosts[node].cut = false;
+    }
+
+    /// The answers that are under way to a node are lost without a sound.
+    pub fn lose_answers(&mut self, node: usize) {
+        self.hosts[node].drop_in_flight(None);
+    }
+
+    /// A publisher deletes everything in Redis. What was pending or not yet read is gone.
+    pub fn flush_all(&mut self) {
+        self.memory.flush();
+        self.oracles.forget(&mut self.added);
+        self.after_store();
+    }
+
+    /// The wall clock of a node steps.
+    pub fn step_wall_clock(&mut self, node: usize, unix: UnixMillis) {
+        let now = self.now;
+        if let Some(running) = self.hosts[node].node() {
+            running.set_wall_clock(now, unix);
+        }
+        self.pump(node);
+    }
+
+    // ---- time -----------------------------------------------------------------------------------------------------------
+
+    /// The virtual time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Lets everything that is under way arrive: 100 virtual milliseconds, far more than any delay.
+    pub fn settle(&mut self) {
+        self.run(Duration::from_millis(100));
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(next) = self.next_moment().filter(|at| *at <= end) {
+            self.now = self.now.max(next);
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// Heals everything and lets the time pass in which promises must come true, then holds the nodes to them.
+    pub fn converge(&mut self) {
+        for node in 0..self.hosts.len() {
+            self.heal_store(node);
+            self.restart(node);
+        }
+        for client in 0..self.clients.len() {
+            self.set_reading(ClientNumber(client), true);
+        }
+        // Long enough for every time-out, back-off and claim.
+        self.run(self.config.sources.first().map_or(Duration::from_secs(60), |source| source.claim_after * 4));
+        oracle::converged(self);
+    }
+
+    /// A number that two runs share exactly when they did the same, byte for byte.
+    pub fn digest(&self) -> u64 {
+        self.digest.value()
+    }
+
+    /// Entries of the source that are pending.
+    pub fn pending(&self) -> usize {
+        self.memory.pending(SOURCE.0, SOURCE.1).count()
+    }
+
+    /// Entries in the dead-letter stream.
+    pub fn dead_letters(&self) -> usize {
+        self.memory.entries(DEAD_LETTERS).count()
+    }
+
+    /// Why a node is not ready.
+    pub fn unready(&self, node: usize) -> Vec<String> {
+        self.hosts[node].peek().map(|node| node.unready()).unwrap_or_default()
+    }
+
+    /// Adds up the counters of the nodes that run.
+    pub fn stats(&self) -> roomcast_core::stats::Stats {
+        let mut sum = roomcast_core::stats::Stats::default();
+        self.hosts.iter().filter_map(Host::peek).for_each(|node| sum.add(&node.stats()));
+        sum
+    }
+
+    // ---- the machinery --------------------------------------------------------------------------------------------------
+
+    fn step(&mut self) {
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            match entry.remove() {
+                Happening::Operation { client, lane, ticket, op } => {
+                    self.memory.submit(self.now, client, lane, ticket, op);
+                }
+                Happening::Interruption { client, lane } => self.memory.interrupt(client, lane),
+                Happening::Answer { node, boot, ticket, answer } => {
+                    let host = &mut self.hosts[node];
+                    if host.boot == boot {
+                        host.in_flight.remove(&ticket);
+                        let now = self.now;
+                        if let Some(running) = host.node() {
+                            running.answer(now, ticket, answer);
+                        }
+                        self.pump(node);
+                    }
+                }
+                Happening::Upstream { client, session, message } => self.upstream(client, session, &message),
+            }
+            self.after_store();
+        }
+        self.memory.tick(self.now);
+        self.after_store();
+        for node in 0..self.hosts.len() {
+            let now = self.now;
+            if let Some(running) = self.hosts[node].node()
+                && running.next_deadline().is_some_and(|at| at <= now)
+            {
+                running.tick(now);
+                self.pump(node);
+            }
+        }
+        oracle::after_step(self);
+    }
+
+    fn send_message(&mut self, client: usize, message: OwnedMessage) {
+        let session = self.clients[client].session();
+        let delay = self.delay();
+        // What a client sends arrives in its order.
+        let at = (self.now + delay).max(self.clients[client].last_arrival);
+        self.clients[client].last_arrival = at;
+        self.schedule(at, Happening::Upstream { client, session, message });
+    }
+
+    fn upstream(&mut self, client: usize, session: u32, message: &OwnedMessage) {
+        let Some((node, conn)) = self.clients[client].place() else { return };
+        if self.clients[client].session() != session {
+            return;
+        }
+        let now = self.now;
+        if let Some(running) = self.hosts[node].node() {
+            running.receive(now, conn, message.borrow());
+        }
+        self.pump(node);
+    }
+
+    /// Does what a node wants done, until it wants nothing more.
+    fn pump(&mut self, node: usize) {
+        loop {
+            let now = self.now;
+            let Some(running) = self.hosts[node].node() else { return };
+            let Some(action) = running.poll_action(now) else {
+                // What is written may be a connection's last word, after which it is dropped.
+                if !self.flush(node) {
+                    return;
+                }
+                continue;
+            };
+            self.digest.add(node, &action);
+            self.perform(node, action);
+        }
+    }
+
+    fn perform(&mut self, node: usize, action: Action) {
+        match action {
+            Action::Store { ticket, lane, op } => self.submit(node, ticket, lane, op),
+            Action::Interrupt(lane) => {
+                let at = self.hosts[node].arrival(lane, self.now);
+                let client = self.hosts[node].store;
+                self.schedule(at, Happening::Interruption { client, lane });
+            }
+            Action::Reset(lane) => {
+                self.hosts[node].drop_in_flight(Some(lane));
+                // Half of the time the server learns at once that the reader is gone; else it goes on to wait, and what
+                // it then delivers is pending without anyone having seen it.
+                if self.rng.next_u32() % 2 == 0 {
+                    self.memory.interrupt(self.hosts[node].store, lane);
+                    self.after_store();
+                }
+            }
+            Action::Drop(conn) => {
+                if let Some(client) = self.hosts[node].forget(conn) {
+                    self.clients[client].disconnect();
+                }
+            }
+            Action::Flush => {
+                self.flush(node);
+            }
+            Action::Published(..) | Action::Report(_) => {}
+        }
+    }
+
+    /// Writes to every client that has something new. Whether there was any.
+    fn flush(&mut self, node: usize) -> bool {
+        let mut any = false;
+        while let Some(conn) = self.hosts[node].node().and_then(|running| running.poll_flush()) {
+            any = true;
+            if let Some(client) = self.hosts[node].client_of(conn) {
+                self.write(client);
+            }
+        }
+        any
+    }
+
+    /// Writes what waits for a client, in pieces of any size, as a socket would.
+    fn write(&mut self, client: usize) {
+        let Some((node, conn)) = self.clients[client].place() else { return };
+        while self.clients[client].reads {
+            let Some(running) = self.hosts[node].node() else { return };
+            let Some(outbox) = running.outbox(conn) else { break };
+            let whole: Vec<u8> = outbox.pieces().flatten().copied().collect();
+            let length = match self.rng.next_u32() % 4 {
+                0 => 1 + self.rng.next_u32() as usize % whole.len(),
+                _ => whole.len(),
+            };
+            running.written(conn, length);
+            self.digest.bytes(client, &whole[..length]);
+            let marks = self.oracles.lengths();
+            if self.clients[client].receive(&whole[..length], &marks) {
+                self.send_message(client, OwnedMessage::Pong);
+            }
+        }
+        let Some(running) = self.hosts[node].node() else { return };
+        oracle::bounds(running, conn, &self.config);
+    }
+
+    fn submit(&mut self, node: usize, ticket: Ticket, lane: Lane, op: StoreOp) {
+        let boot = self.hosts[node].boot;
+        let delay = self.delay();
+        if self.hosts[node].cut {
+            let answer = Err(StoreError::Disconnected("cut".into()));
+            return self.schedule(self.now + delay, Happening::Answer { node, boot, ticket, answer });
+        }
+        // A connection keeps its order.
+        let at = self.hosts[node].arrival(lane, self.now + delay);
+        self.hosts[node].in_flight.insert(ticket, lane);
+        let client = self.hosts[node].store;
+        self.schedule(at, Happening::Operation { client, lane, ticket, op });
+    }
+
+    /// The store may have new answers and new entries.
+    fn after_store(&mut self) {
+        while let Some((client, ticket, answer)) = self.memory.poll_answer() {
+            let Some(node) = self.hosts.iter().position(|host| host.store == client) else { continue };
+            let delay = self.delay();
+            let host = &mut self.hosts[node];
+            let Some(lane) = host.in_flight.get(&ticket).copied() else { continue };
+            let at = host.departure(lane, self.now + delay);
+            let boot = host.boot;
+            self.schedule(at, Happening::Answer { node, boot, ticket, answer });
+        }
+        self.oracles.observe(&self.memory, self.config.relay.partitions);
+    }
+
+    fn end_reads(&mut self, node: usize) {
+        let store = self.hosts[node].store;
+        for lane in [Lane::Command, Lane::Relay, Lane::Source(0)] {
+            self.memory.interrupt(store, lane);
+        }
+        self.after_store();
+    }
+
+    fn open(&mut self, node: usize, path: &str, user: Option<&str>) -> ClientNumber {
+        let number = self.clients.len();
+        self.clients.push(Client::new(user));
+        let mut request = http::Request::get(path);
+        if let Some(user) = user {
+            let token = self.hosts[node].token(user, &self.config);
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(()).expect("the request is well formed");
+        let now = self.now;
+        if let Some(running) = self.hosts[node].node()
+            && let Ok(opened) = running.open(now, &request)
+        {
+            self.clients[number].attach(node, opened.conn);
+            self.hosts[node].attach(opened.conn, number);
+            self.pump(node);
+        }
+        ClientNumber(number)
+    }
+
+    fn boot(&mut self, node: usize, boot: u32) -> Host {
+        let mut config = self.config.clone();
+        config.node = format!("node-{node}-{boot}");
+        let store = self.memory.connect(&config.node);
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let mut running =
+            roomcast_core::node::Node::new(Arc::new(config), seed, self.now).expect("the configuration is valid");
+        running.set_wall_clock(self.now, WALL_START + (self.now - Time::ZERO));
+        running.set_reporting(true);
+        Host::new(running, store, boot)
+    }
+
+    fn next_moment(&self) -> Option<Time> {
+        let events = self.events.first_key_value().map(|((at, _), _)| *at);
+        let nodes = self.hosts.iter().filter_map(|host| host.peek()?.next_deadline());
+        nodes.chain(events).chain(self.memory.next_deadline()).min()
+    }
+
+    fn schedule(&mut self, at: Time, what: Happening) {
+        self.sequence += 1;
+        self.events.insert((at, self.sequence), what);
+    }
+
+    fn delay(&mut self) -> Duration {
+        Duration::from_micros(50 + u64::from(self.rng.next_u32() % 3_000))
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.events_made += 1;
+        self.events_made
+    }
+
+    fn connection_of(&self, client: usize) -> Option<(usize, ConnId)> {
+        self.clients[client].place()
+    }
+}

@@ -1,0 +1,109 @@
+//! A node of the World and its connection to the store.
+
+use std::collections::BTreeMap;
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use roomcast_core::config::Config;
+use roomcast_core::id::{ConnId, Ticket};
+use roomcast_core::node::Node;
+use roomcast_core::store::Lane;
+use roomcast_core::store::memory::ClientId;
+use roomcast_core::time::Time;
+
+#[derive(Debug)]
+pub(super) struct Host {
+    node: Option<Node>,
+    pub(super) store: ClientId,
+    /// How often it has started: what was on its way to an earlier process is for nobody.
+    pub(super) boot: u32,
+    /// Whether the store cannot be reached.
+    pub(super) cut: bool,
+    /// Operations without an answer so far. An answer that arrives for another ticket comes from a connection that is gone.
+    pub(super) in_flight: BTreeMap<Ticket, Lane>,
+    last_arrival: BTreeMap<Lane, Time>,
+    last_departure: BTreeMap<Lane, Time>,
+    clients: BTreeMap<ConnId, usize>,
+    tokens: BTreeMap<String, String>,
+}
+
+impl Host {
+    pub(super) fn new(node: Node, store: ClientId, boot: u32) -> Host {
+        Host {
+            node: Some(node),
+            store,
+            boot,
+            cut: false,
+            in_flight: BTreeMap::new(),
+            last_arrival: BTreeMap::new(),
+            last_departure: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn node(&mut self) -> Option<&mut Node> {
+        self.node.as_mut()
+    }
+
+    pub(super) fn peek(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// The node dies; the clients it had.
+    pub(super) fn crash(&mut self) -> Vec<usize> {
+        self.node = None;
+        self.in_flight.clear();
+        std::mem::take(&mut self.clients).into_values().collect()
+    }
+
+    pub(super) fn attach(&mut self, conn: ConnId, client: usize) {
+        let before = self.clients.insert(conn, client);
+        assert_eq!(before, None, "the identifier of a connection is given once");
+    }
+
+    pub(super) fn forget(&mut self, conn: ConnId) -> Option<usize> {
+        self.clients.remove(&conn)
+    }
+
+    pub(super) fn client_of(&self, conn: ConnId) -> Option<usize> {
+        self.clients.get(&conn).copied()
+    }
+
+    /// When something sent on a lane at `at` arrives, after what was sent before.
+    pub(super) fn arrival(&mut self, lane: Lane, at: Time) -> Time {
+        in_order(&mut self.last_arrival, lane, at)
+    }
+
+    /// The same for the way back.
+    pub(super) fn departure(&mut self, lane: Lane, at: Time) -> Time {
+        in_order(&mut self.last_departure, lane, at)
+    }
+
+    /// Forgets what is in flight, on one lane or on all; the tickets.
+    pub(super) fn drop_in_flight(&mut self, lane: Option<Lane>) -> Vec<Ticket> {
+        let dropped: Vec<Ticket> = self
+            .in_flight
+            .iter()
+            .filter(|(_, on)| lane.is_none_or(|lane| **on == lane))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        self.in_flight.retain(|ticket, _| !dropped.contains(ticket));
+        dropped
+    }
+
+    /// A token for a user, without an end.
+    pub(super) fn token(&mut self, user: &str, config: &Config) -> String {
+        let make = || {
+            let claims = serde_json::json!({ "sub": user });
+            encode(&Header::default(), &claims, &EncodingKey::from_secret(config.auth.secret.expose()))
+                .expect("the claims can be signed")
+        };
+        self.tokens.entry(user.to_owned()).or_insert_with(make).clone()
+    }
+}
+
+fn in_order(last: &mut BTreeMap<Lane, Time>, lane: Lane, at: Time) -> Time {
+    let last = last.entry(lane).or_default();
+    *last = at.max(*last);
+    *last
+}

@@ -1,0 +1,83 @@
+//! The oracles: each line of the contract that applies so far, checked after every step and once more when all is healed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roomcast_core::config::Config;
+use roomcast_core::id::{ConnId, StreamId};
+use roomcast_core::node::Node;
+use roomcast_core::store::memory::Memory;
+use serde_json::Value;
+
+use super::batches::Expected;
+use super::{DEAD_LETTERS, SOURCE, World};
+
+mod c1_order;
+mod c3_entries;
+mod c5_fan_out;
+mod c8_bounds;
+
+pub(super) use c8_bounds::bounds;
+
+/// What the oracles know of the store: the truth that clients' views are held against.
+#[derive(Debug, Default)]
+pub(super) struct Oracles {
+    /// The order of each room: the numbers of its messages as they stand in the relay logs.
+    rooms: BTreeMap<String, Vec<u64>>,
+    /// Every number that was ever relayed.
+    relayed: BTreeSet<u64>,
+    /// The source entries that were dead-lettered.
+    dead: BTreeSet<StreamId>,
+    last_relayed: BTreeMap<u16, StreamId>,
+    last_dead: StreamId,
+}
+
+impl Oracles {
+    /// Takes note of what is new in the store. A second copy of anything is a violation at once.
+    pub(super) fn observe(&mut self, memory: &Memory, partitions: u16) {
+        for partition in 0..partitions {
+            let last = self.last_relayed.entry(partition).or_default();
+            for (id, fields) in memory.entries_after(&format!("relay:{partition}"), *last) {
+                *last = id;
+                for (room, envelope) in fields {
+                    let room = String::from_utf8(room.to_vec()).expect("room names are text");
+                    let envelope: Value = serde_json::from_slice(envelope).expect("envelopes are JSON");
+                    let number = envelope["data"]["n"].as_u64().expect("every message of the World has a number");
+                    assert!(self.relayed.insert(number), "C3: message {number} stands twice in the relay logs");
+                    self.rooms.entry(room).or_default().push(number);
+                }
+            }
+        }
+        for (id, fields) in memory.entries_after(DEAD_LETTERS, self.last_dead) {
+            self.last_dead = id;
+            let (_, source) = fields.iter().find(|(name, _)| name.as_ref() == b"msg_id").expect("dead letters name their entry");
+            let source = str::from_utf8(source).expect("it is text").parse().expect("it is an identifier");
+            assert!(self.dead.insert(source), "C3: entry {source} was dead-lettered twice");
+        }
+    }
+
+    /// How long each room's log is.
+    pub(super) fn lengths(&self) -> BTreeMap<String, usize> {
+        self.rooms.iter().map(|(room, messages)| (room.clone(), messages.len())).collect()
+    }
+
+    /// Everything in the store was deleted: what was not yet routed can no longer be asked for.
+    pub(super) fn forget(&mut self, added: &mut BTreeMap<StreamId, Expected>) {
+        added.clear();
+        self.last_relayed.clear();
+        self.last_dead = StreamId::ZERO;
+    }
+}
+
+/// Checks what must hold at every moment.
+pub(super) fn after_step(world: &World) {
+    c1_order::check(world);
+    c3_entries::check(world);
+}
+
+/// Checks what must hold once everything is healed and has had its time.
+pub(super) fn converged(world: &World) {
+    after_step(world);
+    c3_entries::converged(world);
+    c5_fan_out::converged(world);
+    c8_bounds::converged(world);
+}

@@ -1,0 +1,28 @@
+//! C1: within a room every connection sees messages in one order, each at most once. And more than that holds: a member sees
+//! every message from its confirmation on, without a gap, as long as its connection lives.
+
+use super::super::World;
+
+pub(super) fn check(world: &World) {
+    for client in &world.clients {
+        for (name, room) in client.rooms() {
+            let Some((length_then, seen_then)) = room.member_since else { continue };
+            let seen = &room.seen[seen_then..];
+            let Some(first) = seen.first() else { continue };
+            let truth = world.oracles.rooms.get(name).map_or(&[][..], Vec::as_slice);
+            let start = truth.iter().position(|number| number == first);
+            let start = start.unwrap_or_else(|| panic!("C1: {name}: message {first} is in no relay log"));
+            assert!(
+                start <= length_then,
+                "C1: {name}: {:?} was a member when the log had {length_then} messages, and first saw number {start}",
+                client.user
+            );
+            assert_eq!(
+                Some(seen),
+                truth.get(start..start + seen.len()),
+                "C1: {name}: {:?} saw another order, a repetition or a gap",
+                client.user
+            );
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! C5: an event consumed by one node of a consumer group reaches the clients of every node.
+
+use super::super::World;
+
+pub(super) fn converged(world: &World) {
+    for (number, client) in world.clients.iter().enumerate() {
+        if world.connection_of(number).is_none() || client.close_code.is_some() {
+            continue;
+        }
+        for (name, room) in client.rooms() {
+            let Some((length_then, seen_then)) = room.member_since else { continue };
+            let truth = world.oracles.rooms.get(name).map_or(&[][..], Vec::as_slice);
+            let seen = &room.seen[seen_then..];
+            // C1 has checked order and gaps; what is left is that the end has come, too.
+            let missing = truth.len() > length_then && seen.last() != truth.last();
+            assert!(!missing, "C5: {:?} in {name} saw {seen:?} of {:?}", client.user, &truth[length_then..]);
+        }
+    }
+}

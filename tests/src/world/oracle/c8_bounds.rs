@@ -1,0 +1,30 @@
+//! C8: memory and queues stay within the configured limits, and everything returns to nothing when everyone leaves.
+
+use super::{Config, ConnId, Node, World};
+
+/// Longest frame that may stand in an outbox beyond its bound: a first frame is always taken, and a close frame.
+const ONE_FRAME: usize = 64 * 1024;
+
+/// Checks the outbox of a connection.
+pub(in super::super) fn bounds(node: &Node, conn: ConnId, config: &Config) {
+    let Some(outbox) = node.outbox(conn) else { return };
+    let (bytes, frames) = (outbox.bytes(), outbox.len());
+    assert!(bytes <= config.limits.outbox_bytes + ONE_FRAME, "C8: {bytes} bytes wait for {conn:?}");
+    assert!(frames <= config.limits.outbox_messages + 2, "C8: {frames} frames wait for {conn:?}");
+}
+
+pub(super) fn converged(world: &World) {
+    let connected = world.clients.iter().filter(|client| client.place().is_some()).count() as u64;
+    let stats = world.stats();
+    assert_eq!(stats.connections, connected, "C8: connections the nodes know of");
+    let rooms: u64 = world
+        .clients
+        .iter()
+        .filter(|client| client.place().is_some() && client.close_code.is_none())
+        .map(|client| {
+            let own = u64::from(client.user.is_some());
+            own + client.rooms().filter(|(name, room)| room.member_since.is_some() && !name.starts_with("user:")).count() as u64
+        })
+        .sum();
+    assert_eq!(stats.memberships, rooms, "C8: memberships the nodes know of");
+}

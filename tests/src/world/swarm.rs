@@ -1,0 +1,182 @@
+//! The swarm: a seed decides what happens, how often, and what breaks. First things break, then everything is healed and must
+//! come true.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use super::batches::Form;
+use super::{ClientNumber, World};
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// See [`World::digest`].
+    pub digest: u64,
+    /// Entries that were added to the source.
+    pub entries: usize,
+    /// Messages that clients saw.
+    pub seen: usize,
+}
+
+/// Runs one seed for so many steps, then heals and demands convergence. Panics when an oracle is violated.
+pub fn run(seed: u64, steps: usize) -> Outcome {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+    let nodes = 1 + rng.next_u32() as usize % 3;
+    let mut world = World::new(seed, nodes);
+    // Swarm testing: each seed leaves some kinds of things out altogether, so that the others meet more often.
+    let weights: Vec<u32> =
+        KINDS.iter().map(|_| if rng.next_u32() % 3 == 0 { 0 } else { 1 + rng.next_u32() % 20 }).collect();
+    let total: u32 = weights.iter().sum();
+    let mut swarm = Swarm { world: &mut world, rng, nodes, clients: Vec::new() };
+    for _ in 0..steps {
+        let mut pick = if total == 0 { 0 } else { swarm.rng.next_u32() % total };
+        let kind = weights.iter().position(|weight| {
+            let hit = pick < *weight;
+            pick = pick.saturating_sub(*weight);
+            hit
+        });
+        swarm.perform(KINDS[kind.unwrap_or(0)]);
+    }
+    world.converge();
+    let seen = world.clients.iter().flat_map(|client| client.rooms()).map(|(_, room)| room.seen.len()).sum();
+    Outcome { digest: world.digest(), entries: world.added.len(), seen }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Pass,
+    Connect,
+    Subscribe,
+    Unsubscribe,
+    Batch,
+    Publish,
+    Nonsense,
+    Cut,
+    Reading,
+    Crash,
+    Restart,
+    CutStore,
+    HealStore,
+    LoseAnswers,
+    LongPause,
+}
+
+const KINDS: [Kind; 15] = [
+    Kind::Pass,
+    Kind::Connect,
+    Kind::Subscribe,
+    Kind::Unsubscribe,
+    Kind::Batch,
+    Kind::Publish,
+    Kind::Nonsense,
+    Kind::Cut,
+    Kind::Reading,
+    Kind::Crash,
+    Kind::Restart,
+    Kind::CutStore,
+    Kind::HealStore,
+    Kind::LoseAnswers,
+    Kind::LongPause,
+];
+
+const WORKSPACES: [&str; 3] = ["a", "b", "c"];
+
+struct Swarm<'w> {
+    world: &'w mut World,
+    rng: ChaCha8Rng,
+    nodes: usize,
+    clients: Vec<ClientNumber>,
+}
+
+impl Swarm<'_> {
+    fn perform(&mut self, kind: Kind) {
+        match kind {
+            Kind::Pass => {
+                let micros = self.below(20_000);
+                self.world.run(Duration::from_micros(micros as u64));
+            }
+            Kind::LongPause => {
+                let seconds = self.below(40);
+                self.world.run(Duration::from_secs(seconds as u64));
+            }
+            Kind::Connect => {
+                let (node, user) = (self.below(self.nodes), format!("user-{}", self.below(4)));
+                let client = if self.below(5) == 0 {
+                    self.world.connect_unknown(node)
+                } else {
+                    self.world.connect(node, &user)
+                };
+                self.clients.push(client);
+            }
+            Kind::Subscribe => {
+                let room = self.room();
+                self.with_client(|world, client| world.subscribe(client, &room));
+            }
+            Kind::Unsubscribe => {
+                let room = self.room();
+                self.with_client(|world, client| world.unsubscribe(client, &room));
+            }
+            Kind::Batch => {
+                let events = 1 + self.below(4);
+                let workspaces: Vec<&str> = (0..events).map(|_| WORKSPACES[self.below(3)]).collect();
+                let form = Form::MIX[self.below(Form::MIX.len())];
+                self.world.add_batch(&workspaces, form);
+            }
+            Kind::Publish => {
+                let (node, room) = (self.below(self.nodes), self.room());
+                self.world.publish(node, &room);
+            }
+            Kind::Nonsense => {
+                let text = ["", "[", "{\"type\":\"dance\"}", "{\"type\":\"auth\",\"data\":{\"token\":\"x\"}}"][self.below(4)];
+                self.with_client(|world, client| world.send(client, text));
+            }
+            Kind::Cut => self.with_client(World::cut),
+            Kind::Reading => {
+                let reads = self.below(2) == 0;
+                self.with_client(|world, client| world.set_reading(client, reads));
+            }
+            Kind::Crash => {
+                let node = self.below(self.nodes);
+                self.world.crash(node);
+            }
+            Kind::Restart => {
+                let node = self.below(self.nodes);
+                self.world.restart(node);
+            }
+            Kind::CutStore => {
+                let node = self.below(self.nodes);
+                self.world.cut_store(node);
+            }
+            Kind::HealStore => {
+                let node = self.below(self.nodes);
+                self.world.heal_store(node);
+            }
+            Kind::LoseAnswers => {
+                let node = self.below(self.nodes);
+                self.world.lose_answers(node);
+            }
+        }
+    }
+
+    fn with_client(&mut self, act: impl FnOnce(&mut World, ClientNumber)) {
+        if !self.clients.is_empty() {
+            let number = self.below(self.clients.len());
+            let client = self.clients[number];
+            act(self.world, client);
+        }
+    }
+
+    fn room(&mut self) -> String {
+        match self.below(8) {
+            0 => "task:7".to_owned(),
+            1 => "user:user-1".to_owned(),
+            _ => format!("workspace:{}", WORKSPACES[self.below(3)]),
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.rng.next_u32() as usize % bound
+    }
+}

@@ -1,0 +1,89 @@
+//! Stream entries and their ends, in the World.
+
+use std::time::Duration;
+
+use roomcast_tests::world::World;
+use roomcast_tests::world::batches::Form;
+
+const ROOM: &str = "workspace:w";
+
+#[test]
+fn entries_that_were_there_before_any_node_are_routed() {
+    let mut world = World::new(1, 1);
+    world.crash(0);
+    world.file_event("w");
+    world.file_event("w");
+    world.run(Duration::from_secs(1));
+    world.restart(0);
+    world.settle();
+    assert_eq!((world.stats().acked, world.pending()), (2, 0));
+    world.converge();
+}
+
+#[test]
+fn a_broken_batch_becomes_a_dead_letter_and_the_next_good_one_is_delivered() {
+    let mut world = World::new(2, 1);
+    let client = world.connect(0, "a");
+    world.subscribe(client, ROOM);
+    world.settle();
+    for form in [Form::Nonsense, Form::Truncated, Form::Incomplete, Form::Empty] {
+        world.add_batch(&["w"], form);
+        world.file_event("w");
+    }
+    world.settle();
+    assert_eq!(world.dead_letters(), 4);
+    assert_eq!(world.seen(client, ROOM).len(), 4);
+    assert_eq!(world.stats().dead_lettered, 4);
+    world.converge();
+}
+
+#[test]
+fn what_a_node_that_died_was_working_on_is_taken_over() {
+    let mut world = World::new(3, 2);
+    let client = world.connect(1, "a");
+    world.subscribe(client, ROOM);
+    world.settle();
+    for _ in 0..30 {
+        world.file_event("w");
+    }
+    // Some entries are delivered to each node by now, and nothing is committed yet.
+    world.run(Duration::from_millis(2));
+    world.crash(0);
+    world.run(Duration::from_secs(90));
+    assert_eq!(world.pending(), 0);
+    assert_eq!(world.seen(client, ROOM).len(), 30);
+    world.converge();
+}
+
+#[test]
+fn an_answer_that_is_lost_after_the_commit_repeats_nothing() {
+    for delay in 0..20 {
+        let mut world = World::new(4 + delay, 1);
+        let client = world.connect(0, "a");
+        world.subscribe(client, ROOM);
+        world.settle();
+        for _ in 0..10 {
+            world.file_event("w");
+        }
+        world.run(Duration::from_micros(500 * delay));
+        world.lose_answers(0);
+        world.run(Duration::from_secs(60));
+        let mut seen = world.seen(client, ROOM).to_vec();
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=10).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_group_that_is_gone_is_created_again() {
+    let mut world = World::new(5, 1);
+    let client = world.connect(0, "a");
+    world.subscribe(client, ROOM);
+    world.settle();
+    world.flush_all();
+    world.run(Duration::from_secs(1));
+    world.file_event("w");
+    world.settle();
+    assert_eq!(world.seen(client, ROOM), [1]);
+    world.converge();
+}
