@@ -3,8 +3,8 @@
 use roomcast_tests::world::swarm;
 
 /// Seeds of an ordinary run; `ROOMCAST_SEEDS=from..to` runs others, `ROOMCAST_STEPS` sets how long each is.
-const SEEDS: std::ops::Range<u64> = 0..1_000;
-const STEPS: usize = 120;
+const SEEDS: std::ops::Range<u64> = 0..2_000;
+const STEPS: usize = 300;
 
 #[test]
 fn every_seed_keeps_the_contract_and_repeats_itself() {

@@ -29,6 +29,14 @@ pub(super) struct RoomView {
     pub(super) seen: Vec<u64>,
     /// Set while the server has confirmed the membership: how long the room's log was then, and how much was seen before.
     pub(super) member_since: Option<(usize, usize)>,
+    touched: bool,
+}
+
+impl RoomView {
+    /// Whether the client has neither entered nor left the room by itself.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.touched
+    }
 }
 
 impl Client {
@@ -121,11 +129,16 @@ impl Client {
             ("subscribed", Some(name)) => {
                 let length = lengths.get(&name).copied().unwrap_or(0);
                 let room = self.rooms.entry(name).or_default();
+                room.touched = true;
                 if room.member_since.is_none() {
                     room.member_since = Some((length, room.seen.len()));
                 }
             }
-            ("unsubscribed", Some(name)) => self.rooms.entry(name).or_default().member_since = None,
+            ("unsubscribed", Some(name)) => {
+                let room = self.rooms.entry(name).or_default();
+                room.touched = true;
+                room.member_since = None;
+            }
             _ => {}
         }
         self.notices.push((kind, frame));
