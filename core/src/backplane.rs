@@ -131,6 +131,9 @@ impl Backplane {
         let Some((purpose, lane)) = self.core.questions.take(ticket) else { return };
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
+            if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) {
+                self.probe.doubt(&mut self.core, now);
+            }
         }
         match purpose {
             Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
@@ -150,7 +153,7 @@ impl Backplane {
         while let Some(wake) = self.core.questions.pop_due(now) {
             match wake {
                 Wake::Overdue(ticket) => self.answer(now, ticket, Err(StoreError::Timeout)),
-                Wake::Probe => self.probe.ask(&mut self.core, now),
+                Wake::Probe => self.probe.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
                 Wake::Source(index) => {

@@ -1,7 +1,7 @@
 //! The HTTP side, purely: what a request asks for and what is answered, on `http` types. Runtimes carry the bytes.
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::config::Who;
 use crate::dialect::json::Object;
 use crate::door::Unavailable;
-use crate::hub::{EVERYBODY, Verifier};
+use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::time::UnixMillis;
@@ -130,8 +130,7 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
 }
 
 fn publish<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
-    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+    let token = bearer(request.headers());
     let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
     let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
     let identity = verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
@@ -228,7 +227,9 @@ mod tests {
         assert_eq!(publish("", body).0, 401);
         assert_eq!(publish("Bearer nonsense", body).0, 401);
         assert_eq!(publish(&format!("Bearer {}", token("user")), body).0, 403);
-        assert_eq!(publish(&format!("Bearer {}", token("admin")), body), (0, "r Json(\"1.0\")".into()));
+        for scheme in ["Bearer", "bearer"] {
+            assert_eq!(publish(&format!("{scheme} {}", token("admin")), body), (0, "r Json(\"1.0\")".into()));
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod requests;
 mod room;
 
 pub use access::{Intent, allows};
+pub(crate) use auth::bearer;
 pub use auth::{AuthError, Identity, Verifier};
 pub use limit::Limiter;
 pub use outbox::Outbox;
@@ -565,3 +566,6 @@ fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Sp
     }
     if queue.is_pressed(limits.outbox_bytes, limits.outbox_messages) { Fill::Pressed } else { Fill::Roomy }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use roomcast_core::config::{AuthMode, Config, Route};
+use roomcast_core::door::PublishId;
 use roomcast_core::hub::CloseCause;
 use roomcast_core::id::{ConnId, StreamId, Ticket};
 use roomcast_core::node::{Action, OwnedMessage};
@@ -65,6 +66,8 @@ pub struct World {
     /// The entries that were added to the source, with what each should become.
     added: BTreeMap<StreamId, batches::Expected>,
     events_made: u64,
+    /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries.
+    publishing: BTreeMap<(usize, PublishId), u64>,
     oracles: Oracles,
     digest: Digest,
 }
@@ -108,6 +111,7 @@ impl World {
             sequence: 0,
             added: BTreeMap::new(),
             events_made: 0,
+            publishing: BTreeMap::new(),
             oracles: Oracles::default(),
             digest: Digest::default(),
         };
@@ -219,9 +223,9 @@ impl World {
         let now = self.now;
         if let Some(running) = self.hosts[node].node() {
             let data = roomcast_core::message::Json::parse(&data).expect("it is an object");
-            let message =
-                roomcast_core::message::Outgoing { kind: "note", data, timestamp: None, message_id: None };
-            running.publish(now, room, &message);
+            let message = roomcast_core::message::Outgoing { kind: "note", data, timestamp: None, message_id: None };
+            let id = running.publish(now, room, &message);
+            self.publishing.insert((node, id), number);
         }
         self.pump(node);
     }
@@ -238,6 +242,7 @@ impl World {
             self.clients[client].disconnect();
         }
         self.memory.disconnect(host.store);
+        self.publishing.retain(|(other, _), _| *other != node);
     }
 
     /// A node that died starts again, as a new process with a new name.
@@ -451,7 +456,12 @@ impl World {
             Action::Flush => {
                 self.flush(node);
             }
-            Action::Published(..) | Action::Report(_) => {}
+            Action::Published(id, result) => {
+                let number = self.publishing.remove(&(node, id)).expect("each publish ends once");
+                self.oracles.observe(&self.memory, self.config.relay.partitions);
+                assert!(result.is_err() || self.oracles.has(number), "C2: message {number} is confirmed and not stored");
+            }
+            Action::Report(_) => {}
         }
     }
 
@@ -551,8 +561,7 @@ impl World {
         let store = self.memory.connect(&config.node);
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let mut running =
-            roomcast_core::node::Node::new(Arc::new(config), seed, self.now).expect("the configuration is valid");
+        let mut running = roomcast_core::node::Node::new(Arc::new(config), seed, self.now).expect("the configuration is valid");
         running.set_wall_clock(self.now, WALL_START + (self.now - Time::ZERO));
         running.set_reporting(true);
         Host::new(running, store, boot)

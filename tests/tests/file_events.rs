@@ -60,7 +60,8 @@ fn the_form_of_an_entry_is_detected_whatever_its_hint_says(binary: &Path) {
     let redis = RedisServer::start();
     let gateway = gateway(binary, &redis);
     let mut client = gateway.member("alice", ROOM);
-    for form in [&["--hint", "true"][..], &["--gzip", "--hint", "false"], &["--hint", "absent"], &["--gzip", "--hint", "absent"]] {
+    for form in [&["--hint", "true"][..], &["--gzip", "--hint", "false"], &["--hint", "absent"], &["--gzip", "--hint", "absent"]]
+    {
         publish(&redis, form);
         expect_event(&mut client, EVENT);
     }
@@ -151,7 +152,8 @@ fn publish(redis: &RedisServer, form: &[&str]) -> Vec<String> {
 /// Adds an entry with this text as its batch.
 fn add(redis: &RedisServer, batch: &str) {
     let mut connection = redis.connect(DATABASE).expect("the server is there");
-    let added: Result<String, _> = redis::cmd("XADD").arg(&[STREAM, "*", "data", batch, "compressed", "false"]).query(&mut connection);
+    let added: Result<String, _> =
+        redis::cmd("XADD").arg(&[STREAM, "*", "data", batch, "compressed", "false"]).query(&mut connection);
     added.expect("the entry is added");
 }
 

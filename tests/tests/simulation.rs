@@ -4,7 +4,7 @@ use roomcast_tests::world::swarm;
 
 /// Seeds of an ordinary run; `ROOMCAST_SEEDS=from..to` runs others, `ROOMCAST_STEPS` sets how long each is.
 const SEEDS: std::ops::Range<u64> = 0..2_000;
-const STEPS: usize = 300;
+const STEPS: usize = 200;
 
 #[test]
 fn every_seed_keeps_the_contract_and_repeats_itself() {

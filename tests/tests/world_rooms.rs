@@ -176,6 +176,22 @@ fn nothing_is_missed_while_the_connection_to_the_store_is_gone() {
 }
 
 #[test]
+fn a_room_that_is_joined_while_others_are_being_read_gets_its_messages_at_once() {
+    let mut world = World::new(13, 1);
+    let client = world.connect(0, "a");
+    // Enough rooms to lie in every partition, joined one after the other while the read of the others waits.
+    let rooms: Vec<String> = (0..16).map(|number| format!("project:{number}")).collect();
+    for room in &rooms {
+        world.subscribe(client, room);
+        world.settle();
+        world.publish(0, room);
+        world.settle();
+        assert_eq!(world.seen(client, room).len(), 1, "{room}");
+        world.run(Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn a_wall_clock_that_steps_does_not_end_connections_without_an_expiry() {
     let mut world = World::new(11, 1);
     let client = world.connect(0, "a");

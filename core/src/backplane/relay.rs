@@ -200,7 +200,9 @@ impl Relay {
             return;
         }
         self.reading = Reading::Yes;
-        let op = StoreOp::RelayRead { cursors, count: COUNT, block: self.block };
+        // After a failure the first read does not wait, so that it is known at once that the logs can be read again.
+        let block = if self.failing.is_some() { Duration::ZERO } else { self.block };
+        let op = StoreOp::RelayRead { cursors, count: COUNT, block };
         core.ask(now, Lane::Relay, Purpose::Relayed, op);
     }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
@@ -142,10 +142,7 @@ pub(super) struct Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// `Authorization: Bearer`, then `?token=`, then the subprotocol (PROTOCOL section 1).
     pub(super) fn of(request: &'a http::Request<()>) -> Credentials<'a> {
-        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
+        let header = bearer(request.headers());
         let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
         let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
@@ -157,6 +154,12 @@ impl<'a> Credentials<'a> {
             .unzip();
         Credentials { token: header.or(query).or(by_protocol).filter(|token| !token.is_empty()), protocol }
     }
+}
+
+/// The token of `Authorization: Bearer`. The scheme's case does not matter (RFC 9110, section 11.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn moment(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixMillis>, AuthError> {

@@ -1,10 +1,12 @@
 //! The configuration file: TOML, with a `[server]` table for the binary and everything else for the core.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use roomcast_core::config::Config;
 use serde::Deserialize;
+use serde::de::Error as _;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -14,6 +16,9 @@ pub(crate) struct File {
     /// Whether the file gives a secret; the core's configuration has a placeholder otherwise.
     pub(crate) has_secret: bool,
 }
+
+/// How many shards there can be.
+pub(crate) const SHARDS: RangeInclusive<i64> = 1..=64;
 
 /// The `[server]` table.
 #[derive(Debug, Default, Deserialize)]
@@ -32,10 +37,14 @@ impl File {
 
     fn parse(text: &str) -> Result<File, toml::de::Error> {
         let mut table: toml::Table = toml::from_str(text)?;
-        let server = match table.remove("server") {
+        let server: Server = match table.remove("server") {
             Some(server) => server.try_into()?,
             None => Server::default(),
         };
+        if server.shards.is_some_and(|shards| !SHARDS.contains(&i64::from(shards))) {
+            let (least, most) = SHARDS.into_inner();
+            return Err(toml::de::Error::custom(format!("server.shards: must be from {least} to {most}")));
+        }
         let has_secret = table.get("auth").and_then(|auth| auth.get("secret")).is_some();
         Ok(File { server, config: table.try_into()?, has_secret })
     }
@@ -54,8 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_keys_are_errors_everywhere() {
-        for text in ["[sever]", "[server]\nport = 1", "[limits]\nbrust = 7"] {
+    fn misspelt_keys_and_impossible_values_are_errors_everywhere() {
+        for text in ["[sever]", "[server]\nport = 1", "[limits]\nbrust = 7", "[server]\nshards = 0"] {
             assert!(File::parse(text).is_err(), "{text}");
         }
     }

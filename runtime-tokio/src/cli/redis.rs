@@ -27,14 +27,15 @@ pub(crate) struct RedisOptions {
 }
 
 impl RedisOptions {
-    /// What the options, or else the configuration file, say of Redis.
-    pub(crate) fn connection(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, RedisError> {
+    /// What the options, or else the configuration file, say of Redis. An error says where it stands.
+    pub(crate) fn connection(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
+        let at = |place: &'static str| move |error: RedisError| format!("{place}: {error}");
         let filled = |text: &&str| !text.is_empty();
         if let Some(url) = self.url.as_deref().filter(filled) {
-            return url.into_connection_info().map(Some);
+            return url.into_connection_info().map(Some).map_err(at("--redis or REDIS_URL"));
         }
         let Some(host) = self.redis_host.as_deref().filter(filled) else {
-            return file.map(|url| url.into_connection_info()).transpose();
+            return file.map(|url| url.into_connection_info()).transpose().map_err(at("the configuration file, server.redis"));
         };
         let (host, port) = (host.to_owned(), self.redis_port);
         let address = if self.redis_ssl {
@@ -46,7 +47,8 @@ impl RedisOptions {
         if let Some(password) = self.redis_password.as_deref().filter(filled) {
             settings = settings.set_password(password);
         }
-        address.into_connection_info().map(|info| Some(info.set_redis_settings(settings)))
+        let info = address.into_connection_info().map_err(at("--redis-host or REDIS_HOST"))?;
+        Ok(Some(info.set_redis_settings(settings)))
     }
 }
 

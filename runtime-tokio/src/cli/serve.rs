@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
-use super::file::File;
+use super::file::{File, SHARDS};
 use super::redis::{RedisOptions, describe};
 use super::token::Claims;
 
@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "PATTERN")]
     origins: Vec<String>,
     /// Threads that serve connections [default: one for each core].
-    #[arg(long, env = "ROOMCAST_SHARDS", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, env = "ROOMCAST_SHARDS", value_name = "N", value_parser = clap::value_parser!(u8).range(SHARDS))]
     shards: Option<u8>,
     /// This process's name among its peers, different for each start [default: host, process and a random part].
     #[arg(long, env = "ROOMCAST_NODE", value_name = "NAME")]

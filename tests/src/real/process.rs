@@ -1,7 +1,7 @@
 //! A child process whose output is kept and which never outlives its owner.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::poll_until;
+use super::{PATIENCE, poll_until};
 
 /// A running child process. Dropping it kills it.
 #[derive(Debug)]
@@ -153,6 +153,40 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Runs a command to its end and returns what it printed.
+///
+/// # Panics
+///
+/// When it cannot be started, or still runs when a test's patience is over.
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let stdout = read_all(child.stdout.take().expect("stdout is piped"));
+    let stderr = read_all(child.stderr.take().expect("stderr is piped"));
+    let ended = poll_until(PATIENCE, || child.try_wait().expect("a child can be waited for"));
+    // The readers end with the process, and so does whatever it does wrong.
+    let _ = child.kill();
+    let _ = child.wait();
+    let [stdout, stderr] = [stdout, stderr].map(|reader| reader.join().expect("reading does not panic"));
+    match ended {
+        Some(status) => Output { status, stdout, stderr },
+        None => panic!("{command:?} still runs after {PATIENCE:?}; it printed:\n{}", String::from_utf8_lossy(&stderr)),
+    }
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is worth more than the error.
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    })
 }
 
 #[derive(Debug, Default)]

@@ -45,7 +45,8 @@ impl RawClient {
     /// When the server cannot be reached.
     #[must_use]
     pub fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
+        let stream =
+            TcpStream::connect_timeout(&addr, PATIENCE).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
         stream.set_nodelay(true).expect("the socket is open");
         stream.set_write_timeout(Some(PATIENCE)).expect("the limit is not zero");
         Self { stream, read: Vec::new() }

@@ -81,12 +81,8 @@ impl Host {
 
     /// Forgets what is in flight, on one lane or on all; the tickets.
     pub(super) fn drop_in_flight(&mut self, lane: Option<Lane>) -> Vec<Ticket> {
-        let dropped: Vec<Ticket> = self
-            .in_flight
-            .iter()
-            .filter(|(_, on)| lane.is_none_or(|lane| **on == lane))
-            .map(|(ticket, _)| *ticket)
-            .collect();
+        let dropped: Vec<Ticket> =
+            self.in_flight.iter().filter(|(_, on)| lane.is_none_or(|lane| **on == lane)).map(|(ticket, _)| *ticket).collect();
         self.in_flight.retain(|ticket, _| !dropped.contains(ticket));
         dropped
     }

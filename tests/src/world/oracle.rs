@@ -55,6 +55,11 @@ impl Oracles {
         }
     }
 
+    /// Whether a message stands in a relay log.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.relayed.contains(&number)
+    }
+
     /// How long each room's log is.
     pub(super) fn lengths(&self) -> BTreeMap<String, usize> {
         self.rooms.iter().map(|(room, messages)| (room.clone(), messages.len())).collect()

@@ -27,9 +27,14 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
     let mut world = World::new(seed, nodes);
     // Swarm testing: each seed leaves some kinds of things out altogether, so that the others meet more often.
     let weights: Vec<u32> =
-        KINDS.iter().map(|_| if rng.next_u32() % 3 == 0 { 0 } else { 1 + rng.next_u32() % 20 }).collect();
+        KINDS.iter().map(|kind| if rng.next_u32() % 3 == 0 { kind.least() } else { 1 + rng.next_u32() % 20 }).collect();
     let total: u32 = weights.iter().sum();
     let mut swarm = Swarm { world: &mut world, rng, nodes, clients: Vec::new() };
+    // Somebody is always there to be promised something.
+    for _ in 0..nodes * 2 {
+        swarm.perform(Kind::Connect);
+        swarm.perform(Kind::Subscribe);
+    }
     for _ in 0..steps {
         let mut pick = if total == 0 { 0 } else { swarm.rng.next_u32() % total };
         let kind = weights.iter().position(|weight| {
@@ -50,6 +55,7 @@ enum Kind {
     Connect,
     Subscribe,
     Unsubscribe,
+    Bounce,
     Batch,
     Publish,
     Nonsense,
@@ -63,11 +69,19 @@ enum Kind {
     LongPause,
 }
 
-const KINDS: [Kind; 15] = [
+impl Kind {
+    /// What is never left out altogether: a run in which nothing is said shows nothing.
+    fn least(self) -> u32 {
+        u32::from(matches!(self, Kind::Pass | Kind::Connect | Kind::Subscribe | Kind::Batch | Kind::Publish))
+    }
+}
+
+const KINDS: [Kind; 16] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
     Kind::Unsubscribe,
+    Kind::Bounce,
     Kind::Batch,
     Kind::Publish,
     Kind::Nonsense,
@@ -103,11 +117,7 @@ impl Swarm<'_> {
             }
             Kind::Connect => {
                 let (node, user) = (self.below(self.nodes), format!("user-{}", self.below(4)));
-                let client = if self.below(5) == 0 {
-                    self.world.connect_unknown(node)
-                } else {
-                    self.world.connect(node, &user)
-                };
+                let client = if self.below(5) == 0 { self.world.connect_unknown(node) } else { self.world.connect(node, &user) };
                 self.clients.push(client);
             }
             Kind::Subscribe => {
@@ -117,6 +127,16 @@ impl Swarm<'_> {
             Kind::Unsubscribe => {
                 let room = self.room();
                 self.with_client(|world, client| world.unsubscribe(client, &room));
+            }
+            Kind::Bounce => {
+                // Out and in again, while messages are on their way.
+                let room = self.room();
+                self.perform(Kind::Batch);
+                self.with_client(|world, client| {
+                    world.unsubscribe(client, &room);
+                    world.subscribe(client, &room);
+                });
+                self.perform(Kind::Batch);
             }
             Kind::Batch => {
                 let events = 1 + self.below(4);

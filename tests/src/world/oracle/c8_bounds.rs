@@ -31,7 +31,9 @@ pub(super) fn converged(world: &World) {
         .sum();
     let views = || {
         let connected = world.clients.iter().filter(|client| client.place().is_some());
-        connected.map(|client| format!("{:?} {:?} {:?}", client.user, client.place(), client.rooms().collect::<Vec<_>>())).collect::<Vec<_>>()
+        connected
+            .map(|client| format!("{:?} {:?} {:?}", client.user, client.place(), client.rooms().collect::<Vec<_>>()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(stats.memberships, rooms, "C8: memberships the nodes know of, beside what the clients know: {:#?}", views());
 }

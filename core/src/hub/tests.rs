@@ -1,0 +1,128 @@
+//! What only a hub by itself can show: the door with answers that come late, repeated or for something else.
+
+use super::*;
+use crate::config::Route;
+use crate::door::Unavailable;
+use core::time::Duration;
+
+const NOW: Time = Time::from_micros(1_000_000);
+
+fn hub(config: Config) -> Hub {
+    Hub::new(Arc::new(config), ShardId(0), [1; 32]).unwrap()
+}
+
+fn open(hub: &mut Hub, path: &str) -> ConnId {
+    let request = http::Request::get(path).body(()).unwrap();
+    hub.open(NOW, &request).unwrap().conn
+}
+
+/// Everything that waits for a connection, written now.
+fn texts(hub: &mut Hub, conn: ConnId) -> Vec<String> {
+    let Some(outbox) = hub.outbox(conn) else { return Vec::new() };
+    let texts = outbox.frames().map(|frame| String::from_utf8_lossy(frame.payload()).into_owned()).collect();
+    let bytes = outbox.bytes();
+    hub.written(conn, bytes);
+    texts
+}
+
+fn asks(hub: &mut Hub) -> Vec<Ask> {
+    let mut asks = Vec::new();
+    while let Some(action) = hub.poll_action() {
+        if let HubAction::Ask(ask) = action {
+            asks.push(ask);
+        }
+    }
+    asks
+}
+
+fn joins(hub: &mut Hub, name: &str) -> Vec<u64> {
+    let asks = asks(hub).into_iter();
+    asks.filter_map(|ask| match ask {
+        Ask::Join { room, join } if *room == *name => Some(join),
+        _ => None,
+    })
+    .collect()
+}
+
+fn say(hub: &mut Hub, conn: ConnId, text: &str) {
+    hub.receive(NOW, conn, Message::Text(text));
+}
+
+#[test]
+fn the_answer_to_an_earlier_joining_lets_nobody_in() {
+    let mut hub = hub(Config::default());
+    let conn = open(&mut hub, "/ws/tasks");
+    say(&mut hub, conn, r#"{"type":"subscribe","task_id":1}"#);
+    let first = joins(&mut hub, "task:1");
+    say(&mut hub, conn, r#"{"type":"unsubscribe","task_id":1}"#);
+    say(&mut hub, conn, r#"{"type":"subscribe","task_id":1}"#);
+    let second = joins(&mut hub, "task:1");
+    assert_ne!(first, second);
+
+    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: first[0] });
+    hub.tell(NOW, Tell::Message { room: "task:1".into(), payload: "{}".into() });
+    assert!(!texts(&mut hub, conn).concat().contains("\"subscribed\""), "messages may be missing between the two");
+
+    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: second[0] });
+    assert!(texts(&mut hub, conn).concat().contains(r#"{"type":"subscribed","task_id":1,"data":{"room":"task:1"}"#));
+}
+
+#[test]
+fn answers_for_what_does_not_exist_are_harmless() {
+    let mut hub = hub(Config::default());
+    let conn = open(&mut hub, "/ws/tasks");
+    hub.tell(NOW, Tell::Joined { room: "nowhere".into(), join: 1 });
+    hub.tell(NOW, Tell::Message { room: "nowhere".into(), payload: "{}".into() });
+    hub.tell(NOW, Tell::Published { id: PublishId(7), result: Err(Unavailable) });
+    hub.written(conn, 1_000);
+    hub.closed(NOW, conn, CloseCause::Gone);
+    hub.closed(NOW, conn, CloseCause::Gone);
+    hub.receive(NOW, conn, Message::Pong);
+    assert_eq!(hub.stats().connections, 0);
+}
+
+#[test]
+fn the_last_member_out_tells_the_backplane() {
+    let mut hub = hub(Config::default());
+    let conns = [open(&mut hub, "/ws/tasks"), open(&mut hub, "/ws/tasks")];
+    for conn in conns {
+        say(&mut hub, conn, r#"{"type":"subscribe","task_id":1}"#);
+    }
+    let join = joins(&mut hub, "task:1");
+    assert_eq!(join.len(), 1, "the room is asked for once");
+    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: join[0] });
+    hub.closed(NOW, conns[0], CloseCause::Gone);
+    assert_eq!(asks(&mut hub), []);
+    hub.closed(NOW, conns[1], CloseCause::Gone);
+    assert_eq!(asks(&mut hub), [Ask::Leave { room: "task:1".into() }]);
+    assert_eq!((hub.stats().rooms, hub.stats().memberships), (0, 0));
+}
+
+#[test]
+fn a_connection_without_a_token_has_until_its_deadline() {
+    let mut hub = hub(Config::default());
+    let conn = open(&mut hub, "/ws");
+    assert!(texts(&mut hub, conn).concat().contains("auth_required"));
+    say(&mut hub, conn, r#"{"type":"subscribe","task_id":1}"#);
+    assert!(texts(&mut hub, conn).concat().contains("unauthorized"));
+
+    assert_eq!(hub.next_deadline(), Some(NOW + Duration::from_secs(10)));
+    hub.tick(NOW + Duration::from_secs(10));
+    let outbox = hub.outbox(conn).unwrap();
+    assert_eq!(outbox.frames().last().unwrap(), &Frame::close(Some(4001), "authentication timeout"));
+}
+
+#[test]
+fn the_idle_tick_costs_the_same_however_many_connections_there_are() {
+    let config = Config { routes: vec![Route::json("/open", AuthMode::Optional)], ..Config::default() };
+    let mut hub = hub(config);
+    for _ in 0..1_000 {
+        open(&mut hub, "/open");
+    }
+    let armed = hub.timers.len();
+    for micros in 0..10_000 {
+        hub.tick(NOW + Duration::from_micros(micros));
+    }
+    assert_eq!(hub.timers.len(), armed, "one deadline stands for each connection, and none was touched");
+    assert_eq!(armed, 1_000);
+}

@@ -1,0 +1,104 @@
+//! A client's side of a connection: reads what it is sent and judges it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::host::ROOMS_PER_CONNECTION;
+
+/// What a client knows from what it has read.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Bytes that come before the first frame, still unread.
+    preface: usize,
+    /// The beginning of a frame.
+    unread: Vec<u8>,
+    /// What an echo should send back, in this order; nothing for the JSON dialect.
+    echoes: Option<VecDeque<Bytes>>,
+    /// The rooms it has been told it is in.
+    rooms: BTreeSet<String>,
+    closed: bool,
+}
+
+impl Client {
+    pub(super) fn new(echo: bool, preface: usize) -> Client {
+        Client { preface, unread: Vec::new(), echoes: echo.then(VecDeque::new), rooms: BTreeSet::new(), closed: false }
+    }
+
+    /// It sends a message.
+    pub(super) fn sends(&mut self, message: Bytes) {
+        if let Some(echoes) = &mut self.echoes {
+            echoes.push_back(message);
+        }
+    }
+
+    /// It reads bytes, which may end anywhere.
+    pub(super) fn hears(&mut self, bytes: &[u8]) {
+        let skipped = self.preface.min(bytes.len());
+        self.preface -= skipped;
+        self.unread.extend_from_slice(&bytes[skipped..]);
+        while let Some((opcode, payload)) = self.next_frame() {
+            assert!(!self.closed, "a frame after the close");
+            match opcode {
+                0x1 if self.echoes.is_none() => self.hears_json(&payload),
+                0x1 | 0x2 => {
+                    let echoed = self.echoes.as_mut().and_then(VecDeque::pop_front);
+                    assert_eq!(echoed.as_deref(), Some(&payload[..]), "not what was sent");
+                }
+                0x8 => {
+                    assert!(payload.len() != 1 && payload.len() <= 125);
+                    assert!(str::from_utf8(payload.get(2..).unwrap_or_default()).is_ok());
+                    self.closed = true;
+                }
+                0x9 | 0xA => assert!(payload.len() <= 125),
+                _ => panic!("opcode {opcode}"),
+            }
+        }
+    }
+
+    /// The next frame of a server: whole, not masked, its length in the shortest form (RFC 6455, section 5.2).
+    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (&[first, second], rest) = self.unread.split_first_chunk::<2>()?;
+        assert_eq!(first & 0xf0, 0x80, "a frame of its own");
+        let (length, size) = match second {
+            0..126 => (u64::from(second), 2),
+            126 => (u64::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
+            127 => (u64::from_be_bytes(*rest.first_chunk()?), 10),
+            _ => panic!("a server's frame is masked"),
+        };
+        assert!(size == 2 || length > 125 && (size == 4 || length > 0xffff));
+        let end = size + usize::try_from(length).expect("no frame is that long");
+        if self.unread.len() < end {
+            return None;
+        }
+        let frame: Vec<u8> = self.unread.drain(..end).collect();
+        Some((first & 0xf, frame[size..].to_vec()))
+    }
+
+    fn hears_json(&mut self, payload: &[u8]) {
+        let text = str::from_utf8(payload).expect("text is UTF-8");
+        let frame: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let room = |value: &Value| value["room"].as_str().unwrap_or_default().to_owned();
+        // A message of a room ends with the room; replies may repeat one, but before their own message_id.
+        if text.rfind(r#""room":"#) > text.rfind(r#""message_id":"#) {
+            let room = room(&frame);
+            assert!(room == "*" || self.rooms.contains(&room), "{room:?} is none of the rooms {:?}: {text}", self.rooms);
+            return;
+        }
+        match frame["type"].as_str().expect("every frame has a type") {
+            "auth_success" => {
+                // Everybody is put into the room of their own.
+                self.rooms.insert(format!("user:{}", frame["data"]["user_id"].as_str().expect("a user")));
+            }
+            "subscribed" => {
+                self.rooms.insert(room(&frame["data"]));
+                assert!(self.rooms.len() <= ROOMS_PER_CONNECTION + 1, "too many rooms: {:?}", self.rooms);
+            }
+            "unsubscribed" => {
+                self.rooms.remove(&room(&frame["data"]));
+            }
+            _ => {}
+        }
+    }
+}
