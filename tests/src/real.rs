@@ -9,6 +9,7 @@ pub mod e2e;
 pub mod gateway;
 pub mod http;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod setup;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::client::JsonClient;
+use roomcast_tests::real::proxy::Proxy;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ const CONFIG: &str = r#"
 [limits]
 join_timeout = "300ms"
 [relay]
+partitions = 1024
 block = "500ms"
 timeout = "500ms"
 [[sources]]
@@ -34,6 +36,7 @@ gateway_tests!(
     clients_stay_while_redis_is_down_and_events_flow_again_after_it,
     a_gateway_started_before_redis_becomes_ready_with_it,
     a_redis_that_does_not_answer_is_noticed_and_comes_back,
+    connections_that_die_silently_are_replaced,
     a_crash_of_redis_loses_and_repeats_nothing,
     the_group_is_made_again_after_flushall,
     requests_that_need_redis_fail_while_it_is_down_and_cost_nothing_else,
@@ -109,6 +112,28 @@ fn a_redis_that_does_not_answer_is_noticed_and_comes_back(binary: &Path) {
     assert_eq!(redis.pending(0, STREAM, GROUP), 0);
 }
 
+/// A machine that has lost its power closes nothing: a lane must give its connection up by itself.
+fn connections_that_die_silently_are_replaced(binary: &Path) {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(([127, 0, 0, 1], redis.port()).into());
+    let mut gateway = Setup::new(binary).option("--redis", &format!("redis://{}", proxy.addr())).config(CONFIG).start();
+    let mut client = gateway.member("alice", ROOM);
+    for round in 0..2 {
+        proxy.silence();
+        // This one is lost, and finds the dead connection of the commands out.
+        let answer = gateway.post(&json!({"room": ROOM, "type": "lost", "data": round}));
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        gateway.wait_unready(PATIENCE);
+        gateway.wait_ready(PATIENCE);
+
+        gateway.publish(ROOM, "note", &json!(round));
+        assert_eq!(client.expect_type("note")["data"], round);
+        publish(&redis, "event");
+        expect_event(&mut client, "event");
+        client.subscribe(&format!("new:{round}"));
+    }
+}
+
 fn a_crash_of_redis_loses_and_repeats_nothing(binary: &Path) {
     const ENTRIES: usize = 200;
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
@@ -159,7 +184,7 @@ fn requests_that_need_redis_fail_while_it_is_down_and_cost_nothing_else(binary: 
     let answer = gateway.post(&json!({"room": ROOM, "type": "lost", "data": 1}));
     assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &json!("unavailable")));
     assert!(begin.elapsed() < Duration::from_secs(5), "the answer took {:?}", begin.elapsed());
-    // More often than the error budget allows mistakes: that the store is away is not the client's fault.
+    // Rooms of relay logs that are not read yet. More than the error budget allows mistakes: that the store is away is not the client's fault.
     for number in 0..8 {
         client.send(&json!({"type": "subscribe", "message_id": number.to_string(), "room": format!("new:{number}")}));
     }
@@ -172,7 +197,7 @@ fn requests_that_need_redis_fail_while_it_is_down_and_cost_nothing_else(binary: 
         .collect();
     replies.sort_unstable();
     assert!(replies.iter().map(String::as_str).eq(["0", "1", "2", "3", "4", "5", "6", "7"]), "{replies:?}");
-    // A room that is joined already needs no Redis.
+    // A room that is joined already needs none.
     let mut second = gateway.client("bob");
     second.subscribe(ROOM);
 

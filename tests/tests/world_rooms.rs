@@ -192,6 +192,29 @@ fn a_room_that_is_joined_while_others_are_being_read_gets_its_messages_at_once()
 }
 
 #[test]
+fn a_room_that_is_left_and_entered_while_its_messages_are_on_their_way_shows_none_of_them_twice() {
+    for delay in 0..200 {
+        let mut world = World::new(14, 1);
+        let client = world.connect(0, "a");
+        world.subscribe(client, ROOM);
+        world.settle();
+        for _ in 0..8 {
+            world.file_event("w");
+            world.run(Duration::from_micros(800));
+        }
+        world.run(Duration::from_micros(delay * 50));
+        world.unsubscribe(client, ROOM);
+        world.subscribe(client, ROOM);
+        world.settle();
+        world.file_event("w");
+        world.settle();
+        let seen = world.seen(client, ROOM);
+        assert!(seen.is_sorted_by(|one, next| one < next), "after {delay}: {seen:?}");
+        assert_eq!(seen.last(), Some(&9));
+    }
+}
+
+#[test]
 fn a_wall_clock_that_steps_does_not_end_connections_without_an_expiry() {
     let mut world = World::new(11, 1);
     let client = world.connect(0, "a");

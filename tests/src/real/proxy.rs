@@ -1,0 +1,79 @@
+//! A TCP proxy whose connections can die without a word, as those to a machine that has lost its power do.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Forwards connections to one server. Its threads end with their connections, or with the test.
+#[derive(Debug)]
+pub struct Proxy {
+    addr: SocketAddr,
+    silences: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and forwards to `server`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot listen.
+    #[must_use]
+    pub fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        let addr = listener.local_addr().expect("the socket is bound");
+        let silences = Arc::new(AtomicUsize::new(0));
+        let seen = silences.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if let Ok(server) = TcpStream::connect(server) {
+                    let born = seen.load(Ordering::SeqCst);
+                    forward(&client, &server, seen.clone(), born);
+                    forward(&server, &client, seen.clone(), born);
+                }
+            }
+        });
+        Self { addr, silences }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// From now on nothing passes on the connections that there are, and nobody is told. New ones work.
+    pub fn silence(&self) {
+        self.silences.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Forwards one direction of a connection that was born after so many silences.
+fn forward(from: &TcpStream, to: &TcpStream, silences: Arc<AtomicUsize>, born: usize) {
+    let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
+    // Short enough to notice a silence soon.
+    from.set_read_timeout(Some(Duration::from_millis(10))).expect("the limit is not zero");
+    thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        loop {
+            let read = from.read(&mut buffer);
+            if silences.load(Ordering::SeqCst) > born {
+                // Both ends stay open: whoever waits for an answer waits for ever.
+                loop {
+                    thread::park();
+                }
+            }
+            match read {
+                Ok(0) => break,
+                Ok(read) if to.write_all(&buffer[..read]).is_err() => break,
+                Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        // The other direction ends too, and with it the connection.
+        let _ = from.shutdown(std::net::Shutdown::Both);
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    });
+}
