@@ -11,6 +11,34 @@ pub struct ShardId(pub u8);
 impl ShardId {
     /// Not a hub but a caller inside the process, for example the HTTP API.
     pub const LOCAL: ShardId = ShardId(u8::MAX);
+    /// The most hubs one node can have.
+    pub const MOST: u8 = 64;
+}
+
+/// A set of hubs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardSet(u64);
+
+impl ShardSet {
+    /// Adds a hub. Those beyond [`ShardId::MOST`] do not exist, and are not added.
+    pub fn insert(&mut self, shard: ShardId) {
+        self.0 |= 1_u64.checked_shl(u32::from(shard.0)).unwrap_or(0);
+    }
+
+    /// Removes a hub.
+    pub fn remove(&mut self, shard: ShardId) {
+        self.0 &= !1_u64.checked_shl(u32::from(shard.0)).unwrap_or(0);
+    }
+
+    /// Whether no hub is left.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The hubs, in order.
+    pub fn iter(self) -> impl Iterator<Item = ShardId> {
+        (0..ShardId::MOST).filter(move |number| self.0 >> number & 1 == 1).map(ShardId)
+    }
 }
 
 /// A connection: shard (8 bits), serial number (32 bits), slot (24 bits).
@@ -126,6 +154,20 @@ mod tests {
         assert_eq!((id.shard(), id.slot()), (ShardId(3), 12_345));
         assert_ne!(id, ConnId::new(ShardId(3), 8, 12_345), "another connection in the same slot");
         assert_eq!(size_of::<Option<ConnId>>(), 8);
+    }
+
+    #[test]
+    fn a_set_of_hubs_holds_what_was_put_in() {
+        let mut set = ShardSet::default();
+        for number in [63, 0, 64, 255] {
+            set.insert(ShardId(number));
+        }
+        assert_eq!(set.iter().collect::<Vec<_>>(), [ShardId(0), ShardId(63)]);
+        set.remove(ShardId(0));
+        set.remove(ShardId(255));
+        assert!(!set.is_empty());
+        set.remove(ShardId(63));
+        assert!(set.is_empty());
     }
 
     #[test]

@@ -36,7 +36,8 @@ fn every_corpus_belongs_to_a_target() {
     let corpora = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).expect("there are corpora");
     for corpus in corpora {
         let name = corpus.expect("the directory can be read").file_name();
-        assert!(TARGETS.iter().any(|(target, _)| name == **target), "{name:?} is nobody's corpus");
+        // Whoever has just run the canary has one for it, too; it is not kept.
+        assert!(name == "canary" || TARGETS.iter().any(|(target, _)| name == **target), "{name:?} is nobody's corpus");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plain HTTP, served by hyper behind the shard: the shard has read the request head and found that it is not for a WebSocket.
 
 use std::convert::Infallible;
+use std::future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,13 +12,15 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roomcast_core::http::{MOST_BODY, error};
 use roomcast_shell::gateway::Gateway;
+use roomcast_shell::handshake::is_upgrade;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::transport::Socket;
@@ -30,15 +33,51 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Serves a socket of which `read` has been read already, in a task of its own.
 pub fn serve(gateway: &Arc<Gateway<Socket>>, socket: Socket, read: Vec<u8>) {
     let gateway = gateway.clone();
-    let service = service_fn(move |request| answer(gateway.clone(), request));
     let io = TokioIo::new(Prefixed { read: read.into(), io: socket.0 });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     tokio::spawn(async move {
-        if let Err(error) = server.serve_connection(io, service).await {
-            debug!(%error, "an HTTP connection ended early");
-        }
+        let (upgrade, mut upgrades) = mpsc::channel(1);
+        let answering = gateway.clone();
+        let service = service_fn(move |request| serve_one(answering.clone(), upgrade.clone(), request));
+        let mut connection = server.serve_connection(io, service);
+        let head = tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    debug!(%error, "an HTTP connection ended early");
+                }
+                return;
+            }
+            Some(head) = upgrades.recv() => head,
+        };
+        let Parts { io, read_buf, .. } = connection.into_parts();
+        let Prefixed { read, io } = io.into_inner();
+        gateway.accept(Socket(io), [&head[..], &read_buf, &read].concat());
     });
+}
+
+/// Answers a request, or gives the connection back to a shard where it asks for a WebSocket: a reverse proxy that keeps
+/// connections open may use one for plain HTTP first.
+async fn serve_one(
+    gateway: Arc<Gateway<Socket>>,
+    upgrade: mpsc::Sender<Vec<u8>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    // The receiver is there for as long as this connection is.
+    if is_upgrade(&request) && upgrade.send(head_of(&request)).await.is_ok() {
+        return future::pending().await;
+    }
+    answer(gateway, request).await
+}
+
+/// The request head, as it may have arrived.
+fn head_of(request: &Request<Incoming>) -> Vec<u8> {
+    let mut head = format!("{} {} {:?}\r\n", request.method(), request.uri(), request.version()).into_bytes();
+    for (name, value) in request.headers() {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    head
 }
 
 async fn answer(gateway: Arc<Gateway<Socket>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

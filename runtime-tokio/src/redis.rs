@@ -4,7 +4,7 @@
 //! the lane when one passes. A read that was given up while the server still works on it would leave entries pending that
 //! nobody has seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use roomcast_core::time::Time;
 use roomcast_shell::backplane::{Input, Post};
 use roomcast_shell::lanes::Lanes;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// How long connecting may take.
@@ -89,30 +90,33 @@ async fn run(lane: Lane, server: Server, post: Arc<Post>, mut requests: Unbounde
     let mut connection: Option<Connection> = None;
     let mut batch: Vec<(Ticket, StoreOp)> = Vec::new();
     let mut answers: Vec<Input> = Vec::new();
-    while let Some(request) = requests.recv().await {
-        match request {
-            Request::Submit(ticket, op) => batch.push((ticket, op)),
-            // What it was about has been answered already.
-            Request::Interrupt => continue,
-            Request::Reset => {
-                connection = None;
-                continue;
+    // Operations that came while others were carried out.
+    let mut waiting: VecDeque<(Ticket, StoreOp)> = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match requests.recv().await {
+                Some(Request::Submit(ticket, op)) => waiting.push_back((ticket, op)),
+                // What it was about has been answered already.
+                Some(Request::Interrupt) => continue,
+                Some(Request::Reset) => {
+                    connection = None;
+                    continue;
+                }
+                None => return,
             }
         }
         // Commands that came in the meantime leave together: under load a whole batch costs one round trip.
-        while lane == Lane::Command && batch.len() < MOST {
+        while lane == Lane::Command && waiting.len() < MOST {
             match requests.try_recv() {
-                Ok(Request::Submit(ticket, op)) => batch.push((ticket, op)),
+                Ok(Request::Submit(ticket, op)) => waiting.push_back((ticket, op)),
                 Ok(Request::Interrupt) => {}
                 Ok(Request::Reset) => connection = None,
                 Err(_) => break,
             }
         }
-        let replies = match server.connected(&mut connection).await {
-            Ok(connected) => server.carry_out(connected, &batch, &mut requests).await,
-            Err(error) => Err(error),
-        };
-        match replies {
+        let most = if lane == Lane::Command { MOST } else { 1 };
+        batch.extend(waiting.drain(..waiting.len().min(most)));
+        match carry_out(&server, &mut connection, &batch, &mut requests, &mut waiting).await {
             Ok(values) => {
                 let ops = batch.drain(..).zip(values);
                 answers.extend(ops.map(|((ticket, op), value)| Input::Answer(ticket, server.read(&op, value))));
@@ -123,6 +127,32 @@ async fn run(lane: Lane, server: Server, post: Arc<Post>, mut requests: Unbounde
             }
         }
         post.post_all(&mut answers);
+    }
+}
+
+/// Carries operations out while listening to what else is sent to the lane. A reset ends it at once: neither connecting
+/// nor any command may wait for a server that has gone silent.
+async fn carry_out(
+    server: &Server,
+    connection: &mut Option<Connection>,
+    batch: &[(Ticket, StoreOp)],
+    requests: &mut UnboundedReceiver<Request>,
+    waiting: &mut VecDeque<(Ticket, StoreOp)>,
+) -> Result<Vec<Value>, StoreError> {
+    let interrupt = Notify::new();
+    let replies = server.carry_out(connection, batch, &interrupt);
+    tokio::pin!(replies);
+    loop {
+        let request = tokio::select! {
+            biased;
+            replies = &mut replies => return replies,
+            request = requests.recv() => request,
+        };
+        match request {
+            Some(Request::Submit(ticket, op)) => waiting.push_back((ticket, op)),
+            Some(Request::Interrupt) => interrupt.notify_one(),
+            Some(Request::Reset) | None => return Err(StoreError::Disconnected("the lane was reset".into())),
+        }
     }
 }
 
@@ -142,13 +172,14 @@ impl Server {
         connection.as_mut().ok_or_else(|| StoreError::Disconnected("no connection".into()))
     }
 
-    /// Sends operations in one go and waits for all their replies, or until the lane is interrupted or reset.
+    /// Sends operations in one go and waits for all their replies. An interrupt ends a blocking read early.
     async fn carry_out(
         &self,
-        connection: &mut Connection,
+        connection: &mut Option<Connection>,
         batch: &[(Ticket, StoreOp)],
-        requests: &mut UnboundedReceiver<Request>,
+        interrupt: &Notify,
     ) -> Result<Vec<Value>, StoreError> {
+        let connection = self.connected(connection).await?;
         let mut pipeline = Pipeline::with_capacity(batch.len());
         for (_, op) in batch {
             let mut command = Cmd::new();
@@ -157,18 +188,13 @@ impl Server {
             }
             pipeline.add_command(command);
         }
-        let blocks = batch.iter().any(|(_, op)| !op.blocks_for().is_zero());
         let id = connection.id;
         let replies = connection.redis.send_packed_commands(&pipeline, 0, batch.len());
         tokio::pin!(replies);
-        let request = tokio::select! {
+        tokio::select! {
             biased;
             replies = &mut replies => return replies.map_err(broken),
-            request = requests.recv(), if blocks => request,
-        };
-        if !matches!(request, Some(Request::Interrupt)) {
-            // The core asks one thing at a time of a lane that blocks, and another one only after a reset.
-            return Err(StoreError::Disconnected("the lane was reset".into()));
+            () = interrupt.notified() => {}
         }
         tokio::select! {
             replies = &mut replies => replies.map_err(broken),

@@ -139,12 +139,25 @@ fn http_connections_are_kept_alive(binary: &Path) {
 /// Reverse proxies keep connections to the gateway open and use them for whatever comes next.
 fn an_upgrade_may_follow_plain_http_on_one_connection(binary: &Path) {
     let gateway = Setup::new(binary).start();
+    let (health, upgrade) = (get_request("/healthz", &[]), upgrade_request(&path_with_token(), &[]));
+    let frame = masked_frame(FINAL | TEXT, SUBSCRIBE);
+    let at_once = vec![[&health[..], &upgrade, &frame].concat()];
+    for pieces in [vec![health, upgrade, frame], at_once] {
+        let mut client = RawClient::connect(gateway.addr());
+        let mut pieces = pieces.iter();
+        pieces.next().into_iter().for_each(|first| client.send(first));
+        assert_eq!(client.response().status, 200);
+        pieces.for_each(|piece| client.send(piece));
+        assert_eq!(client.response().status, 101);
+        assert!(client.text().contains("auth_success"));
+        assert!(client.text().contains("subscribed"));
+    }
+    // What a shard refuses is refused here as well.
     let mut client = RawClient::connect(gateway.addr());
     client.send(&get_request("/healthz", &[]));
     assert_eq!(client.response().status, 200);
-    client.send(&upgrade_request(&path_with_token(), &[]));
-    assert_eq!(client.response().status, 101);
-    assert!(client.text().contains("auth_success"));
+    client.send(&upgrade_request("/nowhere", &[]));
+    assert_eq!(client.response().status, 404);
 }
 
 fn what_is_not_http_is_refused(binary: &Path) {

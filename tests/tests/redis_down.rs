@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use roomcast_tests::gateway_tests;
-use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::client::JsonClient;
 use roomcast_tests::real::proxy::Proxy;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
+use roomcast_tests::real::{PATIENCE, poll_until};
 use serde_json::{Value, json};
 
 const STREAM: &str = "stream:file-events";
@@ -163,8 +163,11 @@ fn the_group_is_made_again_after_flushall(binary: &Path) {
     for round in 0..3 {
         publish(&redis, &format!("before {round}"));
         expect_event(&mut client, &format!("before {round}"));
+        let last = last_relayed(&redis);
         redis.command(&["FLUSHALL"]);
-        // At once: whether the group is there again already must make no difference.
+        // A new log that began in the same millisecond would give the identifier of the last message once more.
+        assert!(poll_until(PATIENCE, || (clock(&redis) > last).then_some(())).is_some());
+        // Whether the group is there again already must make no difference.
         publish(&redis, &format!("after {round}"));
         expect_event(&mut client, &format!("after {round}"));
     }
@@ -222,6 +225,21 @@ fn publish(redis: &RedisServer, id: &str) {
     });
     let batch = json!({"batch_id": id, "timestamp": "t", "batch_count": 1, "events": [event]});
     redis.command(&["XADD", STREAM, "*", "data", &batch.to_string()]);
+}
+
+/// When the last message was relayed, in milliseconds of Redis's clock.
+fn last_relayed(redis: &RedisServer) -> u64 {
+    let keys: Vec<String> = redis.query(&["KEYS", "rc:relay:*"]);
+    let newest = keys.iter().filter_map(|key| {
+        let entries: Vec<(String, Vec<String>)> = redis.query(&["XREVRANGE", key, "+", "-", "COUNT", "1"]);
+        entries.first()?.0.split_once('-')?.0.parse().ok()
+    });
+    newest.max().expect("something was relayed")
+}
+
+fn clock(redis: &RedisServer) -> u64 {
+    let (seconds, micros): (u64, u64) = redis.query(&["TIME"]);
+    seconds * 1000 + micros / 1000
 }
 
 fn expect_event(client: &mut JsonClient, id: &str) {

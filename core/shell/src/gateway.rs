@@ -77,7 +77,7 @@ impl<T: Transport> Gateway<T> {
     ) -> Result<Parts<T, L, M>, ConfigError> {
         let clock = Clock::start();
         let (now, unix) = (clock.now(), clock.unix());
-        let count = host.shards.clamp(1, ShardId::LOCAL.0);
+        let count = host.shards.clamp(1, ShardId::MOST);
         // A part of its own in the seed, so that identifiers do not repeat those of a hub.
         let mut seed = host.seed;
         seed[30] ^= 0xa5;

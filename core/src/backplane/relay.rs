@@ -15,7 +15,7 @@ use super::questions::{Purpose, Wake};
 use super::{Core, partition};
 use crate::config;
 use crate::door::Tell;
-use crate::id::{ShardId, StreamId};
+use crate::id::{ShardId, ShardSet, StreamId};
 use crate::message::RoomName;
 use crate::store::{Answer, Lane, RelayEntry, StoreError, StoreOp};
 use crate::table::Table;
@@ -30,10 +30,12 @@ const COUNT: usize = 256;
 #[derive(Debug)]
 pub(super) struct Relay {
     partitions: Vec<Partition>,
-    rooms: Table<RoomName, Vec<ShardId>>,
+    rooms: Table<RoomName, ShardSet>,
     block: Duration,
     reading: Reading,
     backoff: Backoff,
+    /// The end of the last pause. What fails before it shares it: many logs that fail together are one failure.
+    paused_until: Time,
     failing: Option<StoreError>,
 }
 
@@ -77,6 +79,7 @@ impl Relay {
             block: config.block,
             reading: Reading::No,
             backoff: Backoff::default(),
+            paused_until: Time::ZERO,
             failing: None,
         }
     }
@@ -85,10 +88,11 @@ impl Relay {
         let number = partition(&room, self.partitions.len() as u16);
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
         match self.rooms.get_mut(&room) {
-            Some(shards) if shards.contains(&shard) => {}
-            Some(shards) => shards.push(shard),
+            Some(shards) => shards.insert(shard),
             None => {
-                self.rooms.insert(room.clone(), vec![shard]);
+                let mut shards = ShardSet::default();
+                shards.insert(shard);
+                self.rooms.insert(room.clone(), shards);
                 partition.rooms += 1;
             }
         }
@@ -114,7 +118,7 @@ impl Relay {
         let number = partition(room, self.partitions.len() as u16);
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
         let Some(shards) = self.rooms.get_mut(room) else { return };
-        shards.retain(|other| *other != shard);
+        shards.remove(shard);
         if let State::Resolving(joining) = &mut partition.state {
             joining.retain(|waiting| waiting.shard != shard || waiting.room != *room);
         }
@@ -140,7 +144,7 @@ impl Relay {
             other => {
                 partition.state = State::Resolving(joining);
                 self.failing = Some(other.err().unwrap_or(StoreError::Unexpected("not an identifier".into())));
-                core.questions.wake_at(now + self.backoff.pause(&mut core.rng), Wake::Tip(number));
+                self.wake_after_pause(core, now, Wake::Tip(number));
                 return;
             }
         };
@@ -209,7 +213,14 @@ impl Relay {
     fn pause(&mut self, core: &mut Core, now: Time, error: StoreError) {
         self.failing = Some(error);
         self.reading = Reading::Paused;
-        core.questions.wake_at(now + self.backoff.pause(&mut core.rng), Wake::Relay);
+        self.wake_after_pause(core, now, Wake::Relay);
+    }
+
+    fn wake_after_pause(&mut self, core: &mut Core, now: Time, wake: Wake) {
+        if self.paused_until <= now {
+            self.paused_until = now + self.backoff.pause(&mut core.rng);
+        }
+        core.questions.wake_at(self.paused_until, wake);
     }
 
     fn relay(&mut self, core: &mut Core, RelayEntry { partition: number, id, messages }: RelayEntry) {
@@ -223,8 +234,8 @@ impl Relay {
             core.stats.relayed += 1;
             let Ok(room) = str::from_utf8(&room) else { continue };
             let Some((room, shards)) = self.rooms.get_key_value(room) else { continue };
-            for shard in shards {
-                core.tell(*shard, Tell::Message { room: room.clone(), payload: payload.clone() });
+            for shard in shards.iter() {
+                core.tell(shard, Tell::Message { room: room.clone(), payload: payload.clone() });
             }
         }
     }

@@ -4,7 +4,7 @@
 //! that they will miss nothing from then on.
 
 use super::connection::{Connection, Phase};
-use super::room::{Applicant, Membership, Reply, RoomState};
+use super::room::{Applicant, Membership, Reply};
 use super::{EVERYBODY, Hub, HubAction, Wake};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::door::Ask;
@@ -17,12 +17,12 @@ impl Hub {
     pub(super) fn subscribe(&mut self, now: Time, id: ConnId, name: &str, reply: Option<Reply>) {
         let until = if reply.is_some() { now + self.config.limits.join_timeout } else { Time::NEVER };
         let (index, join) = match self.rooms.find(name) {
-            Some(index) => match self.rooms.get_mut(index).map(|room| &mut room.state) {
-                Some(RoomState::Joining { waiting, join }) => {
-                    waiting.push(Applicant { conn: id, until, reply });
-                    (index, *join)
+            Some(index) => match self.rooms.joining(index) {
+                Some(joining) => {
+                    joining.waiting.push(Applicant { conn: id, until, reply });
+                    (index, joining.number)
                 }
-                Some(RoomState::Joined) | None => return self.admit_member(now, id, index, reply),
+                None => return self.admit_member(now, id, index, reply),
             },
             None => {
                 let room = RoomName::from(name);
@@ -39,12 +39,8 @@ impl Hub {
 
     /// Those who asked for a room and have waited for too long are told that it cannot be joined.
     pub(super) fn join_overdue(&mut self, now: Time, index: usize, number: u64) {
-        let Some(RoomState::Joining { join, waiting }) = self.rooms.get_mut(index).map(|room| &mut room.state) else { return };
-        if *join != number {
-            return;
-        }
-        let (late, waiting_on): (Vec<_>, Vec<_>) = core::mem::take(waiting).into_iter().partition(|one| one.until <= now);
-        *waiting = waiting_on;
+        let Some(joining) = self.rooms.joining(index).filter(|joining| joining.number == number) else { return };
+        let late: Vec<Applicant> = joining.waiting.extract_if(.., |one| one.until <= now).collect();
         for Applicant { conn, reply, .. } in late {
             let Some(applicant) = self.get(conn) else { continue };
             applicant.joining = applicant.joining.saturating_sub(1);
@@ -75,14 +71,12 @@ impl Hub {
     /// The backplane sends the messages of a room from now on.
     pub(super) fn joined(&mut self, now: Time, name: &str, number: u64) {
         let Some(index) = self.rooms.find(name) else { return };
-        let Some(room) = self.rooms.get_mut(index) else { return };
-        let RoomState::Joining { join, waiting } = &mut room.state else { return };
         // The answer to an earlier joining says nothing about this one.
-        if *join != number {
-            return;
+        let Some(joining) = self.rooms.joining(index).filter(|joining| joining.number == number) else { return };
+        let waiting = core::mem::take(&mut joining.waiting);
+        if let Some(room) = self.rooms.get_mut(index) {
+            room.joining = None;
         }
-        let waiting = core::mem::take(waiting);
-        room.state = RoomState::Joined;
         for Applicant { conn, reply, .. } in waiting {
             if let Some(applicant) = self.get(conn) {
                 applicant.joining = applicant.joining.saturating_sub(1);
@@ -140,11 +134,8 @@ impl Hub {
 
     /// Ends a connection's waiting for a room.
     fn withdraw(&mut self, id: ConnId, index: usize) {
-        let Some(room) = self.rooms.get_mut(index) else { return };
-        let RoomState::Joining { waiting, .. } = &mut room.state else { return };
-        let before = waiting.len();
-        waiting.retain(|applicant| applicant.conn != id);
-        let withdrawn = (before - waiting.len()) as u16;
+        let Some(joining) = self.rooms.joining(index) else { return };
+        let withdrawn = joining.waiting.extract_if(.., |applicant| applicant.conn == id).count() as u16;
         if let Some(conn) = self.get(id) {
             conn.joining = conn.joining.saturating_sub(withdrawn);
         }

@@ -20,15 +20,17 @@ pub(super) struct Room {
     pub(super) name: RoomName,
     /// Members, by their slot in the hub.
     pub(super) members: Vec<u32>,
-    pub(super) state: RoomState,
+    /// Nothing once the backplane sends the room's messages. Most rooms are small, so they hold no more than a pointer.
+    pub(super) joining: Option<Box<Joining>>,
 }
 
+/// A room for which the backplane has been asked.
 #[derive(Debug)]
-pub(super) enum RoomState {
-    /// The backplane has been asked, under this number; those who want to get in wait.
-    Joining { join: u64, waiting: Vec<Applicant> },
-    /// The backplane sends the room's messages.
-    Joined,
+pub(super) struct Joining {
+    /// The number under which it was asked.
+    pub(super) number: u64,
+    /// Those who want to get in.
+    pub(super) waiting: Vec<Applicant>,
 }
 
 /// Somebody who waits to get into a room.
@@ -77,11 +79,16 @@ impl Rooms {
         self.rooms.get_mut(index)
     }
 
+    /// What a room waits for, while it does.
+    pub(super) fn joining(&mut self, index: usize) -> Option<&mut Joining> {
+        self.rooms.get_mut(index)?.joining.as_deref_mut()
+    }
+
     /// Adds a room that waits for the backplane; its index and the number of its joining.
     pub(super) fn add(&mut self, name: RoomName, first: Applicant) -> (usize, u64) {
         self.joins += 1;
-        let state = RoomState::Joining { join: self.joins, waiting: vec![first] };
-        let index = self.rooms.insert(Room { name: name.clone(), members: Vec::new(), state });
+        let joining = Some(Box::new(Joining { number: self.joins, waiting: vec![first] }));
+        let index = self.rooms.insert(Room { name: name.clone(), members: Vec::new(), joining });
         self.by_name.insert(name, index);
         (index, self.joins)
     }
@@ -96,10 +103,6 @@ impl Rooms {
 impl Room {
     /// Whether nobody is in it or waits to get in.
     pub(super) fn is_deserted(&self) -> bool {
-        self.members.is_empty()
-            && match &self.state {
-                RoomState::Joining { waiting, .. } => waiting.is_empty(),
-                RoomState::Joined => true,
-            }
+        self.members.is_empty() && self.joining.as_ref().is_none_or(|joining| joining.waiting.is_empty())
     }
 }
