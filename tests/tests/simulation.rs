@@ -3,7 +3,7 @@
 use roomcast_tests::world::swarm;
 
 /// Seeds of an ordinary run; `ROOMCAST_SEEDS=from..to` runs others, `ROOMCAST_STEPS` sets how long each is.
-const SEEDS: std::ops::Range<u64> = 0..2_000;
+const SEEDS: std::ops::Range<u64> = 0..1_200;
 const STEPS: usize = 200;
 
 #[test]

@@ -41,6 +41,7 @@ pub(super) struct Host {
     clients: BTreeMap<ConnId, Client>,
     /// Every connection that there ever was.
     known: Vec<ConnId>,
+    dropped: BTreeSet<ConnId>,
     pub(super) memory: Memory,
     me: ClientId,
     /// Asked, and not carried out.
@@ -68,6 +69,7 @@ impl Host {
             now,
             clients: BTreeMap::new(),
             known: Vec::new(),
+            dropped: BTreeSet::new(),
             memory,
             me,
             questions: Vec::new(),
@@ -147,7 +149,11 @@ impl Host {
             let Some(action) = self.node.poll_action(self.now) else { return };
             self.note("does", &action);
             match action {
-                Action::Drop(conn) => assert!(self.clients.remove(&conn).is_some(), "{conn:?} is dropped twice"),
+                Action::Drop(conn) => {
+                    assert!(self.dropped.insert(conn), "{conn:?} is dropped twice");
+                    // Its client may be gone already, where the host had closed the socket before it learnt of the drop.
+                    self.clients.remove(&conn);
+                }
                 Action::Store { ticket, lane, op } => self.questions.push((ticket, lane, op)),
                 Action::Interrupt(lane) | Action::Reset(lane) => self.interrupt(lane),
                 Action::Published(id, _) => assert!(self.publishes.remove(&id), "{id:?} is answered twice"),

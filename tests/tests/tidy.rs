@@ -1,0 +1,68 @@
+//! Facts about the repository itself that would rot if nobody looked.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests stand in the workspace")
+}
+
+/// Every Rust file below a folder of the workspace.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the folder can be read") {
+            let path = entry.expect("the entry can be read").path();
+            if path.is_dir() && !path.ends_with("target") && !path.ends_with("node_modules") && !path.ends_with(".venv") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// The crates that a package of the workspace depends on, development aside.
+fn dependencies(package: &str) -> Vec<String> {
+    let arguments = ["tree", "--locked", "--offline", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}"];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("cargo writes text");
+    text.lines().filter_map(|line| line.split(' ').next()).map(String::from).collect()
+}
+
+#[test]
+fn core_and_shell_depend_on_no_runtime_and_no_redis() {
+    for package in ["roomcast-core", "roomcast-shell"] {
+        let dependencies = dependencies(package);
+        assert!(dependencies.iter().any(|name| name == "bytes"), "the list of dependencies is understood");
+        for banned in ["tokio", "smol", "async-io", "hyper", "redis", "mio", "polling"] {
+            assert!(!dependencies.iter().any(|name| name == banned), "{package} depends on {banned}");
+        }
+    }
+}
+
+#[test]
+fn the_core_names_nothing_impure() {
+    // A file of tests may need a thread of its own, for example to bound the stack.
+    for file in rust_files("core/src").into_iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = std::fs::read_to_string(&file).expect("the file can be read");
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in ["Instant::now", "SystemTime", "std::thread", "std::fs", "std::net", "std::env", "RandomState", "getrandom"] {
+                assert!(!code.contains(word), "{}:{}: {word}", file.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn files_can_be_read_in_one_go() {
+    for folder in ["core", "runtime-tokio", "runtime-smol", "fuzz", "tests"] {
+        for file in rust_files(folder) {
+            let lines = std::fs::read_to_string(&file).expect("the file can be read").lines().count();
+            assert!(lines <= 640, "{} has {lines} lines", file.display());
+        }
+    }
+}
