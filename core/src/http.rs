@@ -1,13 +1,15 @@
 //! The HTTP side, purely: what a request asks for and what is answered, on `http` types. Runtimes carry the bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::Who;
-use crate::dialect::json::Object;
+use crate::config::{Config, Who};
+use crate::dialect::json::{Object, identifier};
 use crate::door::Unavailable;
 use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
@@ -53,10 +55,10 @@ pub struct Message<'a> {
     message_id: Option<std::borrow::Cow<'a, str>>,
     #[serde(default)]
     room: Option<String>,
-    #[serde(default)]
-    user_id: Option<String>,
-    #[serde(default)]
-    project_id: Option<String>,
+    #[serde(borrow, default)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    project_id: Option<&'a RawValue>,
     #[serde(default)]
     broadcast: bool,
 }
@@ -71,47 +73,86 @@ impl Message<'_> {
     fn target(&self) -> Option<String> {
         let mut targets = [
             self.room.clone(),
-            self.user_id.as_ref().map(|id| format!("user:{id}")),
-            self.project_id.as_ref().map(|id| format!("project:{id}")),
+            self.user_id.map(|id| format!("user:{}", identifier(id).unwrap_or_default())),
+            self.project_id.map(|id| format!("project:{}", identifier(id).unwrap_or_default())),
             self.broadcast.then(|| EVERYBODY.to_owned()),
         ]
         .into_iter()
         .flatten();
-        let first = targets.next().filter(|room| !room.is_empty());
+        let first = targets.next().filter(|room| !room.ends_with(':'));
         if targets.next().is_some() { None } else { first }
     }
 }
 
-/// Decides about a request. Its body is whole, and no longer than [`MOST_BODY`].
+/// Answers requests for one node.
 ///
 /// ```
+/// use std::sync::Arc;
 /// use bytes::Bytes;
-/// use roomcast_core::config::Auth;
-/// use roomcast_core::http::{Plan, View, plan};
-/// use roomcast_core::hub::Verifier;
+/// use roomcast_core::config::Config;
+/// use roomcast_core::http::{Api, Plan, View};
 /// use roomcast_core::time::UnixMillis;
 ///
+/// let api = Api::new(Arc::new(Config::default()));
 /// let request = http::Request::get("/healthz").body(Bytes::new()).unwrap();
-/// let Plan::Respond(response) = plan(&request, &Verifier::new(&Auth::default()), UnixMillis(0), &View::default()) else { panic!() };
+/// let Plan::Respond(response) = api.plan(&request, UnixMillis(0), &View::default()) else { panic!() };
 /// assert_eq!(response.status(), 200);
 /// ```
-pub fn plan<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis, view: &View) -> Plan<'a> {
-    let (method, path) = (request.method(), request.uri().path());
-    let reads = method == Method::GET || method == Method::HEAD;
-    Plan::Respond(match path {
-        "/" if reads => console(),
-        "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
-        "/readyz" if reads => readiness(view),
-        "/metrics" if reads => metrics(&view.stats),
-        "/api/publish" if method == Method::POST => {
-            return publish(request, verifier, now)
-                .unwrap_or_else(|Refusal(status, code, message)| Plan::Respond(error(status, code, &message)));
-        }
-        "/" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
-        "/api/publish" => not_allowed("POST"),
-        _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
-    })
+#[derive(Debug)]
+pub struct Api {
+    config: Arc<Config>,
+    verifier: Verifier,
 }
+
+impl Api {
+    /// The API of a node with this configuration.
+    pub fn new(config: Arc<Config>) -> Api {
+        Api { verifier: Verifier::new(&config.auth), config }
+    }
+
+    /// Decides about a request. Its body is whole, and no longer than [`MOST_BODY`].
+    pub fn plan<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis, view: &View) -> Plan<'a> {
+        let (method, path) = (request.method(), request.uri().path());
+        let reads = method == Method::GET || method == Method::HEAD;
+        Plan::Respond(match path {
+            "/" if reads => console(),
+            "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
+            "/readyz" if reads => readiness(view),
+            "/metrics" if reads => metrics(&view.stats),
+            "/api/publish" if method == Method::POST => {
+                return self
+                    .publish(request, now)
+                    .unwrap_or_else(|Refusal(status, code, message)| Plan::Respond(error(status, code, &message)));
+            }
+            "/" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+            "/api/publish" => not_allowed("POST"),
+            _ if self.config.routes.iter().any(|route| route.path == path) => upgrade_required(),
+            _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
+        })
+    }
+
+    fn publish<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
+        let token = bearer(request.headers());
+        let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
+        let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
+        let identity = self.verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
+        if !identity.is(Who::Admin, "") {
+            let message = "Only a token with the role admin may publish here";
+            return Err(Refusal(StatusCode::FORBIDDEN, "forbidden", message.into()));
+        }
+        let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, "invalid_message", message);
+        let message: Message<'a> = serde_json::from_slice(request.body())
+            .map_err(|why| bad(format!("The body must be a JSON object with a target, type and data: {why}")))?;
+        let room = message.target().ok_or_else(|| bad("Name one target: room, user_id, project_id or broadcast".into()))?;
+        if !self.config.limits.allows_room_name(&room) {
+            return Err(bad("The room name is empty, too long or has control characters".into()));
+        }
+        Ok(Plan::Publish { room, message })
+    }
+}
+
+/// A request that is refused: status, code and message.
+struct Refusal(StatusCode, &'static str, String);
 
 /// The answer to a publish, once the store has answered.
 pub fn published(message_id: &str, result: Result<(), Unavailable>) -> Response<Bytes> {
@@ -128,25 +169,6 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
     let inner = Object::new().string("code", code).string("message", message).finish();
     json(status, format!("{{\"error\":{inner}}}"))
 }
-
-fn publish<'a>(request: &'a Request<Bytes>, verifier: &Verifier, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
-    let token = bearer(request.headers());
-    let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
-    let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
-    let identity = verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
-    if !identity.is(Who::Admin, "") {
-        let message = "Only a token with the role admin may publish here";
-        return Err(Refusal(StatusCode::FORBIDDEN, "forbidden", message.into()));
-    }
-    let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, "invalid_message", message);
-    let message: Message<'a> = serde_json::from_slice(request.body())
-        .map_err(|why| bad(format!("The body must be a JSON object with a target, type and data: {why}")))?;
-    let room = message.target().ok_or_else(|| bad("Name one target: room, user_id, project_id or broadcast".into()))?;
-    Ok(Plan::Publish { room, message })
-}
-
-/// A request that is refused: status, code and message.
-struct Refusal(StatusCode, &'static str, String);
 
 fn console() -> Response<Bytes> {
     let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(CONSOLE.as_bytes()));
@@ -175,6 +197,13 @@ fn metrics(stats: &Stats) -> Response<Bytes> {
         text.push_str(&format!("# HELP {name}{help}\n# TYPE {name} {kind}\n{name} {value}\n"));
     }
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into())
+}
+
+fn upgrade_required() -> Response<Bytes> {
+    let message = "This path is served over WebSocket";
+    let mut response = error(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
+    response.headers_mut().insert(UPGRADE, http::HeaderValue::from_static("websocket"));
+    response
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Bytes> {
@@ -210,7 +239,7 @@ mod tests {
     }
 
     fn respond(request: Request<Bytes>, view: &View) -> (u16, String) {
-        match plan(&request, &Verifier::new(&Auth::default()), UnixMillis(0), view) {
+        match Api::new(Arc::new(Config::default())).plan(&request, UnixMillis(0), view) {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
         }
@@ -240,6 +269,10 @@ mod tests {
             (r#"{"room":"r","user_id":"7","type":"t","data":1}"#, "400"),
             (r#"{"room":"","type":"t","data":1}"#, "400"),
             (r#"{"user_id":"7","type":"t","data":1}"#, "user:7"),
+            (r#"{"user_id":7,"type":"t","data":1}"#, "user:7"),
+            (r#"{"user_id":"","type":"t","data":1}"#, "400"),
+            (r#"{"user_id":{},"type":"t","data":1}"#, "400"),
+            (r#"{"room":"a\nb","type":"t","data":1}"#, "400"),
             (r#"{"project_id":"7","type":"t","data":1}"#, "project:7"),
             (r#"{"broadcast":true,"type":"t","data":1}"#, "* "),
             ("nonsense", "400"),
@@ -271,5 +304,6 @@ mod tests {
         assert_eq!(respond(Request::post("/healthz").body(Bytes::new()).unwrap(), &View::default()).0, 405);
         assert_eq!(respond(Request::get("/api/publish").body(Bytes::new()).unwrap(), &View::default()).0, 405);
         assert_eq!(respond(Request::get("/nowhere").body(Bytes::new()).unwrap(), &View::default()).0, 404);
+        assert_eq!(respond(Request::get("/ws").body(Bytes::new()).unwrap(), &View::default()).0, 426);
     }
 }

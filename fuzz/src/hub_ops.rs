@@ -1,8 +1,8 @@
 //! A whole node under any sequence of operations: hosts that are late, wrong and forgetful, peers that send anything, a clock
 //! that jumps, a store that loses answers.
 //!
-//! The input is read byte by byte as operations; see [`step`]. After each, the invariants of [`host::Host::check`] hold; what
-//! clients read is judged by [`client::Client`]; at the end everybody leaves, and nothing may be left of anybody. Every input
+//! The input is read byte by byte as operations; see `step`. After each, the invariants of `host::Host::check` hold; what
+//! clients read is judged by `client::Client`; at the end everybody leaves, and nothing may be left of anybody. Every input
 //! is played twice and must do the same.
 
 mod client;

@@ -443,7 +443,7 @@ impl World {
                 self.hosts[node].drop_in_flight(Some(lane));
                 // Half of the time the server learns at once that the reader is gone; else it goes on to wait, and what
                 // it then delivers is pending without anyone having seen it.
-                if self.rng.next_u32() % 2 == 0 {
+                if self.rng.next_u32().is_multiple_of(2) {
                     self.memory.interrupt(self.hosts[node].store, lane);
                     self.after_store();
                 }

@@ -50,7 +50,9 @@ fn the_core_names_nothing_impure() {
         let text = std::fs::read_to_string(&file).expect("the file can be read");
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            for word in ["Instant::now", "SystemTime", "std::thread", "std::fs", "std::net", "std::env", "RandomState", "getrandom"] {
+            for word in
+                ["Instant::now", "SystemTime", "std::thread", "std::fs", "std::net", "std::env", "RandomState", "getrandom"]
+            {
                 assert!(!code.contains(word), "{}:{}: {word}", file.display(), number + 1);
             }
         }

@@ -9,8 +9,8 @@ use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError};
 use roomcast_core::door::Unavailable;
-use roomcast_core::http::{self as api, Plan, View};
-use roomcast_core::hub::{Hub, Verifier};
+use roomcast_core::http::{self as http_api, Api, Plan, View};
+use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
@@ -29,7 +29,7 @@ pub struct Gateway<T> {
     shards: Vec<Arc<Mailbox<shard::Input<T>>>>,
     post: Arc<Post>,
     board: Arc<Board>,
-    verifier: Verifier,
+    api: Api,
     composer: Mutex<Composer>,
     clock: Clock,
     next: AtomicUsize,
@@ -85,7 +85,7 @@ impl<T: Transport> Gateway<T> {
             shards: (0..count).map(|_| Arc::default()).collect(),
             post: Arc::new(Post::new()),
             board: Arc::new(Board::new(usize::from(count))),
-            verifier: Verifier::new(&config.auth),
+            api: Api::new(config.clone()),
             composer: Mutex::new(Composer::new(seed)),
             clock,
             next: AtomicUsize::new(0),
@@ -113,11 +113,11 @@ impl<T: Transport> Gateway<T> {
 
     /// Answers an HTTP request whose body is whole.
     pub async fn respond(&self, request: Request<Bytes>) -> Response<Bytes> {
-        match api::plan(&request, &self.verifier, self.clock.unix(), &self.view()) {
+        match self.api.plan(&request, self.clock.unix(), &self.view()) {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());
-                api::published(&message_id, stored.await.unwrap_or(Err(Unavailable)))
+                http_api::published(&message_id, stored.await.unwrap_or(Err(Unavailable)))
             }
         }
     }

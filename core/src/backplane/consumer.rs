@@ -19,7 +19,7 @@ use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::{Core, partition};
 use crate::batch::Decoder;
-use crate::config::{Config, Source};
+use crate::config::{Config, Limits, Source};
 use crate::id::StreamId;
 use crate::message::{Json, Outgoing, RoomName};
 use crate::report::Report;
@@ -33,8 +33,7 @@ pub(super) struct Consumer {
     source: Source,
     group: GroupRef,
     partitions: u16,
-    /// Longest room name, in bytes.
-    longest_room: usize,
+    limits: Limits,
     decoder: Decoder,
     step: Step,
     /// Entries to read next time: grows under backlog, falls back without.
@@ -86,7 +85,7 @@ impl Consumer {
             index,
             group: GroupRef { stream: source.stream.as_str().into(), group: source.group.as_str().into() },
             partitions: config.relay.partitions,
-            longest_room: config.limits.room_name_bytes,
+            limits: config.limits.clone(),
             decoder: Decoder::new(source.limits),
             step: Step::Creating,
             count: source.count,
@@ -266,8 +265,8 @@ impl Consumer {
         let mut partitions: BTreeMap<u16, Messages> = BTreeMap::new();
         for event in &batch.events {
             let room = RoomName::from(self.source.room.replace("{id}", &event.workspace));
-            if room.len() > self.longest_room {
-                return Err(("room_name", format!("an event's room name is longer than {} bytes", self.longest_room)));
+            if !self.limits.allows_room_name(&room) {
+                return Err(("room_name", "an event's room name is too long or has control characters".into()));
             }
             let message =
                 Outgoing { kind: &self.source.event, data: Json::trusted(event.json), timestamp: None, message_id: None };

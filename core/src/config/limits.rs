@@ -59,6 +59,11 @@ pub struct Heartbeat {
 }
 
 impl Limits {
+    /// Whether a room may have this name: not empty, not too long, without control characters.
+    pub fn allows_room_name(&self, name: &str) -> bool {
+        !name.is_empty() && name.len() <= self.room_name_bytes && !name.chars().any(char::is_control)
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         for (value, name) in [
             (self.connections, "connections"),

@@ -226,7 +226,7 @@ fn topic(object: &str) -> Result<Topic<'_>, (ErrorCode, &'static str)> {
 }
 
 /// A string, or a whole number as its digits: 12 and "12" are the same.
-fn identifier<'a>(raw: &'a RawValue) -> Option<Cow<'a, str>> {
+pub(crate) fn identifier<'a>(raw: &'a RawValue) -> Option<Cow<'a, str>> {
     let text = raw.get();
     if text.starts_with('"') {
         return serde_json::from_str::<Text<'a>>(text).ok().map(|text| text.0).filter(|id| !id.is_empty());

@@ -189,7 +189,7 @@ impl Hub {
 
     /// Whether a connection may do something in a room, and the error if not.
     fn may(&self, id: ConnId, intent: Intent, room: &str) -> Result<(), (ErrorCode, &'static str)> {
-        if room.is_empty() || room.len() > self.config.limits.room_name_bytes || room.chars().any(char::is_control) {
+        if !self.config.limits.allows_room_name(room) {
             return Err((ErrorCode::InvalidMessage, "The room name is empty, too long or has control characters"));
         }
         if room == EVERYBODY && intent == Intent::Subscribe {
