@@ -81,7 +81,7 @@ impl Gateway {
         self.wait_readiness(503, within)
     }
 
-    /// Sends a request to the gateway; see [`http`].
+    /// Sends a request to the gateway, as `http::http` does.
     ///
     /// # Panics
     ///

@@ -51,7 +51,7 @@ pub fn http(method: &str, addr: SocketAddr, path: &str, headers: &[(&str, &str)]
     try_http(method, addr, path, headers, body).unwrap_or_else(|error| panic!("{method} {path} to {addr}: {error}"))
 }
 
-/// As [`http`], for a server that may not be there.
+/// As [`http()`], for a server that may not be there.
 ///
 /// # Errors
 ///
