@@ -101,7 +101,7 @@ impl Backplane {
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
         }
-        let relay = Relay::new(&config.relay, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
+        let relay = Relay::new(&config, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
         Ok(Backplane { core, relay, outbound: Outbound::new(&config.relay), probe, consumers })
     }
 

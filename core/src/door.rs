@@ -50,12 +50,13 @@ pub enum Tell {
         /// The number of the joining.
         join: u64,
     },
-    /// A message of a room the hub has joined.
-    Message {
+    /// Messages of a room the hub has joined, in order: those that were read together travel together, and are framed, queued
+    /// and written as one. There are never more of them than half an outbox takes.
+    Messages {
         /// The room.
         room: RoomName,
-        /// The encoded envelope.
-        payload: Bytes,
+        /// The encoded envelopes.
+        payloads: Vec<Bytes>,
     },
     /// The store has a message, and every node will see it; or it is not known to have it.
     Published {

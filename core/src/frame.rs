@@ -38,12 +38,29 @@ pub struct Frame {
     bytes: Bytes,
     header: u8,
     kind: FrameKind,
+    messages: u32,
 }
 
 impl Frame {
     /// A text message. The payload must be UTF-8, which every JSON document of this crate is.
     pub fn text(payload: &[u8]) -> Frame {
         Frame::encode(FrameKind::Text, payload)
+    }
+
+    /// Several text messages, one frame after the other in one piece, for recipients that get all of them.
+    ///
+    /// ```
+    /// use roomcast_core::frame::Frame;
+    ///
+    /// let frame = Frame::texts(&["a".into(), "b".into()]);
+    /// assert_eq!(frame.wire().as_ref(), b"\x81\x01a\x81\x01b");
+    /// assert_eq!(frame.payloads().collect::<Vec<_>>(), [b"a", b"b"]);
+    /// ```
+    pub fn texts(payloads: &[Bytes]) -> Frame {
+        let mut bytes = BytesMut::with_capacity(payloads.iter().map(|payload| payload.len() + LONGEST_HEADER).sum());
+        let headers = payloads.iter().map(|payload| put_frame(&mut bytes, FrameKind::Text, payload));
+        let header = headers.fold(None, |first, header| first.or(Some(header))).unwrap_or(0);
+        Frame { bytes: bytes.freeze(), header, kind: FrameKind::Text, messages: payloads.len() as u32 }
     }
 
     /// A binary message.
@@ -53,7 +70,7 @@ impl Frame {
 
     /// A ping without payload.
     pub fn ping() -> Frame {
-        Frame { bytes: Bytes::from_static(b"\x89\x00"), header: 2, kind: FrameKind::Ping }
+        Frame { bytes: Bytes::from_static(b"\x89\x00"), header: 2, kind: FrameKind::Ping, messages: 1 }
     }
 
     /// The answer to a ping. More than 125 bytes cannot come from a legal ping; the rest is cut off.
@@ -74,7 +91,7 @@ impl Frame {
 
     /// Bytes that travel as they are, in the order of the other frames.
     pub fn raw(bytes: Bytes) -> Frame {
-        Frame { bytes, header: 0, kind: FrameKind::Raw }
+        Frame { bytes, header: 0, kind: FrameKind::Raw, messages: 1 }
     }
 
     /// Header and payload, ready for the socket.
@@ -82,9 +99,28 @@ impl Frame {
         &self.bytes
     }
 
-    /// The payload alone.
+    /// The payload alone. Of [`Frame::texts`] it is the first one; see [`Frame::payloads`].
     pub fn payload(&self) -> &[u8] {
-        &self.bytes[usize::from(self.header)..]
+        self.payloads().next().unwrap_or_default()
+    }
+
+    /// The payload of each message.
+    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[..];
+        let whole = self.messages == 1;
+        let mut next = move || {
+            let header = if whole { usize::from(self.header) } else { header_length(rest) };
+            let length = if whole { rest.len() - header } else { payload_length(rest) };
+            let (frame, following) = rest.split_at_checked(header + length)?;
+            rest = following;
+            frame.get(header..)
+        };
+        (0..self.messages).map_while(move |_| next())
+    }
+
+    /// How many messages it carries.
+    pub fn messages(&self) -> usize {
+        self.messages as usize
     }
 
     /// What the frame is.
@@ -103,29 +139,61 @@ impl Frame {
     }
 
     fn encode(kind: FrameKind, payload: &[u8]) -> Frame {
-        let opcode = match kind {
-            FrameKind::Text => 0x1,
-            FrameKind::Binary => 0x2,
-            FrameKind::Close => 0x8,
-            FrameKind::Ping => 0x9,
-            FrameKind::Pong | FrameKind::Raw => 0xA,
-        };
-        let mut bytes = BytesMut::with_capacity(payload.len() + 10);
-        bytes.put_u8(0x80 | opcode);
-        match payload.len() {
-            short @ 0..126 => bytes.put_u8(short as u8),
-            medium @ 126..0x1_0000 => {
-                bytes.put_u8(126);
-                bytes.put_u16(medium as u16);
-            }
-            long => {
-                bytes.put_u8(127);
-                bytes.put_u64(long as u64);
-            }
+        let mut bytes = BytesMut::with_capacity(payload.len() + LONGEST_HEADER);
+        let header = put_frame(&mut bytes, kind, payload);
+        Frame { bytes: bytes.freeze(), header, kind, messages: 1 }
+    }
+}
+
+const LONGEST_HEADER: usize = 10;
+
+/// Appends a final, unmasked frame (RFC 6455, section 5.2). The length of its header.
+fn put_frame(bytes: &mut BytesMut, kind: FrameKind, payload: &[u8]) -> u8 {
+    let opcode = match kind {
+        FrameKind::Text => 0x1,
+        FrameKind::Binary => 0x2,
+        FrameKind::Close => 0x8,
+        FrameKind::Ping => 0x9,
+        FrameKind::Pong | FrameKind::Raw => 0xA,
+    };
+    bytes.put_u8(0x80 | opcode);
+    let header = match payload.len() {
+        short @ 0..126 => {
+            bytes.put_u8(short as u8);
+            2
         }
-        let header = bytes.len() as u8;
-        bytes.put_slice(payload);
-        Frame { bytes: bytes.freeze(), header, kind }
+        medium @ 126..0x1_0000 => {
+            bytes.put_u8(126);
+            bytes.put_u16(medium as u16);
+            4
+        }
+        long => {
+            bytes.put_u8(127);
+            bytes.put_u64(long as u64);
+            10
+        }
+    };
+    bytes.put_slice(payload);
+    header
+}
+
+/// The length of the header at the beginning of frames of our own.
+fn header_length(frames: &[u8]) -> usize {
+    match frames.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    }
+}
+
+/// The length of the payload behind it.
+fn payload_length(frames: &[u8]) -> usize {
+    let number = |bytes: Option<&[u8]>| bytes.unwrap_or_default().iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    match frames.get(1) {
+        Some(126) => number(frames.get(2..4)),
+        Some(127) => number(frames.get(2..10)),
+        Some(short) => usize::from(*short),
+        None => 0,
     }
 }
 
@@ -155,6 +223,16 @@ mod tests {
             assert_eq!(frame.len(), len + header);
             assert_eq!(frame.payload().len(), len);
         }
+    }
+
+    #[test]
+    fn several_messages_come_apart_again() {
+        let payloads: Vec<Bytes> = [0, 1, 125, 126, 70_000, 3].map(|length| Bytes::from(vec![b'x'; length])).into();
+        let frame = Frame::texts(&payloads);
+        assert_eq!(frame.messages(), 6);
+        assert!(frame.payloads().eq(payloads.iter().map(|payload| &payload[..])));
+        let apart: Vec<u8> = payloads.iter().flat_map(|payload| Frame::text(payload).wire().to_vec()).collect();
+        assert_eq!(frame.wire(), &apart);
     }
 
     #[test]

@@ -290,7 +290,7 @@ impl Hub {
     pub fn tell(&mut self, now: Time, tell: Tell) {
         match tell {
             Tell::Joined { room, join } => self.joined(now, &room, join),
-            Tell::Message { room, payload } => self.deliver(now, &room, payload),
+            Tell::Messages { room, payloads } => self.deliver(now, &room, payloads),
             Tell::Published { id, result } => self.published(now, id, result),
         }
     }
@@ -448,9 +448,9 @@ impl Hub {
         }
     }
 
-    /// Hands a message to the members of a room: framed once, shared by all.
-    fn deliver(&mut self, now: Time, name: &RoomName, payload: Bytes) {
-        let frame = Frame::text(&payload);
+    /// Hands messages to the members of a room: framed once, shared by all.
+    fn deliver(&mut self, now: Time, name: &RoomName, payloads: Vec<Bytes>) {
+        let frame = Frame::texts(&payloads);
         let mut slow = Vec::new();
         let mut clients = 0;
         let Hub { conns, rooms, config, spares, dirty, pressed, .. } = self;
@@ -472,9 +472,9 @@ impl Hub {
             }
         }
         slow.into_iter().for_each(|id| self.too_slow(now, id));
-        self.stats.deliveries += clients as u64;
+        self.stats.deliveries += (clients * frame.messages()) as u64;
         if clients > 0 {
-            self.report(|| Report::Broadcast { room: name.clone(), payload, clients });
+            payloads.into_iter().for_each(|payload| self.report(|| Report::Broadcast { room: name.clone(), payload, clients }));
         }
     }
 

@@ -10,10 +10,12 @@
 //! A join is confirmed when its partition is live: from then on no message is missed, whatever happens to the connection,
 //! because reading goes on from the cursor.
 
+use bytes::Bytes;
+
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::{Core, partition};
-use crate::config;
+use crate::config::{Config, Limits};
 use crate::door::Tell;
 use crate::id::{ShardId, ShardSet, StreamId};
 use crate::message::RoomName;
@@ -25,6 +27,8 @@ use core::time::Duration;
 
 /// Entries of each log that one read may return.
 const COUNT: usize = 256;
+/// Bytes of messages that are told as one at the most: what a shard writes in one piece.
+const MOST_BYTES: usize = 60 * 1024;
 
 /// The reader of the relay logs.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Relay {
     partitions: Vec<Partition>,
     rooms: Table<RoomName, ShardSet>,
     block: Duration,
+    /// Messages and bytes that are told at once at the most.
+    longest_run: (usize, usize),
     reading: Reading,
     backoff: Backoff,
     /// The end of the last pause. What fails before it shares it: many logs that fail together are one failure.
@@ -72,11 +78,13 @@ enum Reading {
 }
 
 impl Relay {
-    pub(super) fn new(config: &config::Relay, key: u64) -> Relay {
+    pub(super) fn new(config: &Config, key: u64) -> Relay {
+        let Limits { outbox_messages, outbox_bytes, .. } = config.limits;
         Relay {
-            partitions: (0..config.partitions).map(|_| Partition::default()).collect(),
+            partitions: (0..config.relay.partitions).map(|_| Partition::default()).collect(),
             rooms: Table::new(key),
-            block: config.block,
+            block: config.relay.block,
+            longest_run: ((outbox_messages / 2).max(1), (outbox_bytes / 2).min(MOST_BYTES)),
             reading: Reading::No,
             backoff: Backoff::default(),
             paused_until: Time::ZERO,
@@ -171,9 +179,11 @@ impl Relay {
             Ok(Answer::Relayed(entries)) => {
                 self.backoff.reset();
                 self.failing = None;
+                let mut run = Run::default();
                 for entry in entries {
-                    self.relay(core, entry);
+                    self.relay(core, &mut run, entry);
                 }
+                run.tell(core);
                 self.start(core, now);
             }
             Ok(_) => self.pause(core, now, StoreError::Unexpected("not relay entries".into())),
@@ -223,7 +233,7 @@ impl Relay {
         core.questions.wake_at(self.paused_until, wake);
     }
 
-    fn relay(&mut self, core: &mut Core, RelayEntry { partition: number, id, messages }: RelayEntry) {
+    fn relay(&mut self, core: &mut Core, run: &mut Run, RelayEntry { partition: number, id, messages }: RelayEntry) {
         // The partition may have been left, and even joined again, since the read was sent.
         let Some(Partition { state: State::Live(cursor), .. }) = self.partitions.get_mut(usize::from(number)) else { return };
         if id <= *cursor {
@@ -234,9 +244,36 @@ impl Relay {
             core.stats.relayed += 1;
             let Ok(room) = str::from_utf8(&room) else { continue };
             let Some((room, shards)) = self.rooms.get_key_value(room) else { continue };
-            for shard in shards.iter() {
-                core.tell(shard, Tell::Message { room: room.clone(), payload: payload.clone() });
+            let (most_messages, most_bytes) = self.longest_run;
+            let full = run.payloads.len() >= most_messages || run.bytes + payload.len() > most_bytes;
+            if full || run.room.as_ref() != Some(room) {
+                run.tell(core);
+                *run = Run { room: Some(room.clone()), shards: *shards, ..Run::default() };
             }
+            run.bytes += payload.len();
+            run.payloads.push(payload);
+        }
+    }
+}
+
+/// Messages of one room that follow each other.
+#[derive(Debug, Default)]
+struct Run {
+    room: Option<RoomName>,
+    shards: ShardSet,
+    payloads: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Run {
+    fn tell(&mut self, core: &mut Core) {
+        let Some(room) = self.room.take() else { return };
+        let mut payloads = core::mem::take(&mut self.payloads);
+        let mut shards = self.shards.iter().peekable();
+        while let Some(shard) = shards.next() {
+            // The last one gets the list itself: mostly there is only one.
+            let payloads = if shards.peek().is_some() { payloads.clone() } else { core::mem::take(&mut payloads) };
+            core.tell(shard, Tell::Messages { room: room.clone(), payloads });
         }
     }
 }

@@ -13,9 +13,10 @@ use crate::frame::Frame;
 pub(super) struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
+    messages: usize,
     /// Bytes of the first frame that are written already.
     written: usize,
-    /// Frames and bytes that were added since the connection was last flushed.
+    /// Messages and bytes that were added since the connection was last flushed.
     fresh: (usize, usize),
 }
 
@@ -34,6 +35,11 @@ impl<'a> Outbox<'a> {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.frames.is_empty()
+    }
+
+    /// How many messages wait: a frame may carry several.
+    pub fn messages(&self) -> usize {
+        self.queue.messages
     }
 
     /// How many bytes wait.
@@ -68,19 +74,21 @@ impl Queue {
     }
 
     /// Appends a frame; whether it keeps to the bounds. A single frame is always within them.
-    pub(super) fn push(&mut self, frame: Frame, most_bytes: usize, most_frames: usize) -> bool {
-        let fits = self.frames.is_empty() || (self.bytes + frame.len() <= most_bytes && self.frames.len() < most_frames);
+    pub(super) fn push(&mut self, frame: Frame, most_bytes: usize, most_messages: usize) -> bool {
+        let fits = self.frames.is_empty()
+            || (self.bytes + frame.len() <= most_bytes && self.messages + frame.messages() <= most_messages);
         if fits {
             self.bytes += frame.len();
-            self.fresh = (self.fresh.0 + 1, self.fresh.1 + frame.len());
+            self.messages += frame.messages();
+            self.fresh = (self.fresh.0 + frame.messages(), self.fresh.1 + frame.len());
             self.frames.push_back(frame);
         }
         fits
     }
 
     /// Whether so much was added since the last flush that another one should not be put off: half of what may wait.
-    pub(super) fn is_pressed(&self, most_bytes: usize, most_frames: usize) -> bool {
-        self.fresh.0 > most_frames / 2 || self.fresh.1 > most_bytes / 2
+    pub(super) fn is_pressed(&self, most_bytes: usize, most_messages: usize) -> bool {
+        self.fresh.0 > most_messages / 2 || self.fresh.1 > most_bytes / 2
     }
 
     /// The connection is flushed now.
@@ -91,6 +99,7 @@ impl Queue {
     /// Puts bytes before everything else. Only for a queue of which nothing is written yet.
     pub(super) fn push_front(&mut self, bytes: Bytes) {
         self.bytes += bytes.len();
+        self.messages += 1;
         self.frames.push_front(Frame::raw(bytes));
     }
 
@@ -98,6 +107,7 @@ impl Queue {
     pub(super) fn clear(&mut self) {
         self.frames.truncate(usize::from(self.written > 0));
         self.bytes = self.frames.front().map_or(0, |frame| frame.len() - self.written);
+        self.messages = self.frames.front().map_or(0, Frame::messages);
     }
 
     /// So many bytes left.
@@ -110,6 +120,7 @@ impl Queue {
                 break;
             }
             bytes -= first.len();
+            self.messages -= first.messages();
             self.frames.pop_front();
         }
         self.written = bytes;
@@ -185,6 +196,6 @@ mod tests {
         queue.written(usize::MAX);
         assert!(queue.push(Frame::text(b"y"), 10, 2));
         assert!(queue.push(Frame::text(b"y"), 10, 2));
-        assert!(!queue.push(Frame::text(b""), 10, 2), "two frames are the most");
+        assert!(!queue.push(Frame::text(b""), 10, 2), "two messages are the most");
     }
 }

@@ -60,7 +60,7 @@ fn the_answer_to_an_earlier_joining_lets_nobody_in() {
     assert_ne!(first, second);
 
     hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: first[0] });
-    hub.tell(NOW, Tell::Message { room: "task:1".into(), payload: "{}".into() });
+    hub.tell(NOW, Tell::Messages { room: "task:1".into(), payloads: vec!["{}".into()] });
     assert!(!texts(&mut hub, conn).concat().contains("\"subscribed\""), "messages may be missing between the two");
 
     hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: second[0] });
@@ -72,7 +72,7 @@ fn answers_for_what_does_not_exist_are_harmless() {
     let mut hub = hub(Config::default());
     let conn = open(&mut hub, "/ws/tasks");
     hub.tell(NOW, Tell::Joined { room: "nowhere".into(), join: 1 });
-    hub.tell(NOW, Tell::Message { room: "nowhere".into(), payload: "{}".into() });
+    hub.tell(NOW, Tell::Messages { room: "nowhere".into(), payloads: vec!["{}".into()] });
     hub.tell(NOW, Tell::Published { id: PublishId(7), result: Err(Unavailable) });
     hub.written(conn, 1_000);
     hub.closed(NOW, conn, CloseCause::Gone);

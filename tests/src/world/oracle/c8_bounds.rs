@@ -8,9 +8,9 @@ const ONE_FRAME: usize = 64 * 1024;
 /// Checks the outbox of a connection.
 pub(in super::super) fn bounds(node: &Node, conn: ConnId, config: &Config) {
     let Some(outbox) = node.outbox(conn) else { return };
-    let (bytes, frames) = (outbox.bytes(), outbox.len());
+    let (bytes, messages) = (outbox.bytes(), outbox.messages());
     assert!(bytes <= config.limits.outbox_bytes + ONE_FRAME, "C8: {bytes} bytes wait for {conn:?}");
-    assert!(frames <= config.limits.outbox_messages + 2, "C8: {frames} frames wait for {conn:?}");
+    assert!(messages <= config.limits.outbox_messages + 2, "C8: {messages} messages wait for {conn:?}");
 }
 
 pub(super) fn converged(world: &World) {
