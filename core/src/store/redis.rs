@@ -145,13 +145,19 @@ impl Redis {
                     args.push(text(appends.clone().count()));
                     for (partition, messages) in appends {
                         let key = key_index(self.relay_key(partition));
-                        args.extend([text(key), text(self.relay_length), text(messages.len() * 2)]);
+                        args.extend([text(key), text(self.relay_length), word("joined"), text(messages.len() * 2)]);
                         put_messages(&mut args, messages);
                     }
                 }
                 Effect::DeadLetter { stream, length, fields } => {
                     let fields = &fields[..fields.len().min(MOST_WORDS / 2)];
-                    args.extend([text(1), text(key_index(stream.to_string())), text(length), text(fields.len() * 2)]);
+                    args.extend([
+                        text(1),
+                        text(key_index(stream.to_string())),
+                        text(length),
+                        word("alone"),
+                        text(fields.len() * 2),
+                    ]);
                     args.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
                 }
                 Effect::Forget => args.push(text(0)),
@@ -199,6 +205,10 @@ pub fn is_existing_group(op: &StoreOp, code: &str) -> bool {
 
 fn words<const N: usize>(words: [&str; N]) -> Words {
     words.map(|word| Bytes::copy_from_slice(word.as_bytes())).into()
+}
+
+fn word(word: &'static str) -> Bytes {
+    Bytes::from_static(word.as_bytes())
 }
 
 fn text(value: impl Display) -> Bytes {
@@ -348,7 +358,10 @@ mod tests {
         ];
         let spoken = spoken(&StoreOp::Commit { group: group(), effects });
         let (_, arguments) = spoken.split_once("return out\n ").unwrap();
-        assert_eq!(arguments, "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 2 r p 3 100000 2 r p 2-0 1 2 100000 2 r p 3-0 0");
+        assert_eq!(
+            arguments,
+            "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 joined 2 r p 3 100000 joined 2 r p 2-0 1 2 100000 joined 2 r p 3-0 0"
+        );
     }
 
     #[test]
