@@ -142,6 +142,7 @@ impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
             let now = task.clock.now();
             if task.next_deadline().is_some_and(|at| at <= now) {
                 idle = false;
+                task.backplane.set_wall_clock(now, task.clock.unix());
                 task.backplane.tick(now);
                 task.lanes.tick(now);
             }

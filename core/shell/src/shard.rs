@@ -152,6 +152,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         self.inbox = inbox;
         if self.next_deadline().is_some_and(|at| at <= now) {
             busy = true;
+            // The wall clock may have been set since: tokens expire by what it shows now.
+            self.hub.set_wall_clock(now, self.clock.unix());
             self.hub.tick(now);
             self.drop_slow_heads(now);
         }
