@@ -13,7 +13,7 @@ use http::header::ORIGIN;
 use slab::Slab;
 
 use crate::backplane::derive;
-use crate::config::{AuthMode, Config, ConfigError, DialectName, Limits};
+use crate::config::{AuthMode, Config, ConfigError, DialectName, Heartbeat, Limits};
 use crate::door::{Ask, PublishId, Tell};
 use crate::frame::{Frame, FrameKind, Message};
 use crate::id::{ConnId, ShardId};
@@ -126,7 +126,9 @@ impl Hub {
     /// A configuration that cannot work.
     pub fn new(config: Arc<Config>, shard: ShardId, seed: [u8; 32]) -> Result<Hub, ConfigError> {
         config.validate()?;
-        let seed = derive(seed, b'h' ^ shard.0);
+        let mut seed = derive(seed, b'h');
+        // A byte of its own: no hub's identifiers may repeat those of another part.
+        seed[29] ^= shard.0;
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         Ok(Hub {
             verifier: Verifier::new(&config.auth),
@@ -398,9 +400,10 @@ impl Hub {
                 Due::AuthenticationLate => self.close(now, id, 4001, "authentication timeout"),
                 Due::Expired => self.close(now, id, 4001, "token expired"),
                 Due::Ping => {
-                    let next = now + self.config.heartbeat.ping;
+                    let Heartbeat { ping, timeout } = self.config.heartbeat;
                     if let Some(conn) = self.get(id) {
-                        conn.ping_at = next;
+                        conn.ping_at = now + ping;
+                        conn.answer_by = now + timeout.saturating_sub(ping);
                     }
                     self.push(now, id, Frame::ping());
                 }

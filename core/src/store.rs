@@ -212,6 +212,31 @@ impl fmt::Display for StoreError {
 
 impl core::error::Error for StoreError {}
 
+impl Entry {
+    /// About how many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        size_of_words(&self.fields)
+    }
+}
+
+impl Effect {
+    /// About how many bytes it writes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Effect::Relay(partitions) => {
+                let messages = partitions.iter().flat_map(|(_, messages)| messages);
+                messages.map(|(room, payload)| room.len() + payload.len()).sum()
+            }
+            Effect::DeadLetter { fields, .. } => size_of_words(fields),
+            Effect::Forget => 0,
+        }
+    }
+}
+
+fn size_of_words(fields: &Fields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 impl StoreOp {
     /// What the operation is, for logs.
     pub fn name(&self) -> &'static str {

@@ -24,6 +24,9 @@ use crate::mailbox::Mailbox;
 use crate::shard;
 use crate::transport::{Timer, Transport};
 
+/// Rounds of one poll before the runtime gets its turn again.
+const ROUNDS: usize = 8;
+
 /// The backplane's mailbox.
 pub type Post = Mailbox<Input>;
 
@@ -132,7 +135,7 @@ impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = &mut *self;
-        loop {
+        for _ in 0..ROUNDS {
             task.post.take(cx.waker(), &mut task.inbox);
             let mut idle = task.inbox.is_empty();
             let mut inbox = mem::take(&mut task.inbox);
@@ -159,5 +162,7 @@ impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

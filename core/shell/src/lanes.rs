@@ -60,10 +60,14 @@ pub struct MemoryLanes {
     post: Arc<Post>,
 }
 
+/// Entries that a relay log of the embedded store keeps at the most.
+const MOST_ENTRIES: usize = 1_000;
+
 impl MemoryLanes {
     /// A store of its own for one node.
     pub fn new(config: &Config, post: Arc<Post>) -> MemoryLanes {
-        let mut memory = Memory::new(config.relay.length as usize);
+        // The only reader is this process, which keeps up: long logs would be memory for nothing.
+        let mut memory = Memory::new((config.relay.length as usize).min(MOST_ENTRIES));
         let client = memory.connect(&config.node);
         MemoryLanes { memory, client, post }
     }

@@ -145,6 +145,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Input::Tell(tell) => self.hub.tell(now, tell),
                 Input::Stop => self.stop(now),
             }
+            // Before the next input: a connection that is opened may take the slot of one that is to be dropped.
+            self.obey();
             if self.hub.wants_flush() {
                 self.flush(now);
             }
@@ -290,8 +292,13 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         }
     }
 
-    /// Does what the hub wants done.
+    /// Does what the hub wants done, and lets the backplane know what is asked of it.
     fn act(&mut self) {
+        self.obey();
+        self.gateway.post().post_all(&mut self.outgoing);
+    }
+
+    fn obey(&mut self) {
         while let Some(action) = self.hub.poll_action() {
             match action {
                 HubAction::Ask(ask) => self.outgoing.push(backplane::Input::Ask(self.number, ask)),
@@ -303,7 +310,6 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 }
             }
         }
-        self.gateway.post().post_all(&mut self.outgoing);
     }
 
     /// One write for each connection that has something new.

@@ -5,11 +5,12 @@
 //!     ▲            any error ─▶ Pausing ─▶ Creating      a failed commit ─▶ Pausing ─▶ the same commit again
 //! ```
 //!
-//! One thing happens at a time, so nothing read is ever in two hands. After any failed read the own pending entries are read
+//! One thing happens at a time, so nothing read is ever in two hands of this process; what another node may claim meanwhile is
+//! protected by the guard of the commit. After any failed read the own pending entries are read
 //! again first: a read that was lost on its way back has left entries pending that this process has never seen.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -61,12 +62,18 @@ enum Then {
     Commit(Commit),
 }
 
-/// Effects on their way into the store.
+/// Entries on their way to their end: those whose effects are being stored, and those that come after them.
 #[derive(Debug)]
 struct Commit {
     effects: Vec<(StreamId, Effect)>,
+    rest: VecDeque<Entry>,
     next: Next,
 }
+
+/// Bytes of effects that are stored in one go, about: a store must be able to answer in time, and memory is bounded by it.
+const COMMIT_BYTES: usize = 2 << 20;
+/// Bytes of one read beyond which the next one asks for fewer entries.
+const READ_BYTES: usize = 8 << 20;
 
 /// What follows a commit.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +125,7 @@ impl Consumer {
                 None => self.read(core, now),
             },
             (Step::Reading, Ok(Answer::Entries(entries))) => {
-                self.adapt(entries.len());
+                self.adapt(&entries);
                 self.process(core, now, entries, Next::Read);
             }
             (Step::Claiming, Ok(Answer::Claimed { next, entries })) => {
@@ -180,17 +187,35 @@ impl Consumer {
         quarter + quarter.mul_f64((core.rng.next_u32() % 256) as f64 / 1024.0)
     }
 
-    fn adapt(&mut self, read: usize) {
-        self.count = if read >= self.count { (self.count * 2).min(self.source.most) } else { self.source.count };
+    fn adapt(&mut self, read: &[Entry]) {
+        let bytes: usize = read.iter().map(Entry::bytes).sum();
+        self.count = if bytes > READ_BYTES {
+            (self.count / 2).max(1)
+        } else if read.len() >= self.count {
+            (self.count * 2).min(self.source.most)
+        } else {
+            self.source.count
+        };
     }
 
     fn process(&mut self, core: &mut Core, now: Time, entries: Vec<Entry>, next: Next) {
         core.stats.entries += entries.len() as u64;
-        let effects = entries.into_iter().map(|entry| (entry.id, self.effect(core, now, entry))).collect();
-        self.commit(core, now, Commit { effects, next });
+        self.commit(core, now, Commit { effects: Vec::new(), rest: entries.into(), next });
     }
 
-    fn commit(&mut self, core: &mut Core, now: Time, commit: Commit) {
+    /// Stores the effects at hand; where there are none, those of the next entries, as many as go at once.
+    fn commit(&mut self, core: &mut Core, now: Time, mut commit: Commit) {
+        let mut bytes = 0;
+        if commit.effects.is_empty() {
+            while bytes < COMMIT_BYTES
+                && let Some(entry) = commit.rest.pop_front()
+            {
+                let id = entry.id;
+                let effect = self.effect(core, now, entry);
+                bytes += effect.bytes();
+                commit.effects.push((id, effect));
+            }
+        }
         if commit.effects.is_empty() {
             return self.proceed(core, now, commit.next);
         }
@@ -199,9 +224,9 @@ impl Consumer {
         self.ask(core, now, op);
     }
 
-    fn committed(&mut self, core: &mut Core, now: Time, commit: Commit, outcomes: Vec<Committed>) {
+    fn committed(&mut self, core: &mut Core, now: Time, mut commit: Commit, outcomes: Vec<Committed>) {
         let (mut busy, mut error) = (Vec::new(), None);
-        for ((id, effect), outcome) in commit.effects.into_iter().zip(outcomes) {
+        for ((id, effect), outcome) in core::mem::take(&mut commit.effects).into_iter().zip(outcomes) {
             match outcome {
                 Committed::Stored => self.report_end(core, id, &effect),
                 Committed::NotPending => {}
@@ -213,9 +238,10 @@ impl Consumer {
                 Committed::Failed(why) => core.failed(self.lane(), "commit an entry", &why),
             }
         }
+        let commit = Commit { effects: busy, ..commit };
         match error {
-            Some(error) => self.pause(core, now, &error, Then::Commit(Commit { effects: busy, next: commit.next })),
-            None => self.proceed(core, now, commit.next),
+            Some(error) => self.pause(core, now, &error, Then::Commit(commit)),
+            None => self.commit(core, now, commit),
         }
     }
 

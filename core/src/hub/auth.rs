@@ -152,7 +152,8 @@ impl<'a> Credentials<'a> {
                 Some((name, token))
             })
             .unzip();
-        Credentials { token: header.or(query).or(by_protocol).filter(|token| !token.is_empty()), protocol }
+        let given = |token: &&str| !token.is_empty();
+        Credentials { token: header.filter(given).or(query.filter(given)).or(by_protocol.filter(given)), protocol }
     }
 }
 

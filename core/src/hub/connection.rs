@@ -39,6 +39,9 @@ pub(super) struct Connection {
     pub(super) errors: ErrorBudget,
     /// When something last came from it.
     pub(super) heard: Time,
+    /// Until when it has to answer the last ping, counted from when that was really sent: a host that was stopped for a while
+    /// must not take its own silence for the clients'.
+    pub(super) answer_by: Time,
     /// When it is pinged next.
     pub(super) ping_at: Time,
     /// The end of the time to authenticate, or to close.
@@ -85,6 +88,7 @@ impl Connection {
             limiter: Limiter::default(),
             errors: ErrorBudget::default(),
             heard: now,
+            answer_by: Time::ZERO,
             ping_at: now + config.heartbeat.ping,
             deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },
             armed: Time::NEVER,
@@ -106,7 +110,7 @@ impl Connection {
                 next = (at, due);
             }
         };
-        consider(self.heard + heartbeat.timeout, Due::Silent);
+        consider((self.heard + heartbeat.timeout).max(self.answer_by), Due::Silent);
         if self.phase == Phase::Authenticating {
             consider(self.deadline, Due::AuthenticationLate);
         }

@@ -5,7 +5,7 @@
 
 use super::connection::{Connection, Phase};
 use super::room::{Applicant, Membership, Reply};
-use super::{EVERYBODY, Hub, HubAction, Wake};
+use super::{EVERYBODY, Hub, HubAction, Intent, Wake};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::door::Ask;
 use crate::id::ConnId;
@@ -15,7 +15,7 @@ use crate::time::Time;
 impl Hub {
     /// A connection that is allowed to wants to get into a room. `reply` says how to answer, if at all.
     pub(super) fn subscribe(&mut self, now: Time, id: ConnId, name: &str, reply: Option<Reply>) {
-        let until = if reply.is_some() { now + self.config.limits.join_timeout } else { Time::NEVER };
+        let until = now + self.config.limits.join_timeout;
         let (index, join) = match self.rooms.find(name) {
             Some(index) => match self.rooms.joining(index) {
                 Some(joining) => {
@@ -37,15 +37,23 @@ impl Hub {
         }
     }
 
-    /// Those who asked for a room and have waited for too long are told that it cannot be joined.
+    /// Those who asked for a room and have waited for too long are told that it cannot be joined. Where the hub itself asked
+    /// for a connection, it goes on to wait as long as the connection lives.
     pub(super) fn join_overdue(&mut self, now: Time, index: usize, number: u64) {
         let Some(joining) = self.rooms.joining(index).filter(|joining| joining.number == number) else { return };
-        let late: Vec<Applicant> = joining.waiting.extract_if(.., |one| one.until <= now).collect();
-        for Applicant { conn, reply, .. } in late {
-            let Some(applicant) = self.get(conn) else { continue };
+        let overdue: Vec<Applicant> = joining.waiting.extract_if(.., |one| one.until <= now).collect();
+        let until = now + self.config.limits.join_timeout;
+        for Applicant { conn, reply, .. } in overdue {
+            let Some(applicant) = self.get(conn).filter(|conn| !conn.is_closing()) else { continue };
+            let Some(reply) = reply else {
+                if let Some(joining) = self.rooms.joining(index) {
+                    joining.waiting.push(Applicant { conn, until, reply: None });
+                    self.timers.arm(until, Wake::Join(index, number));
+                }
+                continue;
+            };
             applicant.joining = applicant.joining.saturating_sub(1);
-            let to = reply.and_then(|reply| reply.to);
-            self.error(now, conn, ErrorCode::Unavailable, "The room cannot be joined at the moment", to.as_deref());
+            self.error(now, conn, ErrorCode::Unavailable, "The room cannot be joined at the moment", reply.to.as_deref());
         }
         self.leave_if_deserted(index);
     }
@@ -63,7 +71,7 @@ impl Hub {
     /// A connection leaves everything.
     pub(super) fn leave_all(&mut self, id: ConnId) {
         let Some(conn) = self.get(id) else { return };
-        // Those who wait are found out when the answer comes: their identifier is dead by then.
+        // What it waits for forgets it when the answer comes or its time is up: its identifier is dead by then.
         let memberships = core::mem::take(&mut conn.rooms);
         memberships.into_iter().for_each(|membership| self.remove_member(membership));
     }
@@ -78,9 +86,12 @@ impl Hub {
             room.joining = None;
         }
         for Applicant { conn, reply, .. } in waiting {
-            if let Some(applicant) = self.get(conn) {
-                applicant.joining = applicant.joining.saturating_sub(1);
-                self.admit_member(now, conn, index, reply);
+            let Some(applicant) = self.get(conn) else { continue };
+            applicant.joining = applicant.joining.saturating_sub(1);
+            // The token may have been renewed since, and allow less.
+            match (&reply, self.may(conn, Intent::Subscribe, name)) {
+                (Some(Reply { to, .. }), Err((code, message))) => self.error(now, conn, code, message, to.as_deref()),
+                _ => self.admit_member(now, conn, index, reply),
             }
         }
         self.leave_if_deserted(index);

@@ -141,7 +141,8 @@ impl Spares {
         self.0.pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&mut self, queue: Box<Queue>) {
+    pub(super) fn give_back(&mut self, mut queue: Box<Queue>) {
+        queue.flushed();
         if self.0.len() < Spares::MOST && queue.frames.capacity() <= Spares::MOST_FRAMES {
             self.0.push(queue);
         }

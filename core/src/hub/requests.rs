@@ -188,7 +188,7 @@ impl Hub {
     }
 
     /// Whether a connection may do something in a room, and the error if not.
-    fn may(&self, id: ConnId, intent: Intent, room: &str) -> Result<(), (ErrorCode, &'static str)> {
+    pub(super) fn may(&self, id: ConnId, intent: Intent, room: &str) -> Result<(), (ErrorCode, &'static str)> {
         if !self.config.limits.allows_room_name(room) {
             return Err((ErrorCode::InvalidMessage, "The room name is empty, too long or has control characters"));
         }
@@ -206,8 +206,10 @@ impl Hub {
     /// A renewed token may allow less: what it does not allow any more is left.
     fn leave_forbidden(&mut self, now: Time, id: ConnId) {
         let Some(conn) = self.peek(id) else { return };
+        // The room of one's own is granted by the identity itself, which stays.
+        let own = conn.identity.as_ref().map(|identity| format!("user:{}", identity.user));
         let rooms = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
-        let names: Vec<_> = rooms.map(|room| room.name.clone()).collect();
+        let names: Vec<_> = rooms.map(|room| room.name.clone()).filter(|name| Some(&**name) != own.as_deref()).collect();
         for name in names {
             if self.may(id, Intent::Subscribe, &name).is_err() {
                 self.unsubscribe(id, &name);

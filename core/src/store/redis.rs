@@ -186,7 +186,7 @@ impl Redis {
 pub fn error(code: &str, text: &str) -> StoreError {
     let whole = || format!("{code} {text}").trim().into();
     // Inside a script the code of the failed command may stand anywhere in the text.
-    let says = |word: &str| code == word || text.contains(word);
+    let says = |word: &str| code == word || text.split(|c: char| !c.is_ascii_alphanumeric()).any(|other| other == word);
     if says("NOGROUP") || says("UNBLOCKED") {
         return StoreError::NoGroup;
     }
@@ -385,7 +385,8 @@ mod tests {
         assert_eq!(error("UNBLOCKED", "the stream key no longer exists"), StoreError::NoGroup);
         assert_eq!(error("ERR", "Error running script: NOGROUP No such key"), StoreError::NoGroup);
         assert!(matches!(error("OOM", "command not allowed"), StoreError::Busy(_)));
-        assert!(matches!(error("WRONGTYPE", "x"), StoreError::Refused(_)));
+        assert!(matches!(error("WRONGTYPE", "ROOMCAST:relay:1 is a string"), StoreError::Refused(_)));
+        assert!(matches!(error("ERR", "-OOM command not allowed"), StoreError::Busy(_)));
     }
 
     #[test]

@@ -29,6 +29,14 @@ pub(crate) struct RedisOptions {
 impl RedisOptions {
     /// What the options, or else the configuration file, say of Redis. An error says where it stands.
     pub(crate) fn connection(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
+        let info = self.wanted(file)?;
+        if info.as_ref().is_some_and(|info| !info.addr().is_supported()) {
+            return Err("Redis by TLS (rediss://, REDIS_SSL) is not supported yet".into());
+        }
+        Ok(info)
+    }
+
+    fn wanted(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
         let at = |place: &'static str| move |error: RedisError| format!("{place}: {error}");
         let filled = |text: &&str| !text.is_empty();
         if let Some(url) = self.url.as_deref().filter(filled) {

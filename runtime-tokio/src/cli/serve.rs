@@ -75,8 +75,10 @@ impl Serve {
         if let Some(secret) = chosen.as_ref().or(random.as_ref()) {
             config.auth.secret = Secret::new(secret);
         }
-        if !self.origins.is_empty() {
-            config.origins = self.origins.iter().map(|origin| Pattern::new(origin)).collect();
+        let origins = self.origins.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty());
+        let origins: Vec<Pattern> = origins.map(Pattern::new).collect();
+        if !origins.is_empty() {
+            config.origins = origins;
         }
         config.node = match self.node {
             Some(node) => node,
