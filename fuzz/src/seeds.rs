@@ -242,6 +242,19 @@ fn scripts() -> Vec<Vec<u8>> {
             &join(0, 6),
             &join(0, 7),
         ]),
+        script(&[&user, &settle, &join(0, 8), &settle, &say(0, &[1, 1]), &settle, &[31, 2, 8, 1], &settle]),
+        script(&[
+            &user,
+            &join(0, 6),
+            &join(0, 8),
+            &settle,
+            &takes(1),
+            &[31, 2, 6, 200].repeat(9),
+            &settle,
+            &[14, 0, 90],
+            &settle,
+        ]),
+        script(&[&open(0, 0, 0), &anyone, &[31, 2, 9, 1], &settle]),
         script(&[&anyone, &join(0, 0), &say(0, &[9, 0]), &join(0, 0), &settle, &say(0, &[9, 0]), &settle, &flush]),
     ]
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::client::{Credential, JsonClient, access_token, token, unix_time};
 use roomcast_tests::real::gateway::Gateway;
-use roomcast_tests::real::raw::{RawClient, upgrade_request};
+use roomcast_tests::real::raw::{CLOSE, FINAL, RawClient, masked_frame, upgrade_request};
 use roomcast_tests::real::setup::{SECRET, Setup};
 use roomcast_tests::real::{PATIENCE, poll_until};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ gateway_tests!(
     a_renewed_token_keeps_the_connection,
     a_renewed_token_that_allows_less_costs_rooms,
     a_token_of_another_user_renews_nothing,
+    refused_connections_leave_no_socket_behind,
 );
 
 fn a_token_is_found_wherever_it_stands(binary: &Path) {
@@ -241,4 +243,32 @@ fn short_lived(gateway: &Gateway, user: &str, exp: u64) -> JsonClient {
     let mut client = JsonClient::connect(gateway.addr(), "/ws", Credential::Header(&token));
     client.expect_type("auth_success");
     client
+}
+
+/// Closes and handshakes that arrive in one moment: the place of a connection that is gone is taken again at once, and its
+/// socket must go all the same.
+fn refused_connections_leave_no_socket_behind(binary: &Path) {
+    let mut gateway = Setup::new(binary).start();
+    let refused = || RawClient::upgraded(gateway.addr(), "/ws?token=nonsense", &[]);
+    let mut closing: Vec<RawClient> = (0..50).map(|_| refused()).collect();
+    for client in &mut closing {
+        assert!(client.text().contains("auth_failed"));
+        assert_eq!(client.frame().map(|frame| frame.first), Some(FINAL | CLOSE));
+    }
+    let mut fresh: Vec<RawClient> = closing.iter().map(|_| RawClient::connect(gateway.addr())).collect();
+    // Sockets are accepted in their order, so those are all accepted when this is answered.
+    assert_eq!(gateway.http("GET", "/healthz", &[], b"").status, 200);
+
+    gateway.signal(Signal::SIGSTOP);
+    for (closing, fresh) in closing.iter_mut().zip(&mut fresh) {
+        closing.send(&masked_frame(FINAL | CLOSE, &4001_u16.to_be_bytes()));
+        fresh.send(&upgrade_request("/ws", &[]));
+    }
+    gateway.signal(Signal::SIGCONT);
+    for client in &mut fresh {
+        assert_eq!(client.response().status, 101);
+    }
+    for client in &mut closing {
+        assert!(client.is_closed(PATIENCE), "the socket of a connection that is gone stays open");
+    }
 }

@@ -126,3 +126,57 @@ fn the_idle_tick_costs_the_same_however_many_connections_there_are() {
     assert_eq!(hub.timers.len(), armed, "one deadline stands for each connection, and none was touched");
     assert_eq!(armed, 1_000);
 }
+
+#[test]
+fn a_host_that_was_stopped_does_not_take_its_own_silence_for_the_clients() {
+    let config = Config { routes: vec![Route::json("/open", AuthMode::Optional)], ..Config::default() };
+    let mut hub = hub(config);
+    let conn = open(&mut hub, "/open");
+    // The ping was due after 54 s, and the answer by 60 s; but nothing ran until 61 s.
+    let late = NOW + Duration::from_secs(61);
+    hub.tick(late);
+    assert_eq!(hub.outbox(conn).unwrap().frames().last().unwrap(), &Frame::ping());
+    hub.tick(late + Duration::from_secs(5));
+    assert_eq!(hub.stats().connections, 1);
+    hub.tick(late + Duration::from_secs(6));
+    assert_eq!((hub.stats().connections, hub.stats().silent), (0, 1));
+}
+
+#[test]
+fn who_waits_for_a_room_with_a_token_that_is_renewed_is_judged_by_the_new_one() {
+    let mut hub = hub(Config::default());
+    hub.set_wall_clock(NOW, UnixMillis(1_000));
+    let token = |claims: serde_json::Value| {
+        let key = jsonwebtoken::EncodingKey::from_secret(crate::config::Auth::default().secret.expose());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    };
+    let conn = open(&mut hub, "/ws");
+    let auth = |hub: &mut Hub, claims| {
+        say(hub, conn, &format!(r#"{{"type":"auth","data":{{"token":"{}"}}}}"#, token(claims)));
+    };
+    auth(&mut hub, serde_json::json!({"sub": "7", "rooms": ["project:*"]}));
+    say(&mut hub, conn, r#"{"type":"subscribe","project_id":"1"}"#);
+    let join = joins(&mut hub, "project:1");
+    auth(&mut hub, serde_json::json!({"sub": "7", "rooms": ["task:*"]}));
+    texts(&mut hub, conn);
+    hub.tell(NOW, Tell::Joined { room: "project:1".into(), join: join[0] });
+    assert!(texts(&mut hub, conn).concat().contains("forbidden"));
+    hub.tell(NOW, Tell::Messages { room: "project:1".into(), payloads: vec!["{}".into()] });
+    assert!(hub.outbox(conn).is_none());
+}
+
+#[test]
+fn no_two_parts_of_a_node_give_the_same_identifiers() {
+    let mut firsts: Vec<Vec<u8>> = (0..ShardId::MOST)
+        .map(|shard| {
+            let mut hub = Hub::new(Arc::new(Config::default()), ShardId(shard), [1; 32]).unwrap();
+            hub.composer.notice("x", None, None, UnixMillis(0))
+        })
+        .collect();
+    firsts.push(Composer::new(derive([1; 32], b'c')).notice("x", None, None, UnixMillis(0)));
+    firsts.push(Composer::new(derive([1; 32], b'n')).notice("x", None, None, UnixMillis(0)));
+    let all = firsts.len();
+    firsts.sort();
+    firsts.dedup();
+    assert_eq!(firsts.len(), all);
+}
