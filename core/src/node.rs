@@ -50,6 +50,7 @@ pub struct Node {
     composer: Composer,
     wall: WallClock,
     publishes: u64,
+    flush_told: bool,
 }
 
 /// An input of a node as a value, for mailboxes, recorded traces and fuzzers. Each is the method of the same name.
@@ -96,7 +97,7 @@ pub enum Action {
     Interrupt(Lane),
     /// See [`BackplaneAction::Reset`].
     Reset(Lane),
-    /// Flush now, with [`Node::poll_flush`], before the next action: see [`Hub::wants_flush`].
+    /// Better flush now, with [`Node::poll_flush`], before the next action: see [`Hub::wants_flush`].
     Flush,
     /// What came of a message of [`Node::publish`].
     Published(PublishId, Result<(), Unavailable>),
@@ -116,6 +117,7 @@ impl Node {
             composer: Composer::new(derive(seed, b'n')),
             wall: WallClock::default(),
             publishes: 0,
+            flush_told: false,
         })
     }
 
@@ -192,7 +194,9 @@ impl Node {
     /// The next action.
     pub fn poll_action(&mut self, now: Time) -> Option<Action> {
         loop {
-            if self.hub.wants_flush() {
+            // Said once for each time: a host that goes on regardless only risks that readers count as slow.
+            let told = core::mem::replace(&mut self.flush_told, self.hub.wants_flush());
+            if self.flush_told && !told {
                 return Some(Action::Flush);
             }
             match self.hub.poll_action() {

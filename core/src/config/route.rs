@@ -23,7 +23,8 @@ pub enum DialectName {
     /// One JSON object per text frame (PROTOCOL section 2).
     #[default]
     Json,
-    /// Every message comes back as it is: for conformance suites and for measuring the path to a client.
+    /// Every message comes back as it is: for conformance suites and for measuring the path to a client. Tokens and what is
+    /// sent to everybody are treated as elsewhere.
     Echo,
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameKind};
 
 /// The frames that wait for one connection.
 ///
@@ -103,9 +103,11 @@ impl Queue {
         self.frames.push_front(Frame::raw(bytes));
     }
 
-    /// Drops what waits, but for the rest of a frame that is partly written: the peer could not make sense of what follows.
+    /// Drops what waits, but for the rest of a frame that is partly written and the answer to the upgrade request: the peer
+    /// could not make sense of what follows.
     pub(super) fn clear(&mut self) {
-        self.frames.truncate(usize::from(self.written > 0));
+        let answer = self.frames.front().is_some_and(|first| first.kind() == FrameKind::Raw);
+        self.frames.truncate(usize::from(self.written > 0 || answer));
         self.bytes = self.frames.front().map_or(0, |frame| frame.len() - self.written);
         self.messages = self.frames.front().map_or(0, Frame::messages);
     }
@@ -187,6 +189,10 @@ mod tests {
         let mut fresh = queue(&["one", "two"]);
         fresh.clear();
         assert!(fresh.is_empty());
+        let mut answered = queue(&["one", "two"]);
+        answered.push_front("101".into());
+        answered.clear();
+        assert_eq!(waiting(&answered), b"101");
     }
 
     #[test]

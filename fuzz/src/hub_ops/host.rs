@@ -98,10 +98,6 @@ impl Host {
             self.node.hub().preface(opened.conn, Bytes::from_static(preface));
         }
         self.clients.insert(opened.conn, Client::new(request.uri().path(), preface));
-        if with_preface {
-            // Of a socket that has taken nothing at all, a slow consumer's outbox would lose the preface.
-            self.write(opened.conn, 1);
-        }
     }
 
     /// A connection, mostly one that lives, or one that did. Nobody, before the first.
