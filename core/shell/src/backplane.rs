@@ -5,13 +5,14 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::door::{Ask, Publish, PublishId, Tell, Unavailable};
 use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
-use roomcast_core::store::{Answer, StoreError};
+use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use slab::Slab;
 
 use bytes::Bytes;
@@ -26,6 +27,11 @@ use crate::transport::{Timer, Transport};
 
 /// Rounds of one poll before the runtime gets its turn again.
 const ROUNDS: usize = 8;
+
+/// Values that may wait for a hub before the relay logs are read any further: the logs are the better buffer.
+const MOST_WAITING: usize = 4_096;
+/// How soon it is looked again whether a hub has caught up.
+const CATCH_UP: Duration = Duration::from_millis(2);
 
 /// The backplane's mailbox.
 pub type Post = Mailbox<Input>;
@@ -64,6 +70,8 @@ pub struct BackplaneTask<T, L, M> {
     board: Arc<Board>,
     publishers: Slab<oneshot::Sender<Result<(), Unavailable>>>,
     inbox: Vec<Input>,
+    /// The next read of the relay logs, held back while a hub is behind.
+    held_back: Option<(Ticket, StoreOp)>,
     stopping: bool,
 }
 
@@ -81,6 +89,7 @@ impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
             board: gateway.board().clone(),
             publishers: Slab::new(),
             inbox: Vec::new(),
+            held_back: None,
             stopping: false,
         }
     }
@@ -114,7 +123,9 @@ impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
                         outgoing.push(shard::Input::Tell(tell));
                     }
                 }
+                BackplaneAction::Store { ticket, lane: Lane::Relay, op } => self.held_back = Some((ticket, op)),
                 BackplaneAction::Store { ticket, lane, op } => self.lanes.submit(now, lane, ticket, op),
+                BackplaneAction::Interrupt(Lane::Relay) if self.held_back.is_some() => self.answer_held_back(),
                 BackplaneAction::Interrupt(lane) => self.lanes.interrupt(lane),
                 BackplaneAction::Reset(lane) => self.lanes.reset(lane),
                 BackplaneAction::Report(report) => log::write(&report),
@@ -123,10 +134,23 @@ impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
         for (hub, outgoing) in self.hubs.iter().zip(&mut self.outgoing) {
             hub.post_all(outgoing);
         }
+        if self.hubs.iter().all(|hub| hub.len() <= MOST_WAITING)
+            && let Some((ticket, op)) = self.held_back.take()
+        {
+            self.lanes.submit(now, Lane::Relay, ticket, op);
+        }
+    }
+
+    /// A read that was never sent is interrupted by answering it with nothing.
+    fn answer_held_back(&mut self) {
+        if let Some((ticket, _)) = self.held_back.take() {
+            self.post.post(Input::Answer(ticket, Ok(Answer::Relayed(Vec::new()))));
+        }
     }
 
     fn next_deadline(&self) -> Option<roomcast_core::time::Time> {
-        [self.backplane.next_deadline(), self.lanes.next_deadline()].into_iter().flatten().min()
+        let catch_up = self.held_back.is_some().then(|| self.clock.now() + CATCH_UP);
+        [self.backplane.next_deadline(), self.lanes.next_deadline(), catch_up].into_iter().flatten().min()
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::Waker;
 /// Values on their way to one task. Anyone may post; nobody ever waits, so nothing can deadlock.
 ///
 /// A mailbox is not bounded itself: what may be posted is bounded by whoever posts (one readiness for each socket, one answer
-/// for each question, the publishes in flight).
+/// for each question, the publishes in flight; and messages of rooms are read no further while [`Mailbox::len`] is large).
 #[derive(Debug)]
 pub struct Mailbox<I> {
     inner: Mutex<Inner<I>>,
@@ -50,6 +50,16 @@ impl<I> Mailbox<I> {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// How many values wait.
+    pub fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Takes everything into `into`, which must be empty; where there is nothing, the next post wakes `waker`.
