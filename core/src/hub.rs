@@ -219,8 +219,9 @@ impl Hub {
 
     /// A message came from a connection.
     pub fn receive(&mut self, now: Time, id: ConnId, message: Message<'_>) {
+        let silent_at = now + self.config.heartbeat.timeout;
         let Some(conn) = self.get(id) else { return };
-        conn.heard = now;
+        conn.silent_at = silent_at;
         if let Phase::Closing { answered } = &mut conn.phase {
             // Whatever comes now comes too late, except the answer to our close frame.
             if matches!(message, Message::Close(_)) {
@@ -387,7 +388,7 @@ impl Hub {
     fn due(&mut self, now: Time, id: ConnId) {
         loop {
             let Some(conn) = self.peek(id) else { return };
-            let (at, due) = conn.next_due(now, &self.config.heartbeat, &self.wall);
+            let (at, due) = conn.next_due(now, &self.wall);
             if at > now {
                 return;
             }
@@ -403,7 +404,7 @@ impl Hub {
                     let Heartbeat { ping, timeout } = self.config.heartbeat;
                     if let Some(conn) = self.get(id) {
                         conn.ping_at = now + ping;
-                        conn.answer_by = now + timeout.saturating_sub(ping);
+                        conn.silent_at = conn.silent_at.max(now + timeout.saturating_sub(ping));
                     }
                     self.push(now, id, Frame::ping());
                 }
@@ -414,9 +415,9 @@ impl Hub {
 
     /// Makes sure that a wake-up stands for the next thing that is due.
     fn arm(&mut self, now: Time, id: ConnId) {
-        let Hub { conns, timers, config, wall, .. } = self;
+        let Hub { conns, timers, wall, .. } = self;
         let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id) else { return };
-        let (at, _) = conn.next_due(now, &config.heartbeat, wall);
+        let (at, _) = conn.next_due(now, wall);
         if at < conn.armed {
             conn.armed = at;
             timers.arm(at, Wake::Conn(id));

@@ -11,7 +11,7 @@ use super::auth::Identity;
 use super::limit::{ErrorBudget, Limiter};
 use super::outbox::Queue;
 use super::room::Membership;
-use crate::config::{Config, Heartbeat};
+use crate::config::Config;
 use crate::id::ConnId;
 use crate::time::{Time, WallClock};
 
@@ -37,11 +37,9 @@ pub(super) struct Connection {
     pub(super) rooms: Vec<Membership>,
     pub(super) limiter: Limiter,
     pub(super) errors: ErrorBudget,
-    /// When something last came from it.
-    pub(super) heard: Time,
-    /// Until when it has to answer the last ping, counted from when that was really sent: a host that was stopped for a while
-    /// must not take its own silence for the clients'.
-    pub(super) answer_by: Time,
+    /// Until when something has to come from it. A ping that is sent leaves the time to answer it, whenever that was: a host
+    /// that was stopped for a while must not take its own silence for the clients'.
+    pub(super) silent_at: Time,
     /// When it is pinged next.
     pub(super) ping_at: Time,
     /// The end of the time to authenticate, or to close.
@@ -87,8 +85,7 @@ impl Connection {
             rooms: Vec::new(),
             limiter: Limiter::default(),
             errors: ErrorBudget::default(),
-            heard: now,
-            answer_by: Time::ZERO,
+            silent_at: now + config.heartbeat.timeout,
             ping_at: now + config.heartbeat.ping,
             deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },
             armed: Time::NEVER,
@@ -100,7 +97,7 @@ impl Connection {
     }
 
     /// The earliest thing that is due, now or later.
-    pub(super) fn next_due(&self, now: Time, heartbeat: &Heartbeat, wall: &WallClock) -> (Time, Due) {
+    pub(super) fn next_due(&self, now: Time, wall: &WallClock) -> (Time, Due) {
         if self.is_closing() {
             return (self.deadline, Due::CloseLate);
         }
@@ -110,7 +107,7 @@ impl Connection {
                 next = (at, due);
             }
         };
-        consider((self.heard + heartbeat.timeout).max(self.answer_by), Due::Silent);
+        consider(self.silent_at, Due::Silent);
         if self.phase == Phase::Authenticating {
             consider(self.deadline, Due::AuthenticationLate);
         }
