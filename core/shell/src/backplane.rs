@@ -190,3 +190,85 @@ impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::{Host, Parts};
+    use roomcast_core::config::Config;
+    use roomcast_core::id::StreamId;
+    use roomcast_core::time::Time;
+    use std::io;
+    use std::sync::Mutex;
+    use std::task::Waker;
+    use std::time::Instant;
+
+    /// Neither is ever used: the shard is not polled, and no time passes.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Transport for Nothing {
+        fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_rearm(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl Timer for Nothing {
+        fn poll_at(&mut self, _: &mut Context<'_>, _: Instant) -> Poll<()> {
+            Poll::Pending
+        }
+    }
+
+    /// Remembers what was submitted.
+    type Submitted = Arc<Mutex<Vec<(Ticket, StoreOp)>>>;
+
+    struct Recorder(Submitted);
+
+    impl Lanes for Recorder {
+        fn submit(&mut self, _: Time, _: Lane, ticket: Ticket, op: StoreOp) {
+            self.0.lock().unwrap().push((ticket, op));
+        }
+
+        fn interrupt(&mut self, _: Lane) {}
+
+        fn reset(&mut self, _: Lane) {}
+    }
+
+    #[test]
+    fn the_relay_logs_are_read_no_further_while_a_hub_is_behind() {
+        let submitted = Submitted::default();
+        let recorder = Recorder(submitted.clone());
+        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes: Box::new(move |_| recorder) };
+        let config = Arc::new(Config::default());
+        let Parts { gateway, mut backplane, .. } = Gateway::build(config, host, |_, _: Nothing, _| {}).unwrap();
+        let mut poll = || {
+            let _ = Pin::new(&mut backplane).poll(&mut Context::from_waker(Waker::noop()));
+            submitted.lock().unwrap().drain(..).collect::<Vec<_>>()
+        };
+        let read = |ops: &[(Ticket, StoreOp)]| {
+            ops.iter().find(|(_, op)| matches!(op, StoreOp::RelayRead { .. })).map(|(ticket, _)| *ticket)
+        };
+
+        gateway.post().post(Input::Ask(ShardId(0), Ask::Join { room: "r".into(), join: 1 }));
+        let asked = poll();
+        let (tip, _) = asked.iter().find(|(_, op)| matches!(op, StoreOp::RelayTip { .. })).unwrap();
+        gateway.post().post(Input::Answer(*tip, Ok(Answer::Id(StreamId::ZERO))));
+        let first = read(&poll()).expect("a hub that keeps up is read for");
+
+        let hub = gateway.mailbox(ShardId(0));
+        (0..=MOST_WAITING).for_each(|_| hub.post(shard::Input::Ready(0)));
+        gateway.post().post(Input::Answer(first, Ok(Answer::Relayed(Vec::new()))));
+        assert_eq!(read(&poll()), None);
+
+        hub.take(Waker::noop(), &mut Vec::new());
+        assert!(read(&poll()).is_some(), "the hub has caught up");
+    }
+}
