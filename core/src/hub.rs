@@ -157,7 +157,7 @@ impl Hub {
         let stepped = self.wall.unix(now).0.abs_diff(unix.0) > 1_000;
         self.wall = WallClock::new(now, unix);
         if stepped {
-            // Rare, and the only walk over all connections: every expiry has moved.
+            // A walk over all connections, but a rare one: every expiry has moved.
             let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.id).collect();
             ids.into_iter().for_each(|id| self.arm(now, id));
         }
@@ -200,7 +200,7 @@ impl Hub {
     /// Bytes that leave before everything else: the answer to the upgrade request.
     pub fn preface(&mut self, conn: ConnId, bytes: Bytes) {
         let Hub { conns, spares, dirty, .. } = self;
-        let Some(conn) = conns.get_mut(conn.slot()).filter(|other| other.id == conn) else { return };
+        let Some(conn) = find(conns, conn) else { return };
         conn.queue.get_or_insert_with(|| spares.take()).push_front(bytes);
         if !conn.dirty {
             conn.dirty = true;
@@ -416,7 +416,7 @@ impl Hub {
     /// Makes sure that a wake-up stands for the next thing that is due.
     fn arm(&mut self, now: Time, id: ConnId) {
         let Hub { conns, timers, wall, .. } = self;
-        let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id) else { return };
+        let Some(conn) = find(conns, id) else { return };
         let (at, _) = conn.next_due(now, wall);
         if at < conn.armed {
             conn.armed = at;
@@ -444,7 +444,7 @@ impl Hub {
     /// Queues a frame for a connection; one that reads too slowly is closed.
     fn push(&mut self, now: Time, id: ConnId, frame: Frame) {
         let Hub { conns, config, spares, dirty, pressed, .. } = self;
-        let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id) else { return };
+        let Some(conn) = find(conns, id) else { return };
         match enqueue(conn, frame, &config.limits, spares, dirty) {
             Fill::Roomy => {}
             Fill::Pressed => *pressed = true,
@@ -538,8 +538,13 @@ impl Hub {
     }
 
     fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
-        self.conns.get_mut(id.slot()).filter(|conn| conn.id == id)
+        find(&mut self.conns, id)
     }
+}
+
+/// A connection, unless its slot belongs to another one by now.
+fn find(conns: &mut Slab<Connection>, id: ConnId) -> Option<&mut Connection> {
+    conns.get_mut(id.slot()).filter(|conn| conn.id == id)
 }
 
 /// How full an outbox is.

@@ -3,7 +3,6 @@
 //! Embedders with one thread, simulations and fuzzers use this; a runtime with several threads runs several hubs and one
 //! backplane, and carries what they say to each other ([`crate::door`]) itself.
 
-use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -235,11 +234,6 @@ impl Node {
     /// When [`Node::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
         [self.hub.next_deadline(), self.backplane.next_deadline()].into_iter().flatten().min()
-    }
-
-    /// How long from `now` until [`Node::tick`] has something to do.
-    pub fn sleep(&self, now: Time) -> Option<Duration> {
-        self.next_deadline().map(|at| at - now)
     }
 
     /// The hub, for what this type does not repeat.

@@ -5,7 +5,7 @@
 
 use super::connection::{Connection, Phase};
 use super::room::{Applicant, Membership, Reply};
-use super::{EVERYBODY, Hub, HubAction, Intent, Wake};
+use super::{EVERYBODY, Hub, HubAction, Intent, Wake, find};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::door::Ask;
 use crate::id::ConnId;
@@ -113,7 +113,7 @@ impl Hub {
 
     fn admit_member(&mut self, now: Time, id: ConnId, index: usize, reply: Option<Reply>) {
         let Hub { conns, rooms, stats, .. } = self;
-        let Some(conn) = conns.get_mut(id.slot()).filter(|conn| conn.id == id && conn.phase == Phase::Open) else { return };
+        let Some(conn) = find(conns, id).filter(|conn| conn.phase == Phase::Open) else { return };
         let Some(room) = rooms.get_mut(index) else { return };
         if !conn.rooms.iter().any(|membership| membership.room as usize == index) {
             conn.rooms.push(Membership { room: index as u32, at: room.members.len() as u32 });
