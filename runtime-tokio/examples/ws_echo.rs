@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use roomcast_core::config::{Config, Heartbeat, Limits, Route};
-use roomcast_tokio::gateway::{Options, Store, start};
+use roomcast_tokio::{Options, Store, start};
 
 /// Echoes WebSocket messages.
 #[derive(Debug, Parser)]

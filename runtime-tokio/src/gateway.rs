@@ -1,15 +1,13 @@
 //! A whole gateway on tokio.
 
-use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use redis::{Client, ConnectionInfo};
-use roomcast_core::config::{Config, ConfigError};
+use redis::Client;
 use roomcast_core::store::redis::Redis;
 use roomcast_shell::gateway::{self as shell, Host, Parts};
 use roomcast_shell::lanes::{Lanes, MemoryLanes};
+use roomcast_shell::options::{Options, StartError, Store};
 use tokio::task::{JoinHandle, JoinSet, coop};
 
 use crate::redis::RedisLanes;
@@ -18,28 +16,6 @@ use crate::{http, listener};
 
 /// The handle of a gateway on tokio.
 pub type Gateway = shell::Gateway<Socket>;
-
-/// What a gateway is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What the core is told.
-    pub config: Config,
-    /// Where to listen. Port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where messages go.
-    pub store: Store,
-    /// How many shards to run.
-    pub shards: u8,
-}
-
-/// The store of a gateway.
-#[derive(Clone, Debug)]
-pub enum Store {
-    /// In this process: for one node.
-    Memory,
-    /// A Redis server, shared by all nodes.
-    Redis(Box<ConnectionInfo>),
-}
 
 /// A gateway that runs.
 #[derive(Debug)]
@@ -51,19 +27,6 @@ pub struct Running {
     accepting: JoinHandle<()>,
     shards: JoinSet<()>,
     backplane: JoinHandle<()>,
-}
-
-/// Why a gateway cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configuration cannot work.
-    Config(ConfigError),
-    /// The address of Redis cannot be used.
-    Redis(redis::RedisError),
-    /// The address to listen on cannot be used.
-    Listen(SocketAddr, io::Error),
-    /// The system gives no random numbers.
-    Random(getrandom::Error),
 }
 
 /// Starts a gateway on the current runtime. It serves at once; whether the store answers is what its readiness says.
@@ -120,16 +83,3 @@ impl Running {
         let _ = self.backplane.await;
     }
 }
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
-            StartError::Redis(error) => write!(f, "the address of Redis cannot be used: {error}"),
-            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
-        }
-    }
-}
-
-impl Error for StartError {}

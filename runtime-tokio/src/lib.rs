@@ -7,4 +7,5 @@ pub mod listener;
 pub mod redis;
 pub mod transport;
 
-pub use gateway::{Gateway, Options, Running, Store};
+pub use gateway::{Gateway, Running, start};
+pub use roomcast_shell::options::{Options, StartError, Store};

@@ -20,6 +20,7 @@ pub mod handshake;
 pub mod lanes;
 pub mod log;
 pub mod mailbox;
+pub mod options;
 pub mod shard;
 pub mod transport;
 pub mod wire;

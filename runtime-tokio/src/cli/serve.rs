@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use roomcast_core::config::{Config, Secret};
 use roomcast_core::pattern::Pattern;
-use roomcast_tokio::gateway::{Options, Store, start};
+use roomcast_tokio::{Options, Store, start};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
