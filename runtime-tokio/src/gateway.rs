@@ -3,19 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use redis::Client;
-use roomcast_core::store::redis::Redis;
-use roomcast_shell::gateway::{self as shell, Host, Parts};
-use roomcast_shell::lanes::{Lanes, MemoryLanes};
-use roomcast_shell::options::{Options, StartError, Store};
+use roomcast_shell::gateway::{self as shell, Parts};
+use roomcast_shell::options::{Options, StartError};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet, coop};
 
-use crate::redis::RedisLanes;
 use crate::transport::{Socket, Timer};
-use crate::{http, listener};
+use crate::{http, listener, redis};
 
 /// The handle of a gateway on tokio.
-pub type Gateway = shell::Gateway<Socket>;
+pub type Gateway = shell::Gateway<Socket<TcpStream>>;
 
 /// A gateway that runs.
 #[derive(Debug)]
@@ -34,28 +31,11 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(options: Options) -> Result<Running, StartError> {
-    let config = Arc::new(options.config);
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(StartError::Random)?;
-    let client = match options.store {
-        Store::Memory => None,
-        Store::Redis(info) => Some(Client::open(*info).map_err(StartError::Redis)?),
-    };
-    let for_lanes = config.clone();
-    let host = Host {
-        shards: options.shards,
-        seed,
-        timer: Timer::default,
-        lanes: Box::new(move |post| -> Box<dyn Lanes> {
-            match client {
-                Some(client) => Box::new(RedisLanes::new(client, Redis::new(&for_lanes), post)),
-                None => Box::new(MemoryLanes::new(&for_lanes, post)),
-            }
-        }),
-    };
-    let Parts { gateway, shards, backplane } = Gateway::build(config, host, http::serve).map_err(StartError::Config)?;
-    let listen = |error| StartError::Listen(options.listen, error);
-    let listener = listener::bind(options.listen).map_err(listen)?;
+    let wanted = options.listen;
+    let (parts, listener) = options.build(Timer::default, redis::connect, http::serve)?;
+    let Parts { gateway, shards, backplane } = parts;
+    let listen = |error| StartError::Listen(wanted, error);
+    let listener = TcpListener::from_std(listener).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
     let mut running = JoinSet::new();

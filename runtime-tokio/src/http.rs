@@ -16,13 +16,13 @@ use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roomcast_core::http::{MOST_BODY, error};
-use roomcast_shell::gateway::Gateway;
 use roomcast_shell::handshake::is_upgrade;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use crate::gateway::Gateway;
 use crate::transport::Socket;
 
 /// How long a client may take for a request head on a connection that is kept alive.
@@ -31,7 +31,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves a socket of which `read` has been read already, in a task of its own.
-pub fn serve(gateway: &Arc<Gateway<Socket>>, socket: Socket, read: Vec<u8>) {
+pub fn serve(gateway: &Arc<Gateway>, socket: Socket<TcpStream>, read: Vec<u8>) {
     let gateway = gateway.clone();
     let io = TokioIo::new(Prefixed { read: read.into(), io: socket.0 });
     let mut server = http1::Builder::new();
@@ -59,7 +59,7 @@ pub fn serve(gateway: &Arc<Gateway<Socket>>, socket: Socket, read: Vec<u8>) {
 /// Answers a request, or gives the connection back to a shard where it asks for a WebSocket: a reverse proxy that keeps
 /// connections open may use one for plain HTTP first.
 async fn serve_one(
-    gateway: Arc<Gateway<Socket>>,
+    gateway: Arc<Gateway>,
     upgrade: mpsc::Sender<Vec<u8>>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -80,7 +80,7 @@ fn head_of(request: &Request<Incoming>) -> Vec<u8> {
     head
 }
 
-async fn answer(gateway: Arc<Gateway<Socket>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(gateway: Arc<Gateway>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MOST_BODY).collect()).await;
     let response = match body {

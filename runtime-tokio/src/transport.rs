@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use roomcast_shell::transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
-/// A TCP socket.
+/// A socket of tokio.
 #[derive(Debug)]
-pub struct Socket(pub TcpStream);
+pub struct Socket<S>(pub S);
 
-impl transport::Transport for Socket {
+impl<S: AsyncRead + AsyncWrite + Readiness + Unpin + Send + 'static> transport::Transport for Socket<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         Pin::new(&mut self.0).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
@@ -23,11 +23,33 @@ impl transport::Transport for Socket {
 
     fn poll_rearm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A short read has cleared the readiness already, so this registers the waker and makes no system call.
-        self.0.poll_read_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// What TCP and Unix sockets have in common and no trait of tokio's says.
+pub trait Readiness {
+    /// Registers the waker for the next bytes.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Readiness for TcpStream {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Readiness for UnixStream {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
     }
 }
 

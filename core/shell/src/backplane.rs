@@ -1,5 +1,6 @@
 //! The task that drives the backplane of a node.
 
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_channel::oneshot;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::door::{Ask, Publish, PublishId, Tell, Unavailable};
@@ -15,13 +17,11 @@ use roomcast_core::message::RoomName;
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use slab::Slab;
 
-use bytes::Bytes;
-
 use crate::clock::Clock;
 use crate::gateway::{Board, Gateway};
 use crate::lanes::Lanes;
 use crate::log;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Ready};
 use crate::shard;
 use crate::transport::{Timer, Transport};
 
@@ -39,6 +39,8 @@ pub type Post = Mailbox<Input>;
 /// What the backplane's task is sent.
 #[derive(Debug)]
 pub enum Input {
+    /// A connection to the store can go on.
+    Ready(u32),
     /// A hub asks.
     Ask(ShardId, Ask),
     /// The store answers.
@@ -56,15 +58,20 @@ pub enum Input {
     Stop,
 }
 
+impl From<Ready> for Input {
+    fn from(Ready(number): Ready) -> Input {
+        Input::Ready(number)
+    }
+}
+
 /// A future that drives a backplane: it takes what hubs ask and the store answers, and hands out what follows.
-#[derive(Debug)]
-pub struct BackplaneTask<T, L, M> {
+pub struct BackplaneTask<T, M> {
     backplane: Backplane,
     post: Arc<Post>,
     hubs: Vec<Arc<Mailbox<shard::Input<T>>>>,
     /// What is on its way to each hub, so that a hub is woken once for all of it.
     outgoing: Vec<Vec<shard::Input<T>>>,
-    lanes: L,
+    lanes: Box<dyn Lanes>,
     timer: M,
     clock: Clock,
     board: Arc<Board>,
@@ -75,8 +82,8 @@ pub struct BackplaneTask<T, L, M> {
     stopping: bool,
 }
 
-impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
-    pub(crate) fn new(backplane: Backplane, gateway: &Gateway<T>, lanes: L, timer: M) -> BackplaneTask<T, L, M> {
+impl<T: Transport, M: Timer> BackplaneTask<T, M> {
+    pub(crate) fn new(backplane: Backplane, gateway: &Gateway<T>, lanes: Box<dyn Lanes>, timer: M) -> BackplaneTask<T, M> {
         let hubs = gateway.mailboxes();
         BackplaneTask {
             backplane,
@@ -97,6 +104,7 @@ impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
     fn take(&mut self, input: Input) {
         let now = self.clock.now();
         match input {
+            Input::Ready(number) => self.lanes.ready(now, number),
             Input::Ask(shard, ask) => self.backplane.ask(now, shard, ask),
             Input::Answer(ticket, answer) => self.backplane.answer(now, ticket, answer),
             Input::Publish { room, payload, done } => {
@@ -154,7 +162,7 @@ impl<T: Transport, L: Lanes, M: Timer> BackplaneTask<T, L, M> {
     }
 }
 
-impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
+impl<T: Transport, M: Timer> Future for BackplaneTask<T, M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -191,6 +199,12 @@ impl<T: Transport, L: Lanes, M: Timer> Future for BackplaneTask<T, L, M> {
     }
 }
 
+impl<T, M> fmt::Debug for BackplaneTask<T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackplaneTask").field("backplane", &self.backplane).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,11 +226,11 @@ mod tests {
             Poll::Pending
         }
 
-        fn poll_rearm(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
             Poll::Pending
         }
 
-        fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Pending
         }
     }
@@ -246,7 +260,7 @@ mod tests {
     fn the_relay_logs_are_read_no_further_while_a_hub_is_behind() {
         let submitted = Submitted::default();
         let recorder = Recorder(submitted.clone());
-        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes: Box::new(move |_| recorder) };
+        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes: Box::new(move |_| Box::new(recorder)) };
         let config = Arc::new(Config::default());
         let Parts { gateway, mut backplane, .. } = Gateway::build(config, host, |_, _: Nothing, _| {}).unwrap();
         let mut poll = || {

@@ -37,17 +37,17 @@ pub struct Gateway<T> {
 
 /// A gateway and the tasks that a runtime has to run for it.
 #[derive(Debug)]
-pub struct Parts<T, L, M> {
+pub struct Parts<T, M> {
     /// The handle.
     pub gateway: Arc<Gateway<T>>,
     /// One future for each shard.
     pub shards: Vec<Shard<T, M>>,
     /// The backplane's future.
-    pub backplane: BackplaneTask<T, L, M>,
+    pub backplane: BackplaneTask<T, M>,
 }
 
 /// What a runtime contributes to a gateway.
-pub struct Host<L, M> {
+pub struct Host<M> {
     /// How many shards to make, one for each thread that will serve connections.
     pub shards: u8,
     /// 32 bytes that nobody can guess: message identifiers follow from them.
@@ -55,7 +55,7 @@ pub struct Host<L, M> {
     /// Makes a timer; each task has one.
     pub timer: fn() -> M,
     /// Makes the ways to the store, which answer to the mailbox given.
-    pub lanes: Box<dyn FnOnce(Arc<Post>) -> L>,
+    pub lanes: Box<dyn FnOnce(Arc<Post>) -> Box<dyn Lanes>>,
 }
 
 /// The figures of a gateway, posted by its tasks.
@@ -70,11 +70,7 @@ impl<T: Transport> Gateway<T> {
     ///
     /// # Errors
     /// A configuration that cannot work.
-    pub fn build<L: Lanes, M: Timer>(
-        config: Arc<Config>,
-        host: Host<L, M>,
-        handoff: Handoff<T>,
-    ) -> Result<Parts<T, L, M>, ConfigError> {
+    pub fn build<M: Timer>(config: Arc<Config>, host: Host<M>, handoff: Handoff<T>) -> Result<Parts<T, M>, ConfigError> {
         let clock = Clock::start();
         let (now, unix) = (clock.now(), clock.unix());
         let count = host.shards.clamp(1, ShardId::MOST);

@@ -1,4 +1,4 @@
-//! The ways to the store: carried by the runtime for Redis, here for the embedded memory engine.
+//! The ways to the store: connections to Redis, or the embedded memory engine.
 
 use std::sync::Arc;
 
@@ -10,8 +10,14 @@ use roomcast_core::time::Time;
 
 use crate::backplane::{Input, Post};
 
+mod link;
+mod redis;
+
+pub use self::redis::RedisLanes;
+pub use link::{Connect, Connecting};
+
 /// Carries operations to the store. Answers come back as [`Input::Answer`], posted to the backplane's mailbox.
-pub trait Lanes: Unpin + Send + 'static {
+pub trait Lanes: Send {
     /// Carries an operation out on a lane, after those given to the lane before.
     fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp);
 
@@ -21,34 +27,15 @@ pub trait Lanes: Unpin + Send + 'static {
     /// Drops a lane's connection; the next operation makes a new one.
     fn reset(&mut self, lane: Lane);
 
+    /// A connection can go on: one that said so with [`Input::Ready`] in the mailbox.
+    fn ready(&mut self, _now: Time, _number: u32) {}
+
     /// Time has passed.
     fn tick(&mut self, _now: Time) {}
 
     /// When [`Lanes::tick`] has something to do.
     fn next_deadline(&self) -> Option<Time> {
         None
-    }
-}
-
-impl<L: Lanes + ?Sized> Lanes for Box<L> {
-    fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
-        (**self).submit(now, lane, ticket, op);
-    }
-
-    fn interrupt(&mut self, lane: Lane) {
-        (**self).interrupt(lane);
-    }
-
-    fn reset(&mut self, lane: Lane) {
-        (**self).reset(lane);
-    }
-
-    fn tick(&mut self, now: Time) {
-        (**self).tick(now);
-    }
-
-    fn next_deadline(&self) -> Option<Time> {
-        (**self).next_deadline()
     }
 }
 

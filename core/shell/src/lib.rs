@@ -18,6 +18,7 @@ mod flush;
 pub mod gateway;
 pub mod handshake;
 pub mod lanes;
+pub mod listen;
 pub mod log;
 pub mod mailbox;
 pub mod options;

@@ -1,8 +1,9 @@
 //! Mailboxes: how threads and wakers hand something to a task.
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
 
 /// Values on their way to one task. Anyone may post; nobody ever waits, so nothing can deadlock.
 ///
@@ -87,12 +88,52 @@ impl<I> Default for Mailbox<I> {
     }
 }
 
+/// What a [`ReadyWaker`] posts: the number of what can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready(pub u32);
+
+/// A waker that says in a mailbox which of a task's many sockets can go on, so that the task looks at no other.
+#[derive(Debug)]
+pub struct ReadyWaker<I> {
+    number: u32,
+    /// Whether the number stands in the mailbox already.
+    queued: AtomicBool,
+    mailbox: Arc<Mailbox<I>>,
+}
+
+impl<I: From<Ready>> ReadyWaker<I> {
+    /// A waker for what has this number.
+    pub fn new(number: u32, mailbox: Arc<Mailbox<I>>) -> Arc<ReadyWaker<I>> {
+        Arc::new(ReadyWaker { number, queued: AtomicBool::new(false), mailbox })
+    }
+
+    /// Says that it can go on, unless that has been said and not been taken yet.
+    pub fn ready(&self) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.mailbox.post(Ready(self.number).into());
+        }
+    }
+
+    /// The number was taken from the mailbox: a wake-up from now on is a new one. To be called before the socket is touched.
+    pub fn take(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+}
+
+impl<I: From<Ready> + Send + 'static> Wake for ReadyWaker<I> {
+    fn wake(self: Arc<Self>) {
+        self.ready();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ready();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use std::sync::atomic::AtomicUsize;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -132,5 +173,21 @@ mod tests {
         mailbox.take(Waker::noop(), &mut taken);
         taken.sort_unstable();
         assert_eq!(taken, (0..4000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_socket_stands_in_the_mailbox_once_until_it_is_taken() {
+        let mailbox: Arc<Mailbox<Ready>> = Arc::default();
+        let socket = ReadyWaker::new(7, mailbox.clone());
+        let waker = Waker::from(socket.clone());
+        let mut taken = Vec::new();
+        waker.wake_by_ref();
+        waker.wake_by_ref();
+        mailbox.take(Waker::noop(), &mut taken);
+        assert_eq!(taken.drain(..).collect::<Vec<_>>(), [Ready(7)]);
+        socket.take();
+        waker.wake();
+        mailbox.take(Waker::noop(), &mut taken);
+        assert_eq!(taken, [Ready(7)]);
     }
 }

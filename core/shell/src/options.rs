@@ -3,10 +3,18 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
-use redis::{ConnectionInfo, RedisError};
+use redis::ConnectionInfo;
 use roomcast_core::config::{Config, ConfigError};
+use roomcast_core::store::redis::Redis;
+
+use crate::gateway::{Gateway, Host, Parts};
+use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes};
+use crate::listen;
+use crate::shard::Handoff;
+use crate::transport::{Timer, Transport};
 
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
@@ -30,13 +38,45 @@ pub enum Store {
     Redis(Box<ConnectionInfo>),
 }
 
+impl Options {
+    /// Puts a gateway together and listens: what is left to a runtime is to run the parts and to accept connections.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn build<T: Transport, M: Timer>(
+        self,
+        timer: fn() -> M,
+        connect: Connect,
+        handoff: Handoff<T>,
+    ) -> Result<(Parts<T, M>, TcpListener), StartError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(StartError::Random)?;
+        let config = Arc::new(self.config);
+        let lanes: Box<dyn FnOnce(_) -> Box<dyn Lanes>> = match self.store {
+            Store::Memory => {
+                let config = config.clone();
+                Box::new(move |post| Box::new(MemoryLanes::new(&config, post)))
+            }
+            Store::Redis(info) if info.addr().is_supported() => {
+                let redis = Redis::new(&config);
+                Box::new(move |post| Box::new(RedisLanes::new(*info, connect, redis, post)))
+            }
+            Store::Redis(info) => return Err(StartError::Redis(info.addr().to_string().into())),
+        };
+        let host = Host { shards: self.shards, seed, timer, lanes };
+        let parts = Gateway::build(config, host, handoff).map_err(StartError::Config)?;
+        let listener = listen::bind(self.listen).map_err(|error| StartError::Listen(self.listen, error))?;
+        Ok((parts, listener))
+    }
+}
+
 /// Why a gateway cannot start.
 #[derive(Debug)]
 pub enum StartError {
     /// The configuration cannot work.
     Config(ConfigError),
-    /// The address of Redis cannot be used.
-    Redis(RedisError),
+    /// The address of Redis is of a kind that is not supported; it is shown without its password.
+    Redis(Box<str>),
     /// The address to listen on cannot be used.
     Listen(SocketAddr, io::Error),
     /// The system gives no random numbers.
@@ -47,7 +87,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
-            StartError::Redis(error) => write!(f, "the address of Redis cannot be used: {error}"),
+            StartError::Redis(error) => write!(f, "Redis at {error} is not supported"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
         }

@@ -13,8 +13,7 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use roomcast_core::door::Tell;
@@ -29,7 +28,7 @@ use crate::flush::Flusher;
 use crate::gateway::Gateway;
 use crate::handshake::{self, HeadBuffer};
 use crate::log;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Ready, ReadyWaker};
 use crate::transport::{Timer, Transport};
 use crate::wire::Wire;
 
@@ -54,6 +53,12 @@ pub enum Input<T> {
     Tell(Tell),
     /// Close everything, then end.
     Stop,
+}
+
+impl<T> From<Ready> for Input<T> {
+    fn from(Ready(number): Ready) -> Input<T> {
+        Input::Ready(number)
+    }
 }
 
 /// Takes a socket whose request is not for a WebSocket, with what has been read of it: the runtime serves HTTP on it.
@@ -83,7 +88,7 @@ pub struct Shard<T, M> {
 
 struct Socket<T> {
     io: T,
-    waker: Arc<SocketWaker<T>>,
+    waker: Arc<ReadyWaker<Input<T>>>,
     serial: u32,
     /// The kernel takes no more at the moment; the waker will say when it does.
     blocked: bool,
@@ -169,9 +174,9 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let serial = self.serial;
         let entry = self.sockets.vacant_entry();
         let index = entry.key() as u32;
-        let waker = SocketWaker { index, queued: AtomicBool::new(false), mailbox: self.mailbox.clone() };
+        let waker = ReadyWaker::new(index, self.mailbox.clone());
         let stage = Stage::Head(HeadBuffer::new());
-        entry.insert(Socket { io, waker: Arc::new(waker), serial, blocked: false, stage });
+        entry.insert(Socket { io, waker, serial, blocked: false, stage });
         self.heads.push_back((now + HEAD_TIMEOUT, index, serial));
         let verdict = if read.is_empty() { Verdict::Keep } else { self.feed(now, index, &mut read) };
         self.settle(now, index, verdict);
@@ -181,8 +186,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     /// A socket may be readable, writable or both.
     fn drive(&mut self, now: Time, index: u32) {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
-        // Before the socket is touched: a wake-up from now on is a new one.
-        socket.waker.queued.store(false, Ordering::Release);
+        socket.waker.take();
         if mem::take(&mut socket.blocked)
             && let Stage::Open { conn, .. } | Stage::Deaf { conn } = socket.stage
         {
@@ -199,7 +203,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             let Some(socket) = self.sockets.get_mut(index as usize) else { break };
             if turn == READS {
                 // The rest waits for the next round, behind everybody else.
-                socket.waker.clone().wake();
+                socket.waker.ready();
                 break;
             }
             let waker = Waker::from(socket.waker.clone());
@@ -408,26 +412,6 @@ impl<T: Transport> Socket<T> {
     fn refuse(&mut self, answer: &[u8]) -> Verdict {
         let _ = self.io.poll_write(&mut Context::from_waker(Waker::noop()), answer);
         Verdict::Remove
-    }
-}
-
-/// Wakes the shard for one socket.
-struct SocketWaker<T> {
-    index: u32,
-    /// Whether the number stands in the mailbox already.
-    queued: AtomicBool,
-    mailbox: Arc<Mailbox<Input<T>>>,
-}
-
-impl<T: Transport> Wake for SocketWaker<T> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
-            self.mailbox.post(Input::Ready(self.index));
-        }
     }
 }
 

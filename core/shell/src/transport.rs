@@ -12,11 +12,16 @@ pub trait Transport: Unpin + Send + 'static {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 
     /// Asks to be woken at the next bytes after a read that did not fill its buffer, where that is cheaper than another read.
-    /// `Ready` means that there may be more already.
-    fn poll_rearm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// `Ready` means that there may be more already, which is always a right answer.
+    fn poll_rearm(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// Writes what fits.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Says that nothing more will be written. The peer's bytes can still be read.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 /// One alarm. A task has one, however many deadlines it keeps.

@@ -1,0 +1,370 @@
+//! One connection to Redis: commands are pipelined, replies come back in their order.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use redis::{Cmd, ConnectionInfo, Parser, RedisError, Value};
+use roomcast_core::store::StoreError;
+use roomcast_core::store::redis::error;
+
+use crate::transport::Transport;
+
+/// A connection that is being opened.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Send>>;
+
+/// Opens a connection to a Redis server: what a runtime knows of Redis.
+pub type Connect = fn(&redis::ConnectionAddr) -> Connecting;
+
+/// Output that is kept allocated while it is empty, in bytes.
+const MOST_KEPT: usize = 1 << 20;
+
+/// A Redis server, and how a connection to it is opened.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) info: ConnectionInfo,
+    pub(super) connect: Connect,
+}
+
+/// One connection, which is opened when something is asked, and again after it has broken. `Q` says what a reply answers.
+///
+/// Nothing here gives an answer up or waits for one too long: the deadlines are the core's, and it resets what is overdue.
+pub(super) struct Link<Q> {
+    state: State,
+    /// What has been asked and not been answered, the oldest first.
+    asked: VecDeque<Q>,
+    /// Commands that have not been written, beginning at `written`.
+    output: Vec<u8>,
+    written: usize,
+}
+
+enum State {
+    Closed,
+    Connecting(Connecting),
+    Open(Box<Open>),
+}
+
+struct Open {
+    io: Box<dyn Transport>,
+    parser: Parser,
+    /// Replies to the greeting that are still to come; the last of them is the client identifier.
+    greetings: usize,
+    client: Option<i64>,
+}
+
+/// Answers of a link: what was asked, and the reply.
+pub(super) type Answers<Q> = Vec<(Q, Result<Value, StoreError>)>;
+
+impl<Q> Link<Q> {
+    pub(super) fn new() -> Link<Q> {
+        Link { state: State::Closed, asked: VecDeque::new(), output: Vec::new(), written: 0 }
+    }
+
+    /// Asks something. It is sent with the next [`Link::drive`].
+    pub(super) fn ask(&mut self, question: Q, command: &Cmd) {
+        self.asked.push_back(question);
+        command.write_packed_command(&mut self.output);
+    }
+
+    /// Whether answers are awaited.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// The server's identifier of this connection, once it is known.
+    pub(super) fn client(&self) -> Option<i64> {
+        match &self.state {
+            State::Open(open) => open.client,
+            State::Closed | State::Connecting(_) => None,
+        }
+    }
+
+    /// Closes the connection and answers everything with an error.
+    pub(super) fn fail(&mut self, error: &StoreError, answers: &mut Answers<Q>) {
+        self.state = State::Closed;
+        self.output = Vec::new();
+        self.written = 0;
+        answers.extend(self.asked.drain(..).map(|question| (question, Err(error.clone()))));
+    }
+
+    /// Goes on as far as possible, and wakes the task when it can go on again.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>, server: &Server, buffer: &mut [u8], answers: &mut Answers<Q>) {
+        if let Err(error) = self.advance(cx, server, buffer, answers) {
+            self.fail(&error, answers);
+        }
+    }
+
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: &Server,
+        buffer: &mut [u8],
+        answers: &mut Answers<Q>,
+    ) -> Result<(), StoreError> {
+        loop {
+            match &mut self.state {
+                State::Closed if self.asked.is_empty() => return Ok(()),
+                State::Closed => self.state = State::Connecting((server.connect)(server.info.addr())),
+                State::Connecting(connecting) => match connecting.as_mut().poll(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(io) => self.greet(io.map_err(lost)?, server),
+                },
+                State::Open(open) => {
+                    write(&mut open.io, cx, &mut self.output, &mut self.written)?;
+                    let Poll::Ready(read) = open.io.poll_read(cx, buffer) else { return Ok(()) };
+                    match read {
+                        Ok(0) => return Err(StoreError::Disconnected("the server closed the connection".into())),
+                        Ok(read) => open.take(&buffer[..read], &mut self.asked, answers)?,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(lost(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins with what the server must know first, before all that has been asked so far.
+    fn greet(&mut self, io: Box<dyn Transport>, server: &Server) {
+        let mut greeting = Vec::new();
+        let mut greetings = 0;
+        let mut greet = |words: &[&str]| {
+            greetings += 1;
+            words.iter().fold(&mut Cmd::new(), |command, word| command.arg(word)).write_packed_command(&mut greeting);
+        };
+        let settings = server.info.redis_settings();
+        match (settings.username(), settings.password()) {
+            (Some(user), Some(password)) => greet(&["AUTH", user, password]),
+            (None, Some(password)) => greet(&["AUTH", password]),
+            (_, None) => {}
+        }
+        if settings.db() != 0 {
+            greet(&["SELECT", &settings.db().to_string()]);
+        }
+        greet(&["CLIENT", "ID"]);
+        self.output.splice(..0, greeting);
+        self.state = State::Open(Box::new(Open { io, parser: Parser::new(), greetings, client: None }));
+    }
+}
+
+impl Open {
+    /// Takes bytes, which may hold replies, or parts of one.
+    fn take<Q>(&mut self, bytes: &[u8], asked: &mut VecDeque<Q>, answers: &mut Answers<Q>) -> Result<(), StoreError> {
+        let mut feed = Feed { bytes, is_dry: false };
+        loop {
+            let value = match self.parser.parse_value(&mut feed) {
+                Ok(value) => value,
+                Err(_) if feed.is_dry => return Ok(()),
+                Err(error) => return Err(StoreError::Disconnected(format!("not a reply: {error}").into())),
+            };
+            if self.greetings > 0 {
+                self.greetings -= 1;
+                match value {
+                    Value::ServerError(refusal) if self.greetings > 0 => {
+                        return Err(error(refusal.code(), refusal.details().unwrap_or_default()));
+                    }
+                    Value::Int(client) => self.client = Some(client),
+                    _ => {}
+                }
+            } else if let Some(question) = asked.pop_front() {
+                answers.push((question, Ok(value)));
+            } else {
+                return Err(StoreError::Disconnected("a reply to nothing".into()));
+            }
+        }
+    }
+}
+
+fn write(io: &mut Box<dyn Transport>, cx: &mut Context<'_>, output: &mut Vec<u8>, written: &mut usize) -> Result<(), StoreError> {
+    while *written < output.len() {
+        match io.poll_write(cx, &output[*written..]) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(0)) => return Err(lost(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(bytes)) => *written += bytes,
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Poll::Ready(Err(error)) => return Err(lost(error)),
+        }
+    }
+    *written = 0;
+    output.clear();
+    output.shrink_to(MOST_KEPT);
+    Ok(())
+}
+
+fn lost(error: io::Error) -> StoreError {
+    // The client library's words for it, which say more than the system's where a connection is refused.
+    StoreError::Disconnected(RedisError::from(error).to_string().into())
+}
+
+/// Bytes for the parser, which keeps its state when they run dry in the middle of a reply.
+struct Feed<'a> {
+    bytes: &'a [u8],
+    is_dry: bool,
+}
+
+impl Read for Feed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bytes.is_empty() {
+            self.is_dry = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.bytes.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    use std::task::Waker;
+
+    /// A server that answers with what the test says, and remembers what it was sent.
+    #[derive(Clone, Default)]
+    struct Wire(Arc<Mutex<Ends>>);
+
+    #[derive(Default)]
+    struct Ends {
+        received: Vec<u8>,
+        answers: VecDeque<Vec<u8>>,
+        closed: bool,
+    }
+
+    impl Transport for Wire {
+        fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            let mut ends = self.0.lock().unwrap();
+            match ends.answers.pop_front() {
+                Some(bytes) => {
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    Poll::Ready(Ok(bytes.len()))
+                }
+                None if ends.closed => Poll::Ready(Ok(0)),
+                None => Poll::Pending,
+            }
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(7);
+            self.0.lock().unwrap().received.extend(&bytes[..taken]);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    thread_local! {
+        static NEXT: std::cell::RefCell<Vec<Wire>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+
+    fn connect(_: &redis::ConnectionAddr) -> Connecting {
+        let wire = NEXT.with_borrow_mut(Vec::pop);
+        Box::pin(async { wire.map(|wire| Box::new(wire) as Box<dyn Transport>).ok_or(io::ErrorKind::ConnectionRefused.into()) })
+    }
+
+    fn server(url: &str) -> Server {
+        Server { info: redis::IntoConnectionInfo::into_connection_info(url).unwrap(), connect }
+    }
+
+    fn drive(link: &mut Link<u32>, server: &Server) -> Answers<u32> {
+        let mut answers = Vec::new();
+        link.drive(&mut Context::from_waker(Waker::noop()), server, &mut [0; 4096], &mut answers);
+        answers
+    }
+
+    fn get(key: &str) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg("GET").arg(key);
+        command
+    }
+
+    #[test]
+    fn the_greeting_goes_first_and_replies_come_in_order() {
+        let (wire, server) = (Wire::default(), server("redis://user:pass@h/3"));
+        NEXT.set(vec![wire.clone()]);
+        let mut link = Link::new();
+        link.ask(1, &get("a"));
+        link.ask(2, &get("b"));
+        wire.0.lock().unwrap().answers.push_back(b"+OK\r\n+OK\r\n:42\r\n$1\r\nx\r\n$-1\r\n".to_vec());
+        assert_eq!(drive(&mut link, &server), [(1, Ok(Value::BulkString(b"x".to_vec()))), (2, Ok(Value::Nil))]);
+        assert_eq!(link.client(), Some(42));
+        let sent = String::from_utf8(wire.0.lock().unwrap().received.clone()).unwrap();
+        let words: Vec<&str> = sent.split("\r\n").filter(|word| !word.starts_with(['*', '$']) && !word.is_empty()).collect();
+        assert_eq!(words, ["AUTH", "user", "pass", "SELECT", "3", "CLIENT", "ID", "GET", "a", "GET", "b"]);
+    }
+
+    #[test]
+    fn a_refused_greeting_fails_everything_that_waits() {
+        let (wire, server) = (Wire::default(), server("redis://:wrong@h"));
+        NEXT.set(vec![wire.clone()]);
+        let mut link = Link::new();
+        link.ask(1, &get("a"));
+        wire.0.lock().unwrap().answers.push_back(b"-WRONGPASS no\r\n".to_vec());
+        assert!(matches!(&drive(&mut link, &server)[..], [(1, Err(StoreError::Refused(_)))]));
+        assert!(!link.is_busy());
+    }
+
+    #[test]
+    fn a_lost_connection_fails_what_was_asked_and_the_next_question_opens_another() {
+        let (first, second, server) = (Wire::default(), Wire::default(), server("redis://h"));
+        NEXT.set(vec![second.clone(), first.clone()]);
+        let mut link = Link::new();
+        link.ask(1, &get("a"));
+        assert_eq!(drive(&mut link, &server), []);
+        // In the middle of a reply.
+        first.0.lock().unwrap().answers.push_back(b":1\r\n$5\r\nhal".to_vec());
+        first.0.lock().unwrap().closed = true;
+        assert!(matches!(&drive(&mut link, &server)[..], [(1, Err(StoreError::Disconnected(_)))]));
+        link.ask(2, &get("b"));
+        second.0.lock().unwrap().answers.push_back(b":2\r\n+yes\r\n".to_vec());
+        assert_eq!(drive(&mut link, &server), [(2, Ok(Value::SimpleString("yes".into())))]);
+        link.ask(3, &get("c"));
+        second.0.lock().unwrap().closed = true;
+        assert!(matches!(&drive(&mut link, &server)[..], [(3, Err(StoreError::Disconnected(_)))]));
+        link.ask(4, &get("d"));
+        assert!(matches!(&drive(&mut link, &server)[..], [(4, Err(StoreError::Disconnected(_)))]), "refused");
+    }
+
+    #[test]
+    fn bytes_that_are_no_reply_end_the_connection() {
+        for nonsense in [&b":1\r\nwhat?\r\n"[..], b":1\r\n+to nothing\r\n+more\r\n"] {
+            let (wire, server) = (Wire::default(), server("redis://h"));
+            NEXT.set(vec![wire.clone()]);
+            let mut link = Link::new();
+            link.ask(1, &get("a"));
+            wire.0.lock().unwrap().answers.push_back(nonsense.to_vec());
+            drive(&mut link, &server);
+            assert!(!link.is_busy() && link.client().is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_change_nothing(sizes in proptest::collection::vec(1..40usize, 1..60)) {
+            let replies: BTreeMap<u32, Value> = (0..20)
+                .map(|number| (number, Value::Array(vec![Value::Int(number.into()), Value::BulkString(vec![b'\r'; number as usize])])))
+                .collect();
+            let mut bytes = b":7\r\n".to_vec();
+            for number in replies.keys() {
+                bytes.extend(format!("*2\r\n:{number}\r\n${number}\r\n{}\r\n", "\r".repeat(*number as usize)).bytes());
+            }
+            let (wire, server) = (Wire::default(), server("redis://h"));
+            NEXT.set(vec![wire.clone()]);
+            let mut link = Link::new();
+            replies.keys().for_each(|number| link.ask(*number, &get("x")));
+            let (mut answers, mut sizes) = (Vec::new(), sizes.into_iter().cycle());
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+                wire.0.lock().unwrap().answers.push_back(piece.to_vec());
+                rest = behind;
+                answers.extend(drive(&mut link, &server));
+            }
+            let expected: Answers<u32> = replies.into_iter().map(|(number, value)| (number, Ok(value))).collect();
+            prop_assert_eq!(answers, expected);
+        }
+    }
+}

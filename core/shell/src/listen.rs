@@ -1,0 +1,41 @@
+//! Sockets as the gateway wants them, before a runtime gets them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+#[cfg(unix)]
+use std::os::fd::AsFd as AsSocket;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Connections that may wait to be accepted: a stampede after a restart must not be refused by the kernel.
+const BACKLOG: i32 = 4096;
+/// Bytes the kernel takes beyond what the peer's window allows. Without it, a reader that has died holds 4 MB of kernel
+/// memory before its outbox even begins to fill.
+const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+
+/// Listens on an address, without blocking.
+///
+/// # Errors
+/// The address is in use or may not be used.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Prepares a socket that was accepted: no delay, and little that the kernel takes in advance.
+///
+/// # Errors
+/// The connection has ended already.
+pub fn prepare(socket: &impl AsSocket) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)?;
+    Ok(())
+}
