@@ -1,4 +1,4 @@
-//! `roomcast publish`: one message, through a gateway that runs.
+//! The command `publish`: one message, through a gateway that runs.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Outcome;
-use super::token::Claims;
+use crate::Outcome;
+use crate::token::Claims;
 
 /// Publishes a message to a room.
 #[derive(Debug, Args)]

@@ -1,22 +1,29 @@
-//! `roomcast serve`: a gateway until SIGINT or SIGTERM.
+//! The command `serve`: a gateway until SIGINT or SIGTERM.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use roomcast_core::config::{Config, Secret};
 use roomcast_core::pattern::Pattern;
-use roomcast_tokio::{Options, Store, start};
-use tokio::signal::unix::{SignalKind, signal};
+use roomcast_shell::options::{Options, Store};
 use tracing_subscriber::EnvFilter;
 
-use super::Outcome;
-use super::file::{File, SHARDS};
-use super::redis::{RedisOptions, describe};
-use super::token::Claims;
+use crate::file::{File, SHARDS};
+use crate::redis::{RedisOptions, describe};
+use crate::{Outcome, Stop, Welcome};
+
+/// What a runtime needs to run a gateway.
+pub struct Service {
+    /// What the gateway is started with.
+    pub options: Options,
+    /// What to say once the gateway listens.
+    pub welcome: Welcome,
+    /// What to wait for then, before the gateway is stopped.
+    pub stop: Stop,
+}
 
 /// Runs a gateway. Options win over the environment, the environment over the file.
 #[derive(Debug, Args)]
@@ -61,7 +68,7 @@ enum LogFormat {
 }
 
 impl Serve {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self, binary: &'static str, serve: fn(Service) -> Outcome) -> Outcome {
         self.start_log()?;
         let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let redis = self.redis.connection(file.server.redis.as_deref())?;
@@ -86,29 +93,14 @@ impl Serve {
             None => format!("{}-{}-{}", host_name(), std::process::id(), random_hex(4)?),
         };
 
-        let store_line = redis.as_ref().map_or("embedded, for this process alone".to_owned(), describe);
+        let place = redis.as_ref().map_or("embedded, for this process alone".to_owned(), describe);
         let store = redis.map_or(Store::Memory, |info| Store::Redis(Box::new(info)));
-        let mut builder = match shards {
-            1 => tokio::runtime::Builder::new_current_thread(),
-            _ => tokio::runtime::Builder::new_multi_thread(),
-        };
-        let runtime = builder.worker_threads(usize::from(shards)).enable_all().build()?;
-        runtime.block_on(async {
-            // Before anything is served, so that a signal that comes early is not lost.
-            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-            let running = start(Options { config, listen, store, shards }).await?;
-            print_welcome(running.address, &store_line, random.as_deref())?;
-            tokio::select! {
-                _ = interrupt.recv() => tracing::info!("interrupted, stopping"),
-                _ = terminate.recv() => tracing::info!("terminated, stopping"),
-            }
-            tokio::select! {
-                () = running.stop() => tracing::info!("stopped"),
-                _ = interrupt.recv() => tracing::warn!("interrupted again, stopping at once"),
-                _ = terminate.recv() => tracing::warn!("terminated again, stopping at once"),
-            }
-            Ok(())
-        })
+        let welcome = Welcome { binary, store: place, random_secret: random };
+        // Before anything is served, so that a signal that comes early is not lost.
+        let stop = Stop::at_signals()?;
+        serve(Service { options: Options { config, listen, store, shards }, welcome, stop })?;
+        tracing::info!("stopped");
+        Ok(())
     }
 
     fn start_log(&self) -> Outcome {
@@ -120,28 +112,6 @@ impl Serve {
         }
         Ok(())
     }
-}
-
-/// Says on standard output where the gateway is and what to open.
-fn print_welcome(address: SocketAddr, store: &str, random_secret: Option<&str>) -> Outcome {
-    let mut text = format!("roomcast listening on http://{address}\n  store    {store}\n");
-    match random_secret {
-        Some(secret) => {
-            let claims = Claims { sub: "console", role: Some("admin"), ..Claims::default() };
-            let token = claims.sign(secret, Duration::from_secs(24 * 3600))?;
-            writeln!(text, "  console  http://{address}/#token={token}")?;
-            writeln!(text, "  secret   random for this run; set JWT_SECRET_KEY to choose one")?;
-            writeln!(
-                text,
-                "  publish  roomcast publish --url http://{address} --room R --type T --data '{{}}' --token THE-ONE-ABOVE"
-            )?;
-        }
-        None => writeln!(text, "  console  http://{address}/  (a token: roomcast token --user me --role admin)")?,
-    }
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
 }
 
 fn random_hex(bytes: usize) -> Result<String, getrandom::Error> {

@@ -1,4 +1,4 @@
-//! `roomcast token`: tokens for users, operators and tests.
+//! The command `token`: tokens for users, operators and tests.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use clap::Args;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
 
-use super::Outcome;
+use crate::Outcome;
 
 /// Prints a token.
 #[derive(Debug, Args)]
