@@ -98,7 +98,7 @@ impl Serve {
         let welcome = Welcome { binary, store: place, random_secret: random };
         // Before anything is served, so that a signal that comes early is not lost.
         let stop = Stop::at_signals()?;
-        serve(Service { options: Options { config, listen, store, shards }, welcome, stop })?;
+        serve(Service { options: Options { config, listen, store, shards, seed: None }, welcome, stop })?;
         tracing::info!("stopped");
         Ok(())
     }
