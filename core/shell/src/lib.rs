@@ -17,6 +17,7 @@ pub mod clock;
 mod flush;
 pub mod gateway;
 pub mod handshake;
+pub mod http;
 pub mod lanes;
 pub mod log;
 pub mod mailbox;
