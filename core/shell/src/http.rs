@@ -115,6 +115,7 @@ enum Stage {
 
 /// What comes of the bytes fed.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is taken apart as soon as it is there")]
 pub enum Event {
     /// Nothing at the moment: more bytes are needed, or an answer, or the answer has to be written first.
     Wait,
@@ -238,13 +239,16 @@ impl Http {
     fn refuse(&mut self, unix: UnixMillis, fault: Fault) {
         self.manner.persistence = Persistence::Close;
         self.answer(unix, &refusal(fault.status, fault.message));
-        self.forget_input();
     }
 
     fn answer(&mut self, unix: UnixMillis, response: &Response<Bytes>) {
         let manner = mem::take(&mut self.manner).with(response);
+        let last = manner.persistence == Persistence::Close;
         write(&mut self.output, response, manner, Some(unix));
-        self.enter(Stage::Write { last: manner.persistence == Persistence::Close });
+        self.enter(Stage::Write { last });
+        if last {
+            self.forget_input();
+        }
     }
 
     /// The bytes to be written now.

@@ -153,6 +153,11 @@ impl Body {
     pub(super) fn into_bytes(self) -> Bytes {
         self.bytes.into()
     }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len() + self.line.len()
+    }
 }
 
 /// Digits and nothing else; Rust would take a sign as well. What does not fit is too long in any case.
