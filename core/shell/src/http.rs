@@ -196,7 +196,6 @@ impl Http {
         if let Stage::Head(buffer) = &mut self.stage {
             let parsed = buffer.feed(fresh)?;
             self.input = if parsed.is_some() { mem::take(buffer).into_bytes() } else { Vec::new() };
-            self.at = 0;
             return Ok(parsed);
         }
         let parsed = parse_head(fresh)?;
@@ -220,7 +219,6 @@ impl Http {
             self.stage = Stage::Body(reading);
             return Ok(Event::Wait);
         }
-        self.deadline = None;
         let (request, body) = *reading;
         Ok(Event::Request(request.map(|()| body.into_bytes())))
     }

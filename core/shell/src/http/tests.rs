@@ -359,7 +359,7 @@ fn a_websocket_is_given_away_with_all_that_follows() {
 #[test]
 fn one_request_is_served_at_a_time() {
     let mut http = Http::new(get("").repeat(2).into_bytes());
-    for _ in 0..2 {
+    for turn in 0..2 {
         assert!(matches!(http.next(UNIX), Event::Request(_)));
         assert!(matches!(http.next(UNIX), Event::Wait) && !http.wants_input(), "it is not answered");
         http.respond(UNIX, Response::new(Bytes::new()));
@@ -370,9 +370,9 @@ fn one_request_is_served_at_a_time() {
         http.respond(UNIX, Response::new(Bytes::new()));
         assert_eq!(http.output(), b"\n", "there is nothing to be answered");
         http.written(usize::MAX);
+        assert_eq!(http.wants_input(), turn == 1, "what is there comes first");
     }
-    assert!(http.output().is_empty() && http.wants_input());
-    assert!(matches!(http.next(UNIX), Event::Wait));
+    assert!(http.output().is_empty() && matches!(http.next(UNIX), Event::Wait));
 }
 
 #[test]
@@ -391,14 +391,22 @@ fn a_peer_that_has_closed_still_gets_its_answers() {
         serve(&mut http, &mut wire);
         assert!(http.is_done() && wire.is_empty(), "{cut:?}");
     }
+
+    let mut http = Http::new(get("Connection: close\r\n").into_bytes());
+    assert!(matches!(http.next(UNIX), Event::Request(_)));
+    http.ended();
+    http.respond(UNIX, Response::new(Bytes::new()));
+    assert!(http.is_over() && !http.is_done());
+    http.written(usize::MAX);
+    assert!(http.is_done(), "there is nothing to be waited for");
 }
 
 #[test]
 fn our_side_is_closed_first_and_theirs_waited_for() {
-    let (mut http, _) = after(&get("Connection: close\r\n"));
+    let (mut http, _) = after(&get("Connection: close\r\n").repeat(2));
     assert!(http.is_over() && !http.is_done() && http.wants_input(), "or the answer might be lost in a reset");
     http.feed(&[b'x'; 1000]);
-    assert!(http.input.is_empty() && matches!(http.next(UNIX), Event::Wait));
+    assert!(http.input.capacity() == 0 && matches!(http.next(UNIX), Event::Wait));
     http.ended();
     assert!(http.is_done() && !http.wants_input());
 }
@@ -459,6 +467,19 @@ fn patience_ends_in_408_where_a_request_has_begun() {
     http.written(1);
     http.expire(UNIX);
     assert!(http.is_done() && http.output().is_empty());
+}
+
+#[test]
+fn requests_that_are_served_are_not_kept() {
+    let mut http = Http::new(get("").repeat(2).into_bytes());
+    for _ in 0..100 {
+        assert!(matches!(http.next(UNIX), Event::Request(_)));
+        http.respond(UNIX, Response::new(Bytes::new()));
+        http.written(usize::MAX);
+        // Against the advice of `wants_input`.
+        http.feed(get("").as_bytes());
+        assert_eq!(held(&http), 2 * get("").len());
+    }
 }
 
 /// The bytes held of what was fed.
