@@ -367,7 +367,7 @@ mod tests {
             assert_eq!(refusal.status(), status);
             let answer = String::from_utf8(refusal.to_response().to_vec()).unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")));
-            assert_eq!(answer.contains("\r\nSec-WebSocket-Version: 13\r\n"), status == 426);
+            assert_eq!(answer.contains("\r\nsec-websocket-version: 13\r\n"), status == 426);
         }
     }
 
@@ -375,9 +375,9 @@ mod tests {
     fn a_refusal_is_a_complete_response() {
         let answer = String::from_utf8(refuse(StatusCode::FORBIDDEN, "no \"\\\n\u{1}é").to_vec()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n") && head.contains("\r\nConnection: close\r\n"));
-        assert!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())));
-        assert_eq!(body, r#"{"error":{"code":"forbidden","message":"no \"\\\u000a\u0001é"}}"#);
+        assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n") && head.contains("\r\nconnection: close\r\n"));
+        assert!(head.ends_with(&format!("\r\ncontent-length: {}", body.len())));
+        assert_eq!(body, r#"{"error":{"code":"forbidden","message":"no \"\\\n\u0001é"}}"#);
         for (status, code) in [(400, "bad_request"), (429, "rate_limited"), (431, "request_header_fields_too_large"), (599, "")] {
             let answer = refuse(StatusCode::from_u16(status).unwrap(), "");
             assert!(answer.ends_with(format!(r#"{{"error":{{"code":"{code}","message":""}}}}"#).as_bytes()));

@@ -85,6 +85,8 @@ pub struct Http {
     output: Vec<u8>,
     written: usize,
     stage: Stage,
+    /// Nothing has been answered yet.
+    fresh: bool,
     /// How the request at hand is to be answered.
     manner: Manner,
     /// When the patience with this stage ends, if that was asked.
@@ -115,6 +117,7 @@ enum Stage {
 
 /// What comes of the bytes fed.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is taken apart as soon as it is there")]
 pub enum Event {
     /// Nothing at the moment: more bytes are needed, or an answer, or the answer has to be written first.
     Wait,
@@ -129,13 +132,13 @@ impl Http {
     /// The HTTP of a connection of which `read` has been read so far, from the beginning of a request. The first may take no
     /// longer than [`HEAD`], even where nothing of it is there.
     pub fn new(read: Vec<u8>) -> Http {
-        let stage = if read.is_empty() { Stage::Head(HeadBuffer::new()) } else { Stage::Idle };
         Http {
             input: read,
             at: 0,
             output: Vec::new(),
             written: 0,
-            stage,
+            stage: Stage::Idle,
+            fresh: true,
             manner: Manner::default(),
             deadline: None,
             ended: false,
@@ -251,6 +254,7 @@ impl Http {
 
     fn answer(&mut self, unix: UnixMillis, response: &Response<Bytes>) {
         let manner = mem::take(&mut self.manner).with(response);
+        self.fresh = false;
         write(&mut self.output, response, manner, Some(unix));
         self.enter(Stage::Write { last: manner.persistence == Persistence::Close });
     }
@@ -313,6 +317,7 @@ impl Http {
     /// [`LINGER`]): bytes that trickle in do not move it. While the application answers it is [`Time::NEVER`].
     pub fn deadline(&mut self, now: Time) -> Time {
         let patience = match self.stage {
+            Stage::Idle if self.fresh => HEAD,
             Stage::Idle => IDLE,
             Stage::Head(_) => HEAD,
             Stage::Body(_) => BODY,
