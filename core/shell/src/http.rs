@@ -206,7 +206,6 @@ impl Http {
         if let Stage::Head(buffer) = &mut self.stage {
             let parsed = buffer.feed(fresh)?;
             self.input = if parsed.is_some() { mem::take(buffer).into_bytes() } else { Vec::new() };
-            self.at = 0;
             return Ok(parsed);
         }
         let parsed = parse_head(fresh)?;
@@ -230,7 +229,6 @@ impl Http {
             self.stage = Stage::Body(reading);
             return Ok(Event::Wait);
         }
-        self.deadline = None;
         let (request, body) = *reading;
         Ok(Event::Request(request.map(|()| body.into_bytes())))
     }
@@ -249,14 +247,17 @@ impl Http {
     fn refuse(&mut self, unix: UnixMillis, fault: Fault) {
         self.manner.persistence = Persistence::Close;
         self.answer(unix, &refusal(fault.status, fault.message));
-        self.forget_input();
     }
 
     fn answer(&mut self, unix: UnixMillis, response: &Response<Bytes>) {
         let manner = mem::take(&mut self.manner).with(response);
+        let last = manner.persistence == Persistence::Close;
         self.fresh = false;
         write(&mut self.output, response, manner, Some(unix));
-        self.enter(Stage::Write { last: manner.persistence == Persistence::Close });
+        self.enter(Stage::Write { last });
+        if last {
+            self.forget_input();
+        }
     }
 
     /// The bytes to be written now.
