@@ -24,6 +24,11 @@ impl Histogram {
         self.total += 1;
     }
 
+    /// How many durations were counted.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
     /// The duration that this share of all stays under.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let rank = (self.total as f64 * share).ceil() as u64;
