@@ -70,3 +70,9 @@ fn files_can_be_read_in_one_go() {
         }
     }
 }
+
+#[test]
+fn a_driver_without_a_runtime_stays_a_short_read() {
+    let text = std::fs::read_to_string(root().join("core/shell/examples/poll_loop.rs")).expect("the file can be read");
+    assert!(text.lines().count() < 200, "the tutorial has {} lines", text.lines().count());
+}

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod log;
 pub mod mailbox;
 pub mod options;
+pub mod peer;
 pub mod shard;
 pub mod transport;
 pub mod wire;
