@@ -50,8 +50,6 @@ fn requests_and_frames_may_come_in_single_bytes() {
 #[test]
 fn what_asks_for_no_websocket_gets_a_short_answer() {
     let driver = Driver::start();
-    let healthy = http("GET", driver.address, "/healthz", &[], b"");
-    assert_eq!((healthy.status, healthy.text().as_str()), (200, "ok"));
     assert_eq!(http("GET", driver.address, "/", &[], b"").status, 404);
     let proper = String::from_utf8(upgrade_request("/ws", &[])).expect("a request is text");
     for (part, other, status) in [("GET /ws", "GET /x", 404), ("version: 13", "version: 8", 426), ("GET", "\x16\x03", 400)] {

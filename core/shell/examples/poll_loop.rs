@@ -1,27 +1,21 @@
 //! A gateway without an async runtime: one thread, one loop, non-blocking sockets of the standard library; no future, no waker.
 //!
 //! The core decides everything and does nothing. Here is all that must be done for it: `main`, the loop, then one function for
-//! each thing that can happen. Start it with `cargo run -p roomcast-shell --example poll_loop`, open two WebSockets on `/ws`, send
-//! `{"type":"subscribe","room":"lobby:1"}`, then on one `{"type":"publish","data":{"room":"lobby:1","type":"hi","data":1}}`.
+//! each thing that can happen. `cargo run -p roomcast-shell --example poll_loop` serves `/ws`, with rooms `lobby:*` for anyone.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{ErrorKind, IoSlice, Read as _, Write as _, stderr};
-use std::net::{TcpListener, TcpStream};
-use std::{env, error::Error, sync::Arc, thread, time::Duration};
+use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
+use std::{env, error::Error, mem, net::TcpListener, net::TcpStream, sync::Arc, thread, time::Duration};
 
-use http::StatusCode;
 use polling::{Event, Events, PollMode, Poller};
 use roomcast_core::config::{AccessRule, AuthMode, Config, Limits, Route, Who};
 use roomcast_core::node::{Action, Node};
 use roomcast_core::store::memory::{ClientId, Memory};
 use roomcast_core::{hub::CloseCause, id::ConnId, pattern::Pattern, report::Report, time::Time};
-use roomcast_shell::peer::{Heard, Peer};
-use roomcast_shell::{clock::Clock, handshake, listen};
+use roomcast_shell::{clock::Clock, handshake, handshake::HeadBuffer, listen, peer::Peer};
 
 /// The poller's name for the listener. Sockets count on from it: no name comes twice, so no event finds a wrong socket.
 const LISTENER: usize = 0;
-/// How long a client may take for its request: an open socket costs little, but not nothing.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Driver {
     node: Node,
@@ -41,7 +35,9 @@ struct Driver {
 
 struct Socket {
     stream: TcpStream,
-    peer: Peer,
+    /// What there is of the request, until that opens a connection.
+    head: HeadBuffer,
+    peer: Option<Peer>,
     /// The kernel takes no more. Only then is writability waited for: at other times it would never end.
     full: bool,
 }
@@ -97,8 +93,8 @@ impl Driver {
         // SAFETY: `remove` deletes a socket before it closes it.
         let add = |()| unsafe { self.poller.add_with_mode(&stream, Event::readable(key), PollMode::Level) };
         if listen::prepare(&stream).and_then(|()| stream.set_nonblocking(true)).and_then(add).is_ok() {
-            self.heads.push_back((now + HEAD_TIMEOUT, key));
-            self.sockets.insert(key, Socket { stream, peer: Peer::new(), full: false });
+            self.heads.push_back((now + Duration::from_secs(10), key));
+            self.sockets.insert(key, Socket { stream, head: HeadBuffer::new(), peer: None, full: false });
         }
     }
 
@@ -111,14 +107,22 @@ impl Driver {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             _ => return self.remove(now, key),
         };
-        let answer = match socket.peer.feed(now, self.node.hub(), bytes) {
-            Heard::Nothing => return,
-            Heard::Opened(conn) => return self.keys.extend([(conn, key)]),
-            Heard::Http(request, _) if request.uri().path() == "/healthz" => {
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".into()
-            }
-            Heard::Http(..) => handshake::refuse(StatusCode::NOT_FOUND, "Only WebSockets are served here"),
-            Heard::Refused(answer) => answer,
+        if let Some(peer) = &mut socket.peer {
+            return peer.feed(now, self.node.hub(), bytes);
+        }
+        let answer = match socket.head.feed(bytes) {
+            Ok(None) => return,
+            Ok(Some((request, length))) if handshake::is_upgrade(&request) => match Peer::open(now, self.node.hub(), &request) {
+                Ok(mut peer) => {
+                    // Frames may have come together with the request.
+                    peer.feed(now, self.node.hub(), &mut mem::take(&mut socket.head).into_bytes()[length..]);
+                    self.keys.insert(peer.conn(), key);
+                    return socket.peer = Some(peer);
+                }
+                Err(answer) => answer,
+            },
+            Ok(Some(_)) => handshake::refuse(http::StatusCode::NOT_FOUND, "Only WebSockets are served here"),
+            Err(error) => handshake::refuse(error.status(), &error.to_string()),
         };
         // A fresh socket takes a short answer whole; one that does not is not waited for.
         let _ = socket.stream.write(&answer);
@@ -129,7 +133,8 @@ impl Driver {
     fn on_writable(&mut self, now: Time, key: usize) {
         let Some(socket) = self.sockets.get_mut(&key) else { return };
         socket.full = self.poller.modify_with_mode(&socket.stream, Event::readable(key), PollMode::Level).is_err();
-        socket.peer.conn().map_or((), |conn| self.write(now, conn))
+        let conn = socket.peer.as_ref().map(Peer::conn);
+        conn.map_or((), |conn| self.write(now, conn))
     }
 
     /// Time has passed. Tokens expire by the wall clock, which may have been set meanwhile.
@@ -138,7 +143,7 @@ impl Driver {
         self.node.tick(now);
         self.store.tick(now);
         while let Some((_, key)) = self.heads.pop_front_if(|(at, _)| *at <= now) {
-            if self.sockets.get(&key).is_some_and(|socket| socket.peer.conn().is_none()) {
+            if self.sockets.get(&key).is_some_and(|socket| socket.peer.is_none()) {
                 self.remove(now, key);
             }
         }
@@ -155,16 +160,12 @@ impl Driver {
                 Some(Action::Interrupt(lane) | Action::Reset(lane)) => self.store.interrupt(self.client, lane),
                 Some(Action::Drop(conn)) => self.keys.get(&conn).copied().map_or((), |key| self.remove(now, key)),
                 Some(Action::Published(..) | Action::Report(Report::Broadcast { .. })) => {}
-                Some(Action::Report(report)) => _ = writeln!(stderr(), "{report:?}"),
-                // An outbox is half full: written to now, its client will not be taken for a slow one.
-                Some(Action::Flush) => {
-                    while let Some(conn) = self.node.poll_flush() {
-                        self.write(now, conn);
-                    }
-                }
-                None => match self.node.poll_flush() {
+                Some(Action::Report(report)) => eprintln!("{report:?}"),
+                // Nothing is left but to write; or an outbox is half full, and its client shall not be taken for a slow one.
+                rest => match self.node.poll_flush() {
                     Some(conn) => self.write(now, conn),
-                    None => return,
+                    None if rest.is_none() => return,
+                    None => {}
                 },
             }
         }
@@ -191,9 +192,8 @@ impl Driver {
     fn remove(&mut self, now: Time, key: usize) {
         let Some(Socket { stream, peer, .. }) = self.sockets.remove(&key) else { return };
         let _ = self.poller.delete(&stream);
-        if let Some(conn) = peer.conn() {
-            self.keys.remove(&conn);
-            self.node.closed(now, conn, CloseCause::Gone);
-        }
+        let Some(peer) = peer else { return };
+        self.keys.remove(&peer.conn());
+        self.node.closed(now, peer.conn(), CloseCause::Gone);
     }
 }

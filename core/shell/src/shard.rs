@@ -9,7 +9,6 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::mem;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -28,12 +27,11 @@ use crate::backplane;
 use crate::clock::Clock;
 use crate::flush::Flusher;
 use crate::gateway::Gateway;
-use crate::handshake;
 use crate::http::Http;
 use crate::log;
 use crate::mailbox::{Mailbox, Ready, ReadyWaker};
+use crate::peer::Peer;
 use crate::transport::{Timer, Transport};
-use crate::wire::Wire;
 
 mod serving;
 
@@ -99,14 +97,8 @@ struct Socket<T> {
 enum Stage {
     /// Plain HTTP, the request for a WebSocket, and the end of a connection.
     Http(Box<Serving>),
-    Open {
-        conn: ConnId,
-        wire: Wire,
-    },
-    /// The connection's input has ended in a protocol error: what still comes is not looked at.
-    Deaf {
-        conn: ConnId,
-    },
+    /// The WebSocket of one of the hub's connections.
+    Open(Peer),
 }
 
 impl<T: Transport, M: Timer> Shard<T, M> {
@@ -177,10 +169,11 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
         socket.waker.take();
         let blocked = mem::take(&mut socket.blocked);
-        match socket.stage {
+        match &socket.stage {
             Stage::Http(_) => self.serve(now, index),
-            Stage::Open { conn, .. } | Stage::Deaf { conn } => {
+            Stage::Open(peer) => {
                 if blocked {
+                    let conn = peer.conn();
                     self.flush_one(now, conn);
                 }
                 self.read(now, index);
@@ -217,22 +210,17 @@ impl<T: Transport, M: Timer> Shard<T, M> {
 
     /// A client asks for a WebSocket; `rest` is what came together with the request.
     fn open(&mut self, now: Time, index: u32, request: &Request<()>, mut rest: Vec<u8>) {
-        let checked = handshake::check_upgrade(request).map_err(|refusal| refusal.to_response());
-        let opened = checked
-            .and_then(|()| self.hub.open(now, request).map_err(|refused| handshake::refuse(refused.status, refused.message)));
-        let opened = match opened {
-            Ok(opened) => opened,
+        let peer = match Peer::open(now, &mut self.hub, request) {
+            Ok(peer) => peer,
             Err(answer) => return self.leave(now, index, answer.into()),
         };
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
-        let conn = opened.conn;
-        self.hub.preface(conn, handshake::accept(request, opened.protocol.as_deref()));
-        let slot = conn.slot();
+        let slot = peer.conn().slot();
         if self.by_slot.len() <= slot {
             self.by_slot.resize(slot + 1, u32::MAX);
         }
         self.by_slot[slot] = index;
-        socket.stage = Stage::Open { conn, wire: Wire::new() };
+        socket.stage = Stage::Open(peer);
         // Frames that came together with the request are served.
         self.feed(now, index, &mut rest);
         self.read(now, index);
@@ -268,17 +256,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     }
 
     fn feed(&mut self, now: Time, index: u32, bytes: &mut [u8]) {
-        let Shard { sockets, hub, .. } = self;
-        let Some(socket) = sockets.get_mut(index as usize) else { return };
-        let Stage::Open { conn, wire } = &mut socket.stage else { return };
-        let conn = *conn;
-        let heard = wire.feed(bytes, hub.message_limit(conn), &mut |message| {
-            hub.receive(now, conn, message);
-            ControlFlow::Continue(())
-        });
-        if let Err(error) = heard {
-            socket.stage = Stage::Deaf { conn };
-            hub.fail(now, conn, error.close_code(), error.reason());
+        if let Some(Socket { stage: Stage::Open(peer), .. }) = self.sockets.get_mut(index as usize) {
+            peer.feed(now, &mut self.hub, bytes);
         }
     }
 
@@ -294,8 +273,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     /// A socket has ended by itself.
     fn remove(&mut self, now: Time, index: u32, cause: CloseCause) {
         let Some(socket) = self.sockets.try_remove(index as usize) else { return };
-        if let Stage::Open { conn, .. } | Stage::Deaf { conn } = socket.stage {
-            self.hub.closed(now, conn, cause);
+        if let Stage::Open(peer) = socket.stage {
+            self.hub.closed(now, peer.conn(), cause);
         }
     }
 
@@ -354,8 +333,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
 
     fn socket_of(&self, conn: ConnId) -> Option<u32> {
         let index = *self.by_slot.get(conn.slot())?;
-        match self.sockets.get(index as usize)?.stage {
-            Stage::Open { conn: other, .. } | Stage::Deaf { conn: other } if other == conn => Some(index),
+        match &self.sockets.get(index as usize)?.stage {
+            Stage::Open(peer) if peer.conn() == conn => Some(index),
             _ => None,
         }
     }
@@ -364,7 +343,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     fn drop_socket(&mut self, now: Time, index: u32) {
         match self.sockets.get(index as usize).map(|socket| &socket.stage) {
             // Its input was not read to the end.
-            Some(Stage::Deaf { .. }) => self.leave(now, index, Vec::new()),
+            Some(Stage::Open(peer)) if peer.has_failed() => self.leave(now, index, Vec::new()),
             _ => drop(self.sockets.try_remove(index as usize)),
         }
     }
@@ -393,7 +372,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             self.hub.close_all(now, 1001, "the server is going away");
             self.sockets.retain(|_, socket| match &socket.stage {
                 Stage::Http(serving) => serving.is_answering(),
-                Stage::Open { .. } | Stage::Deaf { .. } => true,
+                Stage::Open(_) => true,
             });
         }
     }

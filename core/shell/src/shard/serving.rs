@@ -29,6 +29,7 @@ pub(super) struct Serving {
 }
 
 /// What has become of it.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart as soon as it is there")]
 pub(super) enum Served {
     /// It goes on when its socket or its answer wakes it, or at the deadline.
     Waiting(Time),
