@@ -90,8 +90,8 @@ pub struct Started<T> {
 /// What the cases need besides the runtime.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// A Redis server that nobody else uses meanwhile: the cases look at the list of its clients. What they write has a prefix
-    /// of its own and is deleted again.
+    /// A Redis server that nobody else uses meanwhile: the cases look at the list of its clients, and disconnect them. What
+    /// they write has a prefix of its own and is deleted again.
     pub redis: ConnectionInfo,
     /// How many members of one room are sent a message. Each takes two file descriptors of the process, so the usual 10,000
     /// need a limit above 20,000; a machine that does not allow it has to be content with fewer.

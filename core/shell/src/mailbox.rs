@@ -184,7 +184,7 @@ mod tests {
         waker.wake_by_ref();
         waker.wake_by_ref();
         mailbox.take(Waker::noop(), &mut taken);
-        assert_eq!(taken.drain(..).collect::<Vec<_>>(), [Ready(7)]);
+        assert_eq!(mem::take(&mut taken), [Ready(7)]);
         socket.take();
         waker.wake();
         mailbox.take(Waker::noop(), &mut taken);

@@ -1,6 +1,6 @@
 //! A gateway and many clients at once, and its end among them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
@@ -13,6 +13,7 @@ cases!("gateway":
     a_storm_of_connections_is_answered,
     a_message_reaches_each_of_very_many_members,
     a_stop_writes_what_waits_and_closes_with_1001,
+    a_stop_ends_when_the_address_is_closed,
 );
 
 fn a_storm_of_connections_is_answered<S: Subject>(subject: &S, _: &Surroundings) {
@@ -109,6 +110,15 @@ fn a_stop_writes_what_waits_and_closes_with_1001<S: Subject>(subject: &S, _: &Su
     stopped.store(true, Ordering::Relaxed);
     publishing.end("the thread that publishes");
     reading.into_iter().for_each(|thread| thread.end("a thread that reads"));
+}
+
+fn a_stop_ends_when_the_address_is_closed<S: Subject>(subject: &S, _: &Surroundings) {
+    for _ in 0..20 {
+        let gateway = start(subject, config());
+        let address = gateway.address;
+        stop(gateway);
+        assert!(TcpStream::connect(address).is_err(), "somebody still listens");
+    }
 }
 
 fn members(address: SocketAddr, count: usize) -> Vec<Client> {

@@ -137,8 +137,8 @@ fn a_connection_that_is_killed_while_nothing_is_asked_is_replaced<S: Subject>(su
         let mut desk = Desk::new(subject, server.info(), &server.key(""));
         for _ in 0..10 {
             assert_eq!(desk.ask(Lane::Command, StoreOp::Ping).await, Ok(Answer::Done));
-            // There is nobody else, except the connection that says so.
-            assert_eq!(server.query::<usize>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]), 1);
+            // All but the connection that says so.
+            assert!(server.query::<usize>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]) > 0);
             let mut answer = desk.ask(Lane::Command, StoreOp::Ping).await;
             if answer.is_err() {
                 // It was asked before the news had come.
