@@ -14,6 +14,8 @@
 
 pub mod backplane;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod flush;
 pub mod gateway;
 pub mod handshake;

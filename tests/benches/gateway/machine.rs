@@ -5,7 +5,6 @@ use std::fs;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
@@ -56,13 +55,6 @@ fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core).expect("the core exists");
     sched_setaffinity(Pid::from_raw(0), &set).expect("the core is ours");
-}
-
-/// Raises the limit of open files as far as the system lets us (children inherit it) and returns it.
-pub(crate) fn raise_open_files() -> usize {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("files are limited");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the hard limit is allowed");
-    usize::try_from(hard).unwrap_or(usize::MAX)
 }
 
 /// The processor time that a process has used, in user and kernel mode.

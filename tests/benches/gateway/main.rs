@@ -87,7 +87,7 @@ fn main() {
         // A run of the tests may build every target, but should not wait for a benchmark.
         return println!("nothing is measured without --bench");
     }
-    let files = machine::raise_open_files();
+    let files = roomcast_tests::real::raise_open_files();
     let cores = Cores::of_this_machine();
     cores.pin_load_generator();
     println!("{cores}; {files} open files");

@@ -1,0 +1,268 @@
+//! Redis lanes: pipelining, blocking reads, and connections that break.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use roomcast_core::id::{StreamId, Ticket};
+use roomcast_core::store::{Answer, GroupRef, Lane, StoreError, StoreOp};
+
+use super::desk::{Answered, Desk};
+use super::patience::{PATIENCE, soon};
+use super::server::Server;
+use super::{Subject, Surroundings};
+
+/// The lane of a blocking read.
+pub(super) const READER: Lane = Lane::Source(0);
+/// Longer than anything is waited for: such a read ends by itself in no case.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(3_600);
+
+cases!("redis":
+    a_thousand_appends_are_answered_in_order,
+    many_megabytes_go_there_and_come_back,
+    a_blocking_read_ends_with_its_time,
+    a_blocking_read_ends_with_an_entry,
+    a_blocking_read_holds_up_no_other_lane,
+    lanes_that_are_dropped_leave_no_reader_behind,
+    a_connection_that_is_killed_is_an_answer_and_the_next_operation_makes_another,
+    a_connection_that_is_killed_while_nothing_is_asked_is_replaced,
+    a_server_that_is_not_there_is_an_answer,
+    a_silent_server_is_given_up_by_a_reset,
+);
+
+fn a_thousand_appends_are_answered_in_order<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    const APPENDS: usize = 1_000;
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("a thousand answers", async {
+        let mut desk = Desk::new(subject, server.info(), &server.key(""));
+        let tickets: Vec<Ticket> = (0..APPENDS).map(|_| desk.submit(Lane::Command, append(10))).collect();
+        let mut last = StreamId::ZERO;
+        for ticket in tickets {
+            let Ok(Answer::Id(id)) = desk.answer(ticket).await else { panic!("an append is answered with its identifier") };
+            assert!(id > last, "{id} after {last}");
+            last = id;
+        }
+        assert_eq!(desk.ask(Lane::Command, StoreOp::RelayTip { partition: 0 }).await, Ok(Answer::Id(last)));
+    }));
+    assert_eq!(server.query::<usize>(&["XLEN", &server.key("relay:0")]), APPENDS);
+}
+
+fn many_megabytes_go_there_and_come_back<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    const APPENDS: usize = 200;
+    const BYTES: usize = 64 << 10;
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("many megabytes", async {
+        let mut desk = Desk::new(subject, server.info(), &server.key(""));
+        let tickets: Vec<Ticket> = (0..APPENDS).map(|_| desk.submit(Lane::Command, append(BYTES))).collect();
+        for ticket in tickets {
+            assert!(desk.answer(ticket).await.is_ok());
+        }
+        let read = StoreOp::RelayRead { cursors: vec![(0, StreamId::ZERO)], count: APPENDS, block: FOR_EVER };
+        let Ok(Answer::Relayed(entries)) = desk.ask(Lane::Relay, read).await else { panic!("the log can be read") };
+        assert_eq!(entries.len(), APPENDS);
+        assert!(entries.iter().all(|entry| entry.messages.iter().map(|(_, payload)| payload.len()).eq([BYTES])));
+    }));
+}
+
+fn a_blocking_read_ends_with_its_time<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    const BLOCK: Duration = Duration::from_millis(50);
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("the end of a read", async {
+        let mut desk = with_group(subject, &server).await;
+        let began = Instant::now();
+        assert_eq!(desk.ask(READER, read(&server, BLOCK)).await, nothing());
+        // The server's clock is a coarse one.
+        assert!(began.elapsed() > BLOCK / 2, "it was answered after {:?}", began.elapsed());
+    }));
+}
+
+fn a_blocking_read_ends_with_an_entry<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("the entry", async {
+        let mut desk = with_group(subject, &server).await;
+        let ticket = desk.submit(READER, read(&server, FOR_EVER));
+        let publisher = server.clone();
+        let added = desk.meanwhile("a publisher", move || {
+            publisher.wait_until_somebody_blocks();
+            add(&publisher)
+        });
+        let added = added.await;
+        assert_eq!(entries(desk.answer(ticket).await), [added]);
+    }));
+}
+
+fn a_blocking_read_holds_up_no_other_lane<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("the answers of another lane", async {
+        let mut desk = with_group(subject, &server).await;
+        let read = blocked(&mut desk, &server).await;
+        for _ in 0..100 {
+            assert_eq!(desk.ask(Lane::Command, StoreOp::Ping).await, Ok(Answer::Done));
+        }
+        let added = add(&server);
+        assert_eq!(entries(desk.answer(read).await), [added]);
+    }));
+}
+
+fn lanes_that_are_dropped_leave_no_reader_behind<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("a blocking read", async {
+        let mut desk = with_group(subject, &server).await;
+        blocked(&mut desk, &server).await;
+    }));
+    server.wait_until_nobody_blocks();
+}
+
+fn a_connection_that_is_killed_is_an_answer_and_the_next_operation_makes_another<S: Subject>(
+    subject: &S,
+    surroundings: &Surroundings,
+) {
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("the answer to a read on a connection that was killed", async {
+        let mut desk = with_group(subject, &server).await;
+        for _ in 0..10 {
+            let read = blocked(&mut desk, &server).await;
+            let client = server.blocked().pop().expect("the reader still waits");
+            assert_eq!(server.query::<usize>(&["CLIENT", "KILL", "ID", &client]), 1);
+            assert_disconnected(&desk.answer(read).await);
+            assert_eq!(desk.ask(READER, StoreOp::Ping).await, Ok(Answer::Done));
+        }
+    }));
+}
+
+fn a_connection_that_is_killed_while_nothing_is_asked_is_replaced<S: Subject>(subject: &S, surroundings: &Surroundings) {
+    let server = Server::new(&surroundings.redis);
+    subject.block_on(soon("the answer to a ping", async {
+        let mut desk = Desk::new(subject, server.info(), &server.key(""));
+        for _ in 0..10 {
+            assert_eq!(desk.ask(Lane::Command, StoreOp::Ping).await, Ok(Answer::Done));
+            // All but the connection that says so.
+            assert!(server.query::<usize>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]) > 0);
+            let mut answer = desk.ask(Lane::Command, StoreOp::Ping).await;
+            if answer.is_err() {
+                // It was asked before the news had come.
+                assert_disconnected(&answer);
+                answer = desk.ask(Lane::Command, StoreOp::Ping).await;
+            }
+            assert_eq!(answer, Ok(Answer::Done));
+        }
+    }));
+}
+
+fn a_server_that_is_not_there_is_an_answer<S: Subject>(subject: &S, _: &Surroundings) {
+    let (nobody, info) = listener();
+    drop(nobody);
+    subject.block_on(soon("the answer that there is no server", async {
+        let mut desk = Desk::new(subject, &info, "");
+        for lane in [Lane::Command, READER, Lane::Command] {
+            assert_disconnected(&desk.ask(lane, StoreOp::Ping).await);
+        }
+    }));
+}
+
+fn a_silent_server_is_given_up_by_a_reset<S: Subject>(subject: &S, _: &Surroundings) {
+    let (listener, info) = listener();
+    subject.block_on(soon("the end of the silence", async {
+        let mut desk = Desk::new(subject, &info, "");
+        // Given up at once, and when the server has got it and says nothing.
+        let ticket = desk.submit(Lane::Command, StoreOp::Ping);
+        desk.reset(Lane::Command);
+        assert_disconnected(&desk.answer(ticket).await);
+
+        let tickets = [desk.submit(Lane::Command, StoreOp::Ping), desk.submit(Lane::Command, append(10))];
+        let accepted = desk.meanwhile("a server that accepts", move || {
+            let (mut connection, _) = listener.accept().expect("the lane connects");
+            connection.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+            read_until(&mut connection, b"XADD");
+            (listener, connection)
+        });
+        let (listener, mut silent) = accepted.await;
+        desk.reset(Lane::Command);
+        for ticket in tickets {
+            assert_disconnected(&desk.answer(ticket).await);
+        }
+        let gone = silent.read_to_end(&mut Vec::new());
+        assert!(gone.is_ok(), "the connection is closed: {gone:?}");
+
+        // The lane is free: the next operation has a connection of its own, on which the server answers.
+        let ticket = desk.submit(Lane::Command, StoreOp::Ping);
+        let answered = desk.meanwhile("a server that answers", move || {
+            let (mut connection, _) = listener.accept().expect("the lane connects again");
+            connection.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+            read_until(&mut connection, b"PING");
+            connection.write_all(b":1\r\n+PONG\r\n").expect("the lane reads");
+            connection
+        });
+        let _connection = answered.await;
+        assert_eq!(desk.answer(ticket).await, Ok(Answer::Done));
+    }));
+}
+
+/// Lanes, and a group to be read on one of them.
+pub(super) async fn with_group<S: Subject>(subject: &S, server: &Server) -> Desk<S::Timer> {
+    let mut desk = Desk::new(subject, server.info(), &server.key(""));
+    assert_eq!(desk.ask(READER, StoreOp::GroupCreate(group(server))).await, Ok(Answer::Done));
+    desk
+}
+
+/// Submits a read and waits until the server waits for entries.
+pub(super) async fn blocked(desk: &mut Desk<impl crate::transport::Timer>, server: &Server) -> Ticket {
+    let ticket = desk.submit(READER, read(server, FOR_EVER));
+    let server = server.clone();
+    desk.meanwhile("the server", move || server.wait_until_somebody_blocks()).await;
+    ticket
+}
+
+pub(super) fn group(server: &Server) -> GroupRef {
+    GroupRef { stream: server.key("source").into(), group: "readers".into() }
+}
+
+pub(super) fn read(server: &Server, block: Duration) -> StoreOp {
+    StoreOp::GroupRead { group: group(server), count: 1_000, block }
+}
+
+/// Adds an entry as any publisher would.
+pub(super) fn add(server: &Server) -> StreamId {
+    let id: String = server.query(&["XADD", &group(server).stream, "*", "field", "value"]);
+    id.parse().expect("the identifier of an entry")
+}
+
+/// The answer to a read that has waited in vain.
+pub(super) fn nothing() -> Answered {
+    Ok(Answer::Entries(Vec::new()))
+}
+
+/// The entries that a read has got.
+pub(super) fn entries(answer: Answered) -> Vec<StreamId> {
+    match answer {
+        Ok(Answer::Entries(entries)) => entries.iter().map(|entry| entry.id).collect(),
+        other => panic!("not entries: {other:?}"),
+    }
+}
+
+pub(super) fn assert_disconnected(answer: &Answered) {
+    assert!(matches!(answer, Err(StoreError::Disconnected(_))), "{answer:?}");
+}
+
+fn append(bytes: usize) -> StoreOp {
+    StoreOp::Append { partition: 0, messages: vec![("room".into(), vec![b'x'; bytes].into())] }
+}
+
+/// A server of our own, which says nothing by itself.
+fn listener() -> (TcpListener, ConnectionInfo) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("it has an address").port();
+    let info = ConnectionAddr::Tcp("127.0.0.1".into(), port).into_connection_info().expect("an address");
+    (listener, info)
+}
+
+fn read_until(connection: &mut impl std::io::Read, word: &[u8]) {
+    let mut received = Vec::new();
+    while !received.windows(word.len()).any(|bytes| bytes == word) {
+        let mut buffer = [0; 1024];
+        let read = connection.read(&mut buffer).expect("the lane writes");
+        assert!(read > 0, "the lane has closed after {:?}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&buffer[..read]);
+    }
+}
