@@ -26,8 +26,11 @@ where
     }
 
     fn poll_rearm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Another read would find nothing and do the same after that.
-        self.0.poll_readable(cx)
+        match self.0.poll_readable(cx) {
+            // This was the event that led to the read. Asking again registers the waker, and another read is saved.
+            Poll::Ready(Ok(())) => self.0.poll_readable(cx),
+            other => other,
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
