@@ -80,16 +80,26 @@ pub enum StoreOp {
         /// Entries at the most.
         count: usize,
     },
-    /// Take over entries that another consumer has held too long. Answer: [`Answer::Claimed`].
+    /// Look for entries that a consumer, this one included, has held for long. Answer: [`Answer::Stale`].
+    GroupStale {
+        /// Where they are pending.
+        group: GroupRef,
+        /// How long they must have been idle.
+        idle: Duration,
+        /// Look beyond this one.
+        after: StreamId,
+        /// Entries at the most.
+        count: usize,
+    },
+    /// Take entries over from whoever holds them. Answer: [`Answer::Entries`], without those that somebody else was faster
+    /// with and those that were deleted, which are pending no longer.
     GroupClaim {
         /// What to claim from.
         group: GroupRef,
         /// How long they must have been idle.
         idle: Duration,
-        /// Where the last page ended.
-        cursor: StreamId,
-        /// Entries at the most.
-        count: usize,
+        /// The entries.
+        ids: Vec<StreamId>,
     },
     /// Store the effects of entries and acknowledge them, each in one atomic step that does nothing for an entry that is
     /// no longer pending (contract C3). Answer: [`Answer::Committed`].
@@ -158,15 +168,21 @@ pub enum Answer {
     Relayed(Vec<RelayEntry>),
     /// Entries of a source, none when the wait was in vain.
     Entries(Vec<Entry>),
-    /// Entries taken over, and where the next page begins (zero: from the start).
-    Claimed {
-        /// Cursor of the next page.
-        next: StreamId,
-        /// The entries.
-        entries: Vec<Entry>,
-    },
+    /// Entries that have been held for long, in order.
+    Stale(Vec<Stale>),
     /// For each effect, what came of it.
     Committed(Vec<Committed>),
+}
+
+/// A pending entry that a consumer has held for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Its identifier.
+    pub id: StreamId,
+    /// How long ago it was delivered last.
+    pub idle: Duration,
+    /// How often it has been delivered.
+    pub deliveries: u32,
 }
 
 /// What came of one effect.
@@ -247,6 +263,7 @@ impl StoreOp {
             StoreOp::GroupCreate(_) => "create group",
             StoreOp::GroupRead { .. } => "read group",
             StoreOp::GroupPending { .. } => "read own pending",
+            StoreOp::GroupStale { .. } => "look for stale entries",
             StoreOp::GroupClaim { .. } => "claim",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
@@ -261,6 +278,7 @@ impl StoreOp {
             | StoreOp::RelayTip { .. }
             | StoreOp::GroupCreate(_)
             | StoreOp::GroupPending { .. }
+            | StoreOp::GroupStale { .. }
             | StoreOp::GroupClaim { .. }
             | StoreOp::Commit { .. }
             | StoreOp::Ping => Duration::ZERO,

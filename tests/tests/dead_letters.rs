@@ -35,11 +35,25 @@ const BROKEN: [(&[&str], &str); 14] = [
     (&["--broken", "deep-nesting"], "too_deep"),
 ];
 
+/// System A's file events, for a gateway that gives up soon.
+const IMPATIENT: &str = r#"
+[[sources]]
+stream = "stream:file-events"
+group = "websocket-consumers"
+room = "workspace:{id}"
+event = "file.changed"
+dead_letter = "stream:file-events-dlq"
+block = "50ms"
+claim_after = "100ms"
+max_deliveries = 3
+"#;
+
 gateway_tests!(
     each_broken_batch_is_kept_with_its_reason_and_the_next_good_one_delivered,
     a_bomb_costs_no_memory,
     dead_letters_do_not_depend_on_anybody_listening,
     a_dead_letter_stream_of_a_wrong_type_loses_nothing,
+    an_entry_that_cannot_be_stored_becomes_a_dead_letter_after_max_deliveries,
 );
 
 type Fields = Vec<(String, Vec<u8>)>;
@@ -58,14 +72,15 @@ fn each_broken_batch_is_kept_with_its_reason_and_the_next_good_one_delivered(bin
         assert_eq!(gateway.metric(COUNTER), number, "after {options:?}");
 
         let letter = last_entry(&redis, DEAD_LETTERS).expect("the entry is kept");
-        let ours: BTreeMap<&str, &[u8]> = letter.iter().take(6).map(|(name, value)| (name.as_str(), &value[..])).collect();
+        let ours: BTreeMap<&str, &[u8]> = letter.iter().take(8).map(|(name, value)| (name.as_str(), &value[..])).collect();
         let text = |name: &str| str::from_utf8(ours[name]).expect("our fields are text");
         assert_eq!((text("msg_id"), text("code"), text("source")), (entry.as_str(), code, STREAM));
         assert_eq!(text("timestamp").len(), "2025-10-06T01:00:00.000Z".len(), "{}", text("timestamp"));
+        assert_eq!((text("deliveries"), text("added").len()), ("1", text("timestamp").len()));
         assert!(text("error").len() > 10, "the reason is in words: {:?}", text("error"));
         let original = entry_of(&redis, STREAM, entry).expect("the source keeps its entry");
         assert_eq!(text("fields"), original.len().to_string());
-        assert!(letter[6..] == original, "{options:?}: the original fields are kept as they are");
+        assert!(letter[8..] == original, "{options:?}: the original fields are kept as they are");
 
         let line = gateway.wait_for_log(&format!("entry={entry}"), PATIENCE);
         assert!(line.contains("ERROR") && line.contains("dead-lettered and acked"), "{line}");
@@ -117,6 +132,26 @@ fn a_dead_letter_stream_of_a_wrong_type_loses_nothing(binary: &Path) {
     gateway.wait_for_log("WRONGTYPE", PATIENCE);
     assert_eq!(redis.pending(0, STREAM, GROUP), 1);
     assert_eq!(gateway.metric(COUNTER), 0);
+}
+
+fn an_entry_that_cannot_be_stored_becomes_a_dead_letter_after_max_deliveries(binary: &Path) {
+    let redis = RedisServer::start();
+    let gateway = Setup::new(binary).option("--redis", &redis.url()).config(IMPATIENT).start();
+    // Nothing can be appended to any relay log. No client is there, so none is read.
+    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{partition}"), "not a stream"])));
+    let entry = &publish(&redis, &["--workspace", "test-workspace"])[0];
+    let letter = poll_until(PATIENCE, || last_entry(&redis, DEAD_LETTERS)).expect("the entry is given up");
+    let text = |name: &str| letter.iter().find(|(other, _)| other == name).map(|(_, value)| String::from_utf8_lossy(value));
+    assert_eq!(text("code").as_deref(), Some("max_deliveries"));
+    assert_eq!((text("msg_id").as_deref(), text("deliveries").as_deref()), (Some(entry.as_str()), Some("3")));
+    assert!(letter[8..] == entry_of(&redis, STREAM, entry).expect("the source keeps its entry"));
+    assert_eq!(redis.pending(0, STREAM, GROUP), 0);
+
+    // What comes later finds everything in order again.
+    (0..16).for_each(|partition| drop(redis.command(&["DEL", &format!("rc:relay:{partition}")])));
+    let mut client = gateway.member("alice", ROOM);
+    publish(&redis, &["--workspace", "test-workspace"]);
+    client.expect_type("file.changed");
 }
 
 fn gateway(binary: &Path, redis: &RedisServer) -> Gateway {

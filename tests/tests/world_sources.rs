@@ -89,3 +89,50 @@ fn a_group_that_is_gone_is_created_again() {
     assert_eq!(world.seen(client, ROOM), [1]);
     world.converge();
 }
+
+#[test]
+fn an_entry_that_no_node_survives_becomes_a_dead_letter_after_its_last_delivery() {
+    let mut world = World::new(6, 1);
+    world.settle();
+    let mut tried_at = vec![world.now()];
+    let entry = world.file_event("w");
+    world.doom(entry);
+    for delivery in 1..=5 {
+        // The node dies as soon as it has been given the entry, before anything can be stored.
+        while world.deliveries() < delivery {
+            world.run(Duration::from_micros(500));
+        }
+        tried_at.push(world.now());
+        world.crash(0);
+        world.restart(0);
+    }
+    world.file_event("w");
+    world.run(Duration::from_secs(1));
+    assert_eq!((world.stats().acked, world.pending()), (1, 1), "its neighbours do not wait for it");
+    world.run(Duration::from_secs(3600));
+    assert_eq!((world.dead_letters(), world.pending()), (1, 0));
+
+    // It was left alone for a minute, and each time for twice as long as the time before.
+    let pauses: Vec<u64> = tried_at.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    for (pause, least) in pauses.iter().zip([60, 120, 240, 480]) {
+        assert!((least..least + 25).contains(pause), "{pauses:?}");
+    }
+}
+
+#[test]
+fn failures_of_the_store_are_not_counted_against_an_entry() {
+    let mut world = World::new(7, 1);
+    let client = world.connect(0, "a");
+    world.subscribe(client, ROOM);
+    world.settle();
+    world.file_event("w");
+    for _ in 0..20 {
+        world.cut_store(0);
+        world.run(Duration::from_secs(30));
+        world.heal_store(0);
+        world.run(Duration::from_millis(2));
+    }
+    world.run(Duration::from_secs(60));
+    assert_eq!((world.dead_letters(), world.pending()), (0, 0));
+    assert_eq!(world.seen(client, ROOM).len(), 1);
+}

@@ -1,7 +1,7 @@
 //! A source: one stream read in a consumer group, each entry taken to its end (contract C3).
 //!
 //! ```text
-//! Creating ─▶ Recovering ─▶ Reading ⇄ Committing        Claiming, now and then, in place of a read
+//! Creating ─▶ Recovering ─▶ Reading ⇄ Committing        Looking ─▶ Claiming, now and then, before a read
 //!     ▲            any error ─▶ Pausing ─▶ Creating      a failed commit ─▶ Pausing ─▶ the same commit again
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! again first: a read that was lost on its way back has left entries pending that this process has never seen.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rand_chacha::rand_core::Rng as _;
 
@@ -21,7 +21,7 @@ use super::router::Router;
 use crate::config::{Config, Source};
 use crate::id::StreamId;
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Entry, GroupRef, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Entry, GroupRef, Lane, Stale, StoreError, StoreOp};
 use crate::time::Time;
 
 /// The consumer of one source.
@@ -44,7 +44,10 @@ enum Step {
     Creating,
     /// Own pending entries are read.
     Recovering,
-    Claiming,
+    /// Entries that have been held for long are looked for.
+    Looking,
+    /// They are taken over: how often each had been delivered, and what follows.
+    Claiming(BTreeMap<StreamId, u32>, Next),
     Reading,
     Committing(Commit),
     Pausing(Then),
@@ -61,14 +64,20 @@ enum Then {
 #[derive(Debug)]
 struct Commit {
     effects: Vec<(StreamId, Effect)>,
-    rest: VecDeque<Entry>,
+    rest: VecDeque<Delivered>,
     next: Next,
 }
+
+/// An entry, and how often it has been delivered, this time included.
+type Delivered = (Entry, u32);
 
 /// Bytes of effects that are stored in one go, about: a store must be able to answer in time, and memory is bounded by it.
 const COMMIT_BYTES: usize = 2 << 20;
 /// Bytes of one read beyond which the next one asks for fewer entries.
 const READ_BYTES: usize = 8 << 20;
+
+/// The longest time for which an entry that failed is left alone.
+const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
 /// What follows a commit.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +86,7 @@ enum Next {
     Read,
     /// Read own pending entries beyond this one.
     Recover(StreamId),
-    /// Claim from here on.
+    /// Look for entries to claim beyond this one.
     Claim(StreamId),
 }
 
@@ -114,21 +123,22 @@ impl Consumer {
             }
             (Step::Creating, Ok(Answer::Done)) => self.recover(core, now, StreamId::ZERO),
             (Step::Recovering, Ok(Answer::Entries(entries))) => match entries.last().map(|entry| entry.id) {
-                Some(last) => self.process(core, now, entries, Next::Recover(last)),
+                // They were delivered to this process before, at least once.
+                Some(last) => self.process(core, now, entries.into_iter().map(|entry| (entry, 2)), Next::Recover(last)),
                 None => self.read(core, now),
             },
             (Step::Reading, Ok(Answer::Entries(entries))) => {
                 self.adapt(&entries);
-                self.process(core, now, entries, Next::Read);
+                self.process(core, now, entries.into_iter().map(|entry| (entry, 1)), Next::Read);
             }
-            (Step::Claiming, Ok(Answer::Claimed { next, entries })) => {
+            (Step::Looking, Ok(Answer::Stale(found))) => self.found(core, now, &found),
+            (Step::Claiming(deliveries, next), Ok(Answer::Entries(entries))) => {
                 core.stats.claimed += entries.len() as u64;
-                if next == StreamId::ZERO {
-                    self.claim_at = now + self.claim_pause(core);
-                    self.process(core, now, entries, Next::Read);
-                } else {
-                    self.process(core, now, entries, Next::Claim(next));
-                }
+                let count = |entry: Entry| {
+                    let before = deliveries.get(&entry.id).copied().unwrap_or_default();
+                    (entry, before.saturating_add(1))
+                };
+                self.process(core, now, entries.into_iter().map(count), next);
             }
             (step @ Step::Pausing(_), _) => self.step = step,
             (_, Err(error)) => self.pause(core, now, &error, Then::Create),
@@ -159,7 +169,7 @@ impl Consumer {
         self.backoff.reset();
         self.unready = None;
         if now >= self.claim_at {
-            return self.claim(core, now, StreamId::ZERO);
+            return self.look(core, now, StreamId::ZERO);
         }
         self.step = Step::Reading;
         // The wait ends in time for the next claim.
@@ -168,10 +178,36 @@ impl Consumer {
         self.ask(core, now, op);
     }
 
-    fn claim(&mut self, core: &mut Core, now: Time, cursor: StreamId) {
-        self.step = Step::Claiming;
+    /// Looks for entries that a consumer has held for long: it has died, or could not bring them to their end.
+    fn look(&mut self, core: &mut Core, now: Time, after: StreamId) {
+        self.step = Step::Looking;
         let (group, idle) = (self.group.clone(), self.source.claim_after);
-        self.ask(core, now, StoreOp::GroupClaim { group, idle, cursor, count: self.source.most });
+        self.ask(core, now, StoreOp::GroupStale { group, idle, after, count: self.source.most });
+    }
+
+    fn found(&mut self, core: &mut Core, now: Time, found: &[Stale]) {
+        let next = match found.last() {
+            Some(last) if found.len() >= self.source.most => Next::Claim(last.id),
+            _ => {
+                self.claim_at = now + self.claim_pause(core);
+                Next::Read
+            }
+        };
+        // The store's own clock says how long ago the last attempt was: that outlives any process.
+        let due = found.iter().filter(|stale| stale.idle >= self.retry_after(stale.deliveries));
+        let deliveries: BTreeMap<StreamId, u32> = due.map(|stale| (stale.id, stale.deliveries)).collect();
+        if deliveries.is_empty() {
+            return self.proceed(core, now, next);
+        }
+        let (group, idle, ids) = (self.group.clone(), self.source.claim_after, deliveries.keys().copied().collect());
+        self.step = Step::Claiming(deliveries, next);
+        self.ask(core, now, StoreOp::GroupClaim { group, idle, ids });
+    }
+
+    /// How long an entry is left alone that has been delivered so often: twice as long each time.
+    fn retry_after(&self, deliveries: u32) -> Duration {
+        let doublings = deliveries.saturating_sub(1).min(16);
+        self.source.claim_after.saturating_mul(1 << doublings).min(LONGEST_RETRY.max(self.source.claim_after))
     }
 
     /// A quarter of the idle time, jittered, so that abandoned entries wait not much longer than they must.
@@ -191,9 +227,10 @@ impl Consumer {
         };
     }
 
-    fn process(&mut self, core: &mut Core, now: Time, entries: Vec<Entry>, next: Next) {
-        core.stats.entries += entries.len() as u64;
-        self.commit(core, now, Commit { effects: Vec::new(), rest: entries.into(), next });
+    fn process(&mut self, core: &mut Core, now: Time, entries: impl Iterator<Item = Delivered>, next: Next) {
+        let rest: VecDeque<Delivered> = entries.collect();
+        core.stats.entries += rest.len() as u64;
+        self.commit(core, now, Commit { effects: Vec::new(), rest, next });
     }
 
     /// Stores the effects at hand; where there are none, those of the next entries, as many as go at once.
@@ -201,10 +238,10 @@ impl Consumer {
         let mut bytes = 0;
         if commit.effects.is_empty() {
             while bytes < COMMIT_BYTES
-                && let Some(entry) = commit.rest.pop_front()
+                && let Some((entry, deliveries)) = commit.rest.pop_front()
             {
                 let id = entry.id;
-                let effect = self.router.effect(core, now, entry);
+                let effect = self.router.effect(core, now, entry, deliveries);
                 bytes += effect.bytes();
                 commit.effects.push((id, effect));
             }
@@ -242,7 +279,7 @@ impl Consumer {
         match next {
             Next::Read => self.read(core, now),
             Next::Recover(after) => self.recover(core, now, after),
-            Next::Claim(cursor) => self.claim(core, now, cursor),
+            Next::Claim(after) => self.look(core, now, after),
         }
     }
 

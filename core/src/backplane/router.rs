@@ -11,7 +11,7 @@ use crate::config::{Config, Limits, Source};
 use crate::message::{Json, Outgoing, RoomName};
 use crate::report::Report;
 use crate::store::{Effect, Entry, Fields, Messages};
-use crate::time::Time;
+use crate::time::{Time, UnixMillis};
 
 /// Decides the effect of each entry.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(super) struct Router {
     event: String,
     dead_letter: Arc<str>,
     dead_letters: u32,
+    max_deliveries: u32,
     partitions: u16,
     limits: Limits,
     decoder: Decoder,
@@ -34,6 +35,7 @@ impl Router {
             event: source.event.clone(),
             dead_letter: source.dead_letter.as_str().into(),
             dead_letters: source.dead_letters,
+            max_deliveries: source.max_deliveries,
             partitions: config.relay.partitions,
             limits: config.limits.clone(),
             decoder: Decoder::new(source.limits),
@@ -41,13 +43,18 @@ impl Router {
     }
 
     /// What becomes of an entry: its events go to their rooms, or it goes to the dead letters.
-    pub(super) fn effect(&mut self, core: &mut Core, now: Time, entry: Entry) -> Effect {
+    pub(super) fn effect(&mut self, core: &mut Core, now: Time, entry: Entry, deliveries: u32) -> Effect {
         if entry.fields.is_empty() {
             return Effect::Forget;
         }
+        if deliveries > self.max_deliveries {
+            // Not even decoded: that may be what went wrong.
+            let reason = format!("delivered {} times and never brought to its end", deliveries - 1);
+            return self.dead_letter(core, now, entry, deliveries - 1, "max_deliveries", &reason);
+        }
         match self.route(core, now, &entry) {
             Ok(messages) => Effect::Relay(messages),
-            Err((code, reason)) => self.dead_letter(core, now, entry, code, &reason),
+            Err((code, reason)) => self.dead_letter(core, now, entry, deliveries, code, &reason),
         }
     }
 
@@ -78,13 +85,15 @@ impl Router {
     }
 
     /// System A's layout (`msg_id`, `error`, `timestamp`), then ours, then the original fields as they were.
-    fn dead_letter(&self, core: &Core, now: Time, entry: Entry, code: &'static str, reason: &str) -> Effect {
+    fn dead_letter(&self, core: &Core, now: Time, entry: Entry, deliveries: u32, code: &'static str, reason: &str) -> Effect {
         let mut fields: Fields = [
             ("msg_id", entry.id.to_string()),
             ("error", reason.to_owned()),
             ("timestamp", core.wall.unix(now).to_string()),
             ("code", code.to_owned()),
             ("source", self.stream.to_string()),
+            ("added", UnixMillis(entry.id.millis).to_string()),
+            ("deliveries", deliveries.to_string()),
             ("fields", entry.fields.len().to_string()),
         ]
         .into_iter()

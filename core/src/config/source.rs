@@ -32,9 +32,13 @@ pub struct Source {
     /// How long one read waits for an entry.
     #[serde(default = "Source::default_block", with = "humantime_serde")]
     pub block: Duration,
-    /// An entry that another consumer has held for this long is taken over.
+    /// An entry that a consumer has held for this long is tried again, by whichever node finds it; after each further failure
+    /// for twice as long, an hour at the most.
     #[serde(default = "Source::default_claim_after", with = "humantime_serde")]
     pub claim_after: Duration,
+    /// An entry that has been delivered so often without coming to its end becomes a dead letter.
+    #[serde(default = "Source::default_max_deliveries")]
+    pub max_deliveries: u32,
     /// Limits of one entry.
     #[serde(default)]
     pub limits: BatchLimits,
@@ -68,6 +72,7 @@ impl Source {
             most: Source::default_most(),
             block: Source::default_block(),
             claim_after: Source::default_claim_after(),
+            max_deliveries: Source::default_max_deliveries(),
             limits: BatchLimits::default(),
         }
     }
@@ -86,6 +91,7 @@ impl Source {
         check(self.count > 0, &format!("{path}.count"), "must be greater than 0")?;
         check(self.most >= self.count, &format!("{path}.most"), "must be at least count")?;
         check(!self.block.is_zero(), &format!("{path}.block"), "must not be zero: zero would block for ever")?;
+        check(self.max_deliveries > 0, &format!("{path}.max_deliveries"), "must be greater than 0")?;
         check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")
     }
 
@@ -103,6 +109,10 @@ impl Source {
 
     fn default_block() -> Duration {
         Duration::from_secs(5)
+    }
+
+    fn default_max_deliveries() -> u32 {
+        5
     }
 
     fn default_claim_after() -> Duration {

@@ -3,12 +3,13 @@
 //! It follows Redis where an operation can tell the difference: pending entries, claims by idle time, blocked readers served in
 //! their order, trimmed logs. It is pure: time is an argument, and answers are polled.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, RelayEntry, StoreError, StoreOp};
+use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, RelayEntry, Stale, StoreError, StoreOp};
 use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
 use crate::time::Time;
@@ -193,10 +194,8 @@ impl Memory {
             StoreOp::GroupPending { group, after, count } => {
                 self.read_pending(now, client, group, *after, *count).map(Answer::Entries)
             }
-            StoreOp::GroupClaim { group, idle, cursor, count } => {
-                let old = |pending: &PendingEntry| now - pending.since >= *idle;
-                self.claim(now, client, group, *cursor, *count, old)
-            }
+            StoreOp::GroupStale { group, idle, after, count } => self.stale(now, group, *idle, *after, *count).map(Answer::Stale),
+            StoreOp::GroupClaim { group, idle, ids } => self.claim(now, client, group, *idle, ids).map(Answer::Entries),
             StoreOp::Commit { group, effects } => self.commit(now, group, effects),
             StoreOp::Ping => Ok(Answer::Done),
         })
@@ -269,38 +268,41 @@ impl Memory {
     }
 
     /// As `XAUTOCLAIM`: walks the pending entries from the cursor, drops those whose content is gone, takes the idle ones.
+    fn stale(
+        &mut self,
+        now: Time,
+        group: &GroupRef,
+        idle: Duration,
+        after: StreamId,
+        count: usize,
+    ) -> Result<Vec<Stale>, StoreError> {
+        let (_, group) = self.group(group)?;
+        let old = group.pending.range(after.next()..).filter(|(_, pending)| now - pending.since >= idle).take(count);
+        Ok(old.map(|(id, pending)| Stale { id: *id, idle: now - pending.since, deliveries: pending.deliveries }).collect())
+    }
+
     fn claim(
         &mut self,
         now: Time,
         client: ClientId,
         group: &GroupRef,
-        cursor: StreamId,
-        count: usize,
-        old: impl Fn(&PendingEntry) -> bool,
-    ) -> Result<Answer, StoreError> {
+        idle: Duration,
+        ids: &[StreamId],
+    ) -> Result<Vec<Entry>, StoreError> {
         let consumer = self.consumer(client);
         let (entries, group) = self.group(group)?;
-        let (mut claimed, mut gone, mut next) = (Vec::new(), Vec::new(), StreamId::ZERO);
-        for (id, pending) in group.pending.range_mut(cursor..) {
-            if claimed.len() == count {
-                next = *id;
-                break;
-            }
-            if !old(pending) {
-                continue;
-            }
+        let mut claimed = Vec::new();
+        for id in ids {
+            let Some(pending) = group.pending.get_mut(id).filter(|pending| now - pending.since >= idle) else { continue };
             match entries.get(id) {
                 Some(fields) => {
                     *pending = PendingEntry { consumer: consumer.clone(), since: now, deliveries: pending.deliveries + 1 };
                     claimed.push(Entry { id: *id, fields: fields.clone() });
                 }
-                None => gone.push(*id),
+                None => drop(group.pending.remove(id)),
             }
         }
-        for id in gone {
-            group.pending.remove(&id);
-        }
-        Ok(Answer::Claimed { next, entries: claimed })
+        Ok(claimed)
     }
 
     fn commit(&mut self, now: Time, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Result<Answer, StoreError> {

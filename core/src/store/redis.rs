@@ -1,10 +1,11 @@
 //! Redis: operations into command words, replies into answers. No connection here, only words.
 
 use core::fmt::Display;
+use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, RelayEntry, StoreError, StoreOp, scripts};
+use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, RelayEntry, Stale, StoreError, StoreOp, scripts};
 use crate::config::Config;
 use crate::id::StreamId;
 use crate::message::RoomName;
@@ -81,10 +82,17 @@ impl Redis {
                 let GroupRef { stream, group } = group;
                 words(["XREADGROUP", "GROUP", group, &self.consumer, "COUNT", &count, "STREAMS", stream, &after])
             }
-            StoreOp::GroupClaim { group, idle, cursor, count } => {
-                let (idle, cursor, count) = (idle.as_millis().to_string(), cursor.to_string(), count.to_string());
+            StoreOp::GroupStale { group, idle, after, count } => {
+                let (idle, after, count) = (idle.as_millis().to_string(), format!("({after}"), count.to_string());
                 let GroupRef { stream, group } = group;
-                words(["XAUTOCLAIM", stream, group, &self.consumer, &idle, &cursor, "COUNT", &count])
+                words(["XPENDING", stream, group, "IDLE", &idle, &after, "+", &count])
+            }
+            StoreOp::GroupClaim { group, idle, ids } => {
+                let idle = idle.as_millis().to_string();
+                let GroupRef { stream, group } = group;
+                let mut words = words(["XCLAIM", stream, group, &self.consumer, &idle]);
+                words.extend(ids.iter().map(text));
+                words
             }
             StoreOp::Commit { group, effects } => self.commit(group, effects),
             StoreOp::Ping => words(["PING"]),
@@ -105,11 +113,8 @@ impl Redis {
                 let streams = per_stream(reply)?;
                 Ok(Answer::Entries(streams.into_iter().flat_map(|(_, entries)| entries).collect()))
             }
-            StoreOp::GroupClaim { .. } => {
-                let mut parts = array(reply)?.into_iter();
-                let next = stream_id(parts.next().unwrap_or(Reply::Nil))?;
-                Ok(Answer::Claimed { next, entries: entries(parts.next().unwrap_or(Reply::Nil))? })
-            }
+            StoreOp::GroupStale { .. } => array(reply)?.into_iter().map(stale).collect::<Result<_, _>>().map(Answer::Stale),
+            StoreOp::GroupClaim { .. } => entries(reply).map(Answer::Entries),
             StoreOp::Commit { effects, .. } => {
                 let outcomes: Vec<Committed> = array(reply)?.into_iter().map(committed).collect::<Result<_, _>>()?;
                 if outcomes.len() != effects.len() {
@@ -265,6 +270,18 @@ fn entries(reply: Reply) -> Result<Vec<Entry>, StoreError> {
     Ok(entries)
 }
 
+/// Identifier, consumer, milliseconds since the last delivery, deliveries.
+fn stale(reply: Reply) -> Result<Stale, StoreError> {
+    let mut parts = array(reply)?.into_iter();
+    let (id, _consumer) = (stream_id(parts.next().unwrap_or(Reply::Nil))?, parts.next());
+    let mut number = || match parts.next() {
+        Some(Reply::Int(number)) => u64::try_from(number).map_err(|_| unexpected("less than nothing")),
+        _ => Err(unexpected("not a number")),
+    };
+    let idle = Duration::from_millis(number()?);
+    Ok(Stale { id, idle, deliveries: u32::try_from(number()?).unwrap_or(u32::MAX) })
+}
+
 fn pairs(reply: Reply) -> Result<Fields, StoreError> {
     let mut words = array(reply)?.into_iter();
     let mut fields = Vec::with_capacity(words.len() / 2);
@@ -340,8 +357,16 @@ mod tests {
                 "XREADGROUP GROUP g n1 COUNT 10 STREAMS s 0-0",
             ),
             (
-                StoreOp::GroupClaim { group: group(), idle: block, cursor: StreamId::ZERO, count: 3 },
-                "XAUTOCLAIM s g n1 5000 0-0 COUNT 3",
+                StoreOp::GroupStale { group: group(), idle: block, after: StreamId::ZERO, count: 3 },
+                "XPENDING s g IDLE 5000 (0-0 + 3",
+            ),
+            (
+                StoreOp::GroupClaim {
+                    group: group(),
+                    idle: block,
+                    ids: vec![StreamId { millis: 1, sequence: 2 }, StreamId { millis: 3, sequence: 4 }],
+                },
+                "XCLAIM s g n1 5000 1-2 3-4",
             ),
         ] {
             assert_eq!(spoken(&op), expected);
@@ -394,7 +419,8 @@ mod tests {
         let ops = [
             StoreOp::RelayTip { partition: 0 },
             StoreOp::RelayRead { cursors: vec![], count: 1, block: core::time::Duration::ZERO },
-            StoreOp::GroupClaim { group: group(), idle: core::time::Duration::ZERO, cursor: StreamId::ZERO, count: 1 },
+            StoreOp::GroupStale { group: group(), idle: core::time::Duration::ZERO, after: StreamId::ZERO, count: 1 },
+            StoreOp::GroupClaim { group: group(), idle: core::time::Duration::ZERO, ids: vec![] },
             StoreOp::Commit { group: group(), effects: vec![] },
         ];
         let nested = Reply::Array(vec![Reply::Array(vec![Reply::Int(1)]), Reply::Nil]);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use roomcast_core::id::StreamId;
-use roomcast_core::store::{Answer, Committed, Entry, Fields, RelayEntry, StoreError};
+use roomcast_core::store::{Answer, Committed, Entry, Fields, RelayEntry, Stale, StoreError};
 use roomcast_core::time::UnixMillis;
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ pub(super) fn answer(input: &mut Input<'_>) -> Result<Answer, StoreError> {
         }
         4 => Answer::Relayed(Vec::new()),
         5 => Answer::Entries(vec![Entry { id: id(input), fields: entry(input) }]),
-        6 => Answer::Claimed { next: id(input), entries: vec![Entry { id: id(input), fields: entry(input) }] },
+        6 => Answer::Stale(vec![Stale { id: id(input), idle: Duration::from_secs(60), deliveries: u32::from(input.byte()) }]),
         7 => Answer::Committed(vec![Committed::Stored; input.below(3)]),
         8 => Answer::Committed(vec![Committed::Failed(StoreError::Busy("loading".into())), Committed::NotPending]),
         9 => return Err(StoreError::Disconnected("reset".into())),
