@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use redis::ConnectionAddr;
 use roomcast_shell::lanes::Connecting;
+use roomcast_shell::listen;
 use roomcast_shell::transport::Transport;
 use smol::{Async, net};
 
@@ -19,7 +20,7 @@ pub fn connect(address: &ConnectionAddr) -> Connecting {
             for address in net::resolve((host, port)).await? {
                 match Async::<TcpStream>::connect(address).await {
                     Ok(stream) => {
-                        stream.get_ref().set_nodelay(true)?;
+                        listen::prepare_client(&stream)?;
                         return Ok(Box::new(Socket(stream)) as Box<dyn Transport>);
                     }
                     Err(error) => failed = error,

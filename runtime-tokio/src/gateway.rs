@@ -56,6 +56,7 @@ impl Running {
     /// Accepts nothing more, closes every connection with 1001, and returns when all tasks have ended.
     pub async fn stop(mut self) {
         self.accepting.abort();
+        let _ = (&mut self.accepting).await;
         self.gateway.stop_shards();
         while self.shards.join_next().await.is_some() {}
         self.gateway.stop_backplane();

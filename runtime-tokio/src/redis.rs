@@ -4,6 +4,7 @@ use std::io;
 
 use redis::ConnectionAddr;
 use roomcast_shell::lanes::Connecting;
+use roomcast_shell::listen;
 use roomcast_shell::transport::Transport;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -14,7 +15,7 @@ pub fn connect(address: &ConnectionAddr) -> Connecting {
     match address.clone() {
         ConnectionAddr::Tcp(host, port) => Box::pin(async move {
             let stream = TcpStream::connect((host, port)).await?;
-            stream.set_nodelay(true)?;
+            listen::prepare_client(&stream)?;
             Ok(Box::new(Socket(stream)) as Box<dyn Transport>)
         }),
         ConnectionAddr::Unix(path) => {

@@ -134,7 +134,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 BackplaneAction::Store { ticket, lane: Lane::Relay, op } => self.held_back = Some((ticket, op)),
                 BackplaneAction::Store { ticket, lane, op } => self.lanes.submit(now, lane, ticket, op),
                 BackplaneAction::Interrupt(Lane::Relay) if self.held_back.is_some() => self.answer_held_back(),
-                BackplaneAction::Interrupt(lane) => self.lanes.interrupt(lane),
+                BackplaneAction::Interrupt(lane) => self.lanes.interrupt(now, lane),
                 BackplaneAction::Reset(lane) => self.lanes.reset(lane),
                 BackplaneAction::Report(report) => log::write(&report),
             }
@@ -251,7 +251,7 @@ mod tests {
             self.0.lock().unwrap().push((ticket, op));
         }
 
-        fn interrupt(&mut self, _: Lane) {}
+        fn interrupt(&mut self, _: Time, _: Lane) {}
 
         fn reset(&mut self, _: Lane) {}
     }

@@ -22,7 +22,7 @@ pub trait Lanes: Send {
     fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp);
 
     /// Ends the blocking read of a lane, so that it is answered soon.
-    fn interrupt(&mut self, lane: Lane);
+    fn interrupt(&mut self, now: Time, lane: Lane);
 
     /// Drops a lane's connection; the next operation makes a new one.
     fn reset(&mut self, lane: Lane);
@@ -72,13 +72,14 @@ impl Lanes for MemoryLanes {
         self.post_answers();
     }
 
-    fn interrupt(&mut self, lane: Lane) {
+    fn interrupt(&mut self, _now: Time, lane: Lane) {
         self.memory.interrupt(self.client, lane);
         self.post_answers();
     }
 
     fn reset(&mut self, lane: Lane) {
-        self.interrupt(lane);
+        self.memory.interrupt(self.client, lane);
+        self.post_answers();
     }
 
     fn tick(&mut self, now: Time) {

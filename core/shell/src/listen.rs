@@ -7,7 +7,9 @@ use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
 use std::os::windows::io::AsSocket;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted: a stampede after a restart must not be refused by the kernel.
 const BACKLOG: i32 = 4096;
@@ -37,5 +39,19 @@ pub fn prepare(socket: &impl AsSocket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)?;
+    Ok(())
+}
+
+/// Prepares a socket to a server of ours: no delay, and a peer that has silently gone is noticed even while nothing is asked.
+///
+/// # Errors
+/// The connection has ended already.
+pub fn prepare_client(socket: &impl AsSocket) -> io::Result<()> {
+    const SILENCE: Duration = Duration::from_secs(30);
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 3))?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(2 * SILENCE))?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use roomcast_core::door::Tell;
 use roomcast_core::hub::{CloseCause, Hub, HubAction};
 use roomcast_core::id::{ConnId, ShardId};
@@ -27,6 +27,7 @@ use crate::backplane;
 use crate::clock::Clock;
 use crate::flush::Flusher;
 use crate::gateway::Gateway;
+use crate::handshake;
 use crate::http::Http;
 use crate::log;
 use crate::mailbox::{Mailbox, Ready, ReadyWaker};
@@ -196,13 +197,16 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let served = serving.drive((now, unix), &mut cx, &mut socket.io, &mut self.read_buffer, &respond);
         match served {
             Served::Waiting(_) if self.stop_at.is_some() && !serving.is_answering() => self.remove(now, index, CloseCause::Gone),
-            // A later deadline is armed when the earlier one has come.
-            Served::Waiting(deadline) if deadline < serving.armed => {
-                serving.armed = deadline;
-                self.patience.arm(deadline, (index, socket.serial));
+            Served::Waiting(deadline) | Served::Again(deadline) => {
+                if matches!(served, Served::Again(_)) {
+                    socket.waker.ready();
+                }
+                // A later deadline is armed when the earlier one has come.
+                if deadline < serving.armed {
+                    serving.armed = deadline;
+                    self.patience.arm(deadline, (index, socket.serial));
+                }
             }
-            Served::Waiting(_) => {}
-            Served::Again => socket.waker.ready(),
             Served::Upgrade(request, rest) => self.open(now, index, &request, rest),
             Served::Over => self.remove(now, index, CloseCause::Gone),
         }
@@ -210,6 +214,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
 
     /// A client asks for a WebSocket; `rest` is what came together with the request.
     fn open(&mut self, now: Time, index: u32, request: &Request<()>, mut rest: Vec<u8>) {
+        if self.stop_at.is_some() {
+            let answer = handshake::refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is going away");
+            return self.leave(now, index, answer.into());
+        }
         let peer = match Peer::open(now, &mut self.hub, request) {
             Ok(peer) => peer,
             Err(answer) => return self.leave(now, index, answer.into()),
@@ -240,7 +248,16 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             let read = match socket.io.poll_read(&mut cx, &mut buffer) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Poll::Ready(Ok(0) | Err(_)) => {
+                Poll::Ready(Ok(0)) => {
+                    // It may still read what its last bytes have led to.
+                    if let Stage::Open(peer) = &socket.stage {
+                        let conn = peer.conn();
+                        self.flush_one(now, conn);
+                    }
+                    self.remove(now, index, CloseCause::Gone);
+                    break;
+                }
+                Poll::Ready(Err(_)) => {
                     self.remove(now, index, CloseCause::Gone);
                     break;
                 }
@@ -416,3 +433,6 @@ impl<T, M> fmt::Debug for Shard<T, M> {
         f.debug_struct("Shard").field("number", &self.number).field("sockets", &self.sockets.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

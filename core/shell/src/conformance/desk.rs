@@ -59,7 +59,7 @@ impl<M: Timer> Desk<M> {
     }
 
     pub(super) fn interrupt(&mut self, lane: Lane) {
-        self.lanes.interrupt(lane);
+        self.lanes.interrupt(self.clock.now(), lane);
     }
 
     pub(super) fn reset(&mut self, lane: Lane) {

@@ -18,8 +18,10 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>
 /// Opens a connection to a Redis server: what a runtime knows of Redis.
 pub type Connect = fn(&redis::ConnectionAddr) -> Connecting;
 
-/// Output that is kept allocated while it is empty, in bytes.
+/// Memory that is kept while it is not used, in bytes.
 const MOST_KEPT: usize = 1 << 20;
+/// Reads in a row before everything else has its turn again.
+const READS: usize = 16;
 
 /// A Redis server, and how a connection to it is opened.
 #[derive(Clone, Debug)]
@@ -52,6 +54,10 @@ struct Open {
     /// Replies to the greeting that are still to come; the last of them is the client identifier.
     greetings: usize,
     client: Option<i64>,
+    /// What the server had against us, if it closes the connection: that there are too many, for example.
+    refusal: Option<StoreError>,
+    /// Bytes read since the parser was new. It keeps the memory of the longest reply.
+    read: usize,
 }
 
 /// Answers of a link: what was asked, and the reply.
@@ -103,6 +109,7 @@ impl<Q> Link<Q> {
         buffer: &mut [u8],
         answers: &mut Answers<Q>,
     ) -> Result<(), StoreError> {
+        let mut reads = 0;
         loop {
             match &mut self.state {
                 State::Closed if self.asked.is_empty() => return Ok(()),
@@ -113,9 +120,17 @@ impl<Q> Link<Q> {
                 },
                 State::Open(open) => {
                     write(&mut open.io, cx, &mut self.output, &mut self.written)?;
+                    if reads == READS {
+                        cx.waker().wake_by_ref();
+                        return Ok(());
+                    }
+                    reads += 1;
                     let Poll::Ready(read) = open.io.poll_read(cx, buffer) else { return Ok(()) };
                     match read {
-                        Ok(0) => return Err(StoreError::Disconnected("the server closed the connection".into())),
+                        Ok(0) => {
+                            let closed = || StoreError::Disconnected("the server closed the connection".into());
+                            return Err(open.refusal.take().unwrap_or_else(closed));
+                        }
                         Ok(read) => open.take(&buffer[..read], &mut self.asked, answers)?,
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => return Err(lost(error)),
@@ -144,7 +159,8 @@ impl<Q> Link<Q> {
         }
         greet(&["CLIENT", "ID"]);
         self.output.splice(..0, greeting);
-        self.state = State::Open(Box::new(Open { io, parser: Parser::new(), greetings, client: None }));
+        let open = Open { io, parser: Parser::new(), greetings, client: None, refusal: None, read: 0 };
+        self.state = State::Open(Box::new(open));
     }
 }
 
@@ -155,14 +171,19 @@ impl Open {
         loop {
             let value = match self.parser.parse_value(&mut feed) {
                 Ok(value) => value,
-                Err(_) if feed.is_dry => return Ok(()),
+                Err(_) if feed.is_dry => break,
                 Err(error) => return Err(StoreError::Disconnected(format!("not a reply: {error}").into())),
             };
             if self.greetings > 0 {
                 self.greetings -= 1;
                 match value {
-                    Value::ServerError(refusal) if self.greetings > 0 => {
-                        return Err(error(refusal.code(), refusal.details().unwrap_or_default()));
+                    Value::ServerError(refusal) => {
+                        let refusal = error(refusal.code(), refusal.details().unwrap_or_default());
+                        if self.greetings > 0 {
+                            return Err(refusal);
+                        }
+                        // Without the identifier everything works; only reads cannot be ended early.
+                        self.refusal = Some(refusal);
                     }
                     Value::Int(client) => self.client = Some(client),
                     _ => {}
@@ -173,6 +194,11 @@ impl Open {
                 return Err(StoreError::Disconnected("a reply to nothing".into()));
             }
         }
+        self.read += bytes.len();
+        if asked.is_empty() && self.read > MOST_KEPT {
+            (self.parser, self.read) = (Parser::new(), 0);
+        }
+        Ok(())
     }
 }
 
@@ -339,6 +365,29 @@ mod tests {
             drive(&mut link, &server);
             assert!(!link.is_busy() && link.client().is_none());
         }
+    }
+
+    #[test]
+    fn what_the_server_says_before_it_closes_is_told() {
+        let (wire, server) = (Wire::default(), server("redis://h"));
+        NEXT.set(vec![wire.clone()]);
+        let mut link = Link::new();
+        link.ask(1, &get("a"));
+        wire.0.lock().unwrap().answers.push_back(b"-ERR max number of clients reached\r\n".to_vec());
+        wire.0.lock().unwrap().closed = true;
+        let [(1, Err(error))] = &drive(&mut link, &server)[..] else { panic!() };
+        assert!(error.to_string().contains("max number of clients"), "{error}");
+    }
+
+    #[test]
+    fn a_reply_without_end_is_read_by_and_by() {
+        let (wire, server) = (Wire::default(), server("redis://h"));
+        NEXT.set(vec![wire.clone()]);
+        let mut link = Link::new();
+        link.ask(1, &get("a"));
+        wire.0.lock().unwrap().answers.extend([b":1\r\n$1000000\r\n".to_vec()].into_iter().chain(vec![vec![b'x'; 1000]; 100]));
+        assert_eq!(drive(&mut link, &server), []);
+        assert_eq!(wire.0.lock().unwrap().answers.len(), 101 - READS, "the others have their turn");
     }
 
     proptest! {

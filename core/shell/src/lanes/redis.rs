@@ -11,6 +11,7 @@ use roomcast_core::id::Ticket;
 use roomcast_core::store::redis::{Redis, Reply, error, is_existing_group};
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use roomcast_core::time::Time;
+use tracing::warn;
 
 use super::Lanes;
 use super::link::{Answers, Connect, Link, Server};
@@ -21,6 +22,10 @@ use crate::mailbox::ReadyWaker;
 const READ_BUFFER: usize = 64 * 1024;
 /// How soon a blocking read that has not ended is ended once more: the first time it may not have reached the server yet.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(1);
+/// The same where the connection for that has failed. The read ends by itself before long.
+const UNBLOCK_LATER: Duration = Duration::from_secs(1);
+/// How long that connection may take to answer. The core, which keeps the deadlines of the lanes, does not know of it.
+const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The number of the connection that ends blocking reads. Those of the lanes follow.
 const UNBLOCKER: u32 = 0;
@@ -36,9 +41,13 @@ pub struct RedisLanes {
     post: Arc<Post>,
     numbers: BTreeMap<Lane, u32>,
     lanes: Vec<Connection>,
-    unblocker: Link<u32>,
+    unblocker: Link<()>,
     unblocker_waker: Arc<ReadyWaker<Input>>,
+    /// When to ask next for the end of the reads that are to be ended, and by when the server must have answered.
     unblock_at: Option<Time>,
+    unblock_until: Option<Time>,
+    /// The server does not let us end reads: they end by themselves.
+    cannot_unblock: bool,
     buffer: Box<[u8]>,
 }
 
@@ -61,6 +70,8 @@ impl RedisLanes {
             unblocker: Link::new(),
             unblocker_waker: ReadyWaker::new(UNBLOCKER, post.clone()),
             unblock_at: None,
+            unblock_until: None,
+            cannot_unblock: false,
             buffer: vec![0; READ_BUFFER].into(),
             post,
         }
@@ -77,35 +88,43 @@ impl RedisLanes {
     }
 
     /// Asks the server to end the blocking reads that are to be ended and have not been yet.
-    fn unblock(&mut self) {
+    fn unblock(&mut self, now: Time) {
         self.unblock_at = None;
-        for (number, connection) in (1..).zip(&self.lanes) {
+        if self.unblocker.is_busy() {
+            return;
+        }
+        for connection in &self.lanes {
             if let (true, Some(client)) = (connection.interrupted, connection.link.client()) {
-                self.unblocker.ask(number, Cmd::new().arg("CLIENT").arg("UNBLOCK").arg(client));
+                self.unblocker.ask((), Cmd::new().arg("CLIENT").arg("UNBLOCK").arg(client));
+                self.unblock_until = Some(now + UNBLOCK_TIMEOUT);
                 self.unblocker_waker.ready();
             }
         }
     }
 
     fn drive_unblocker(&mut self, now: Time) {
-        let RedisLanes { server, lanes, unblocker, unblocker_waker, buffer, .. } = self;
         let mut answers = Vec::new();
-        let waker = Waker::from(unblocker_waker.clone());
-        unblocker.drive(&mut Context::from_waker(&waker), server, buffer, &mut answers);
-        for (number, answer) in answers {
-            let connection = &mut lanes[number as usize - 1];
-            if !connection.interrupted {
-                continue;
-            }
+        let waker = Waker::from(self.unblocker_waker.clone());
+        self.unblocker.drive(&mut Context::from_waker(&waker), &self.server, &mut self.buffer, &mut answers);
+        self.unblocked(now, answers);
+    }
+
+    fn unblocked(&mut self, now: Time, answers: Answers<()>) {
+        let mut pause = UNBLOCK_AGAIN;
+        for ((), answer) in answers {
             match answer {
-                Ok(_) => self.unblock_at = Some(now + UNBLOCK_AGAIN),
-                // Then only its connection's end ends the read.
-                Err(error) => {
-                    let mut failed = Vec::new();
-                    connection.fail(&error, &mut failed);
-                    answer_all(&self.redis, failed, &self.post);
+                Ok(Value::ServerError(refusal)) if !self.cannot_unblock => {
+                    warn!(%refusal, "Redis does not let blocking reads be ended: rooms that are joined may wait for one");
+                    self.cannot_unblock = true;
+                    self.lanes.iter_mut().for_each(|connection| connection.interrupted = false);
                 }
+                Ok(_) => {}
+                Err(_) => pause = UNBLOCK_LATER,
             }
+        }
+        if !self.unblocker.is_busy() {
+            self.unblock_until = None;
+            self.unblock_at = self.lanes.iter().any(|connection| connection.interrupted).then(|| now + pause);
         }
     }
 
@@ -136,12 +155,12 @@ impl Lanes for RedisLanes {
         connection.waker.ready();
     }
 
-    fn interrupt(&mut self, lane: Lane) {
+    fn interrupt(&mut self, now: Time, lane: Lane) {
         let connection = self.connection(lane);
         // What it was about may have been answered already.
-        if connection.link.is_busy() && !connection.interrupted {
-            connection.interrupted = true;
-            self.unblock();
+        if connection.link.is_busy() && !connection.interrupted && !self.cannot_unblock {
+            self.connection(lane).interrupted = true;
+            self.unblock(now);
         }
     }
 
@@ -167,13 +186,18 @@ impl Lanes for RedisLanes {
     }
 
     fn tick(&mut self, now: Time) {
+        if self.unblock_until.is_some_and(|until| until <= now) {
+            let mut answers = Vec::new();
+            self.unblocker.fail(&StoreError::Timeout, &mut answers);
+            self.unblocked(now, answers);
+        }
         if self.unblock_at.is_some_and(|at| at <= now) {
-            self.unblock();
+            self.unblock(now);
         }
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.unblock_at
+        [self.unblock_at, self.unblock_until].into_iter().flatten().min()
     }
 }
 
@@ -210,4 +234,128 @@ fn reply(value: Value) -> Result<Reply, StoreError> {
         Value::ServerError(refusal) => return Err(error(refusal.code(), refusal.details().unwrap_or_default())),
         other => return Err(StoreError::Unexpected(format!("{other:?}").into())),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::link::Connecting;
+    use crate::mailbox::Mailbox;
+    use crate::transport::Transport;
+    use roomcast_core::config::Config;
+    use roomcast_core::id::StreamId;
+    use std::collections::VecDeque;
+    use std::io;
+    use std::sync::Mutex;
+    use std::task::Poll;
+
+    #[derive(Clone, Default)]
+    struct Wire(Arc<Mutex<(Vec<u8>, VecDeque<Vec<u8>>)>>);
+    impl Transport for Wire {
+        fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            match self.0.lock().unwrap().1.pop_front() {
+                Some(bytes) => {
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    Poll::Ready(Ok(bytes.len()))
+                }
+                None => Poll::Pending,
+            }
+        }
+        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.lock().unwrap().0.extend(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    thread_local! { static NEXT: std::cell::RefCell<Vec<Wire>> = const { std::cell::RefCell::new(Vec::new()) }; }
+    fn connect(_: &redis::ConnectionAddr) -> Connecting {
+        let wire = NEXT.with_borrow_mut(Vec::pop);
+        Box::pin(async { wire.map(|wire| Box::new(wire) as Box<dyn Transport>).ok_or(io::ErrorKind::ConnectionRefused.into()) })
+    }
+    fn lanes() -> (RedisLanes, Arc<Post>) {
+        let post: Arc<Post> = Arc::new(Mailbox::new());
+        let info = redis::IntoConnectionInfo::into_connection_info("redis://h").unwrap();
+        (RedisLanes::new(info, connect, Redis::new(&Config::default()), post.clone()), post)
+    }
+    fn run(lanes: &mut RedisLanes, post: &Post, now: Time) -> usize {
+        let mut answers = 0;
+        loop {
+            let mut inputs = Vec::new();
+            post.take(Waker::noop(), &mut inputs);
+            if inputs.is_empty() {
+                return answers;
+            }
+            for input in inputs {
+                match input {
+                    Input::Ready(n) => lanes.ready(now, n),
+                    Input::Answer(..) => answers += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+    fn read() -> StoreOp {
+        StoreOp::RelayRead { cursors: vec![(0, StreamId::ZERO)], count: 1, block: Duration::from_secs(5) }
+    }
+    fn unblocks(wire: &Wire) -> usize {
+        String::from_utf8_lossy(&wire.0.lock().unwrap().0).matches("UNBLOCK").count()
+    }
+
+    #[test]
+    fn a_refused_unblock_is_not_asked_again_and_again() {
+        let (lane, unblocker) = (Wire::default(), Wire::default());
+        NEXT.set(vec![unblocker.clone(), lane.clone()]);
+        let (mut lanes, post) = lanes();
+        let mut now = Time::ZERO;
+        lanes.submit(now, Lane::Relay, Ticket(1), read());
+        lane.0.lock().unwrap().1.push_back(b":7\r\n".to_vec());
+        run(&mut lanes, &post, now);
+        lanes.interrupt(now, Lane::Relay);
+        unblocker.0.lock().unwrap().1.push_back(b":8\r\n".to_vec());
+        // Five seconds in which the read blocks, as the core allows.
+        while now < Time::ZERO + Duration::from_secs(5) {
+            unblocker
+                .0
+                .lock()
+                .unwrap()
+                .1
+                .push_back(b"-NOPERM User x has no permissions to run the 'client|unblock' command\r\n".to_vec());
+            run(&mut lanes, &post, now);
+            match lanes.next_deadline() {
+                Some(at) => {
+                    now = at.max(now);
+                    lanes.tick(now);
+                }
+                None => break,
+            }
+        }
+        assert!(unblocks(&unblocker) < 10, "{} refused commands", unblocks(&unblocker));
+    }
+
+    #[test]
+    fn an_unblocker_that_never_answers_is_replaced() {
+        let (lane, unblocker, fresh) = (Wire::default(), Wire::default(), Wire::default());
+        NEXT.set(vec![fresh.clone(), Wire::default(), unblocker.clone(), lane.clone()]);
+        let (mut lanes, post) = lanes();
+        let mut now = Time::ZERO;
+        lanes.submit(now, Lane::Relay, Ticket(1), read());
+        lane.0.lock().unwrap().1.push_back(b":7\r\n".to_vec());
+        run(&mut lanes, &post, now);
+        for _ in 0..100 {
+            lanes.interrupt(now, Lane::Relay);
+            run(&mut lanes, &post, now);
+            assert_eq!(lanes.next_deadline().filter(|at| *at <= now), None);
+            // The read ends by itself after its five seconds, and the next one begins.
+            now = now + Duration::from_secs(5);
+            lanes.tick(now);
+            lane.0.lock().unwrap().1.push_back(b"*-1\r\n".to_vec());
+            lanes.ready(now, 1);
+            assert_eq!(run(&mut lanes, &post, now), 1);
+            lanes.submit(now, Lane::Relay, Ticket(1), read());
+            run(&mut lanes, &post, now);
+        }
+        assert!(unblocks(&unblocker) < 5, "{} questions to a connection that has been dead for 500 s", unblocks(&unblocker));
+    }
 }

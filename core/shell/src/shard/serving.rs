@@ -12,8 +12,9 @@ use roomcast_core::time::{Time, UnixMillis};
 use crate::http::{Event, Http};
 use crate::transport::Transport;
 
-/// Reads in a round, so that one fast sender does not hold up the others.
+/// Reads in a round, and requests, so that one fast sender does not hold up the others.
 const READS: usize = 4;
+const REQUESTS: usize = 16;
 
 /// An answer that is being made.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
@@ -33,8 +34,8 @@ pub(super) struct Serving {
 pub(super) enum Served {
     /// It goes on when its socket or its answer wakes it, or at the deadline.
     Waiting(Time),
-    /// It has used its turn up and goes on in the next round.
-    Again,
+    /// It has used its turn up and goes on in the next round; the deadline counts all the same.
+    Again(Time),
     /// The client asks for a WebSocket; what came behind the request is there as well.
     Upgrade(Request<()>, Vec<u8>),
     /// The connection is over.
@@ -55,7 +56,7 @@ impl Serving {
         buffer: &mut [u8],
         respond: &dyn Fn(Request<Bytes>) -> Answer,
     ) -> Served {
-        let mut reads = 0;
+        let (mut reads, mut requests) = (0, 0);
         loop {
             if let Some(answer) = &mut self.answer {
                 let Poll::Ready(response) = answer.as_mut().poll(cx) else { break };
@@ -67,9 +68,15 @@ impl Serving {
                 Poll::Ready(Err(_)) => return Served::Over,
                 Poll::Pending => break,
             }
+            if requests == REQUESTS {
+                return Served::Again(self.http.deadline(now));
+            }
             match self.http.next(unix) {
                 Event::Wait => {}
-                Event::Request(request) => self.answer = Some(respond(request)),
+                Event::Request(request) => {
+                    requests += 1;
+                    self.answer = Some(respond(request));
+                }
                 Event::Upgrade(request, rest) => return Served::Upgrade(request, rest),
             }
             if self.http.is_done() && self.http.output().is_empty() {
@@ -79,7 +86,7 @@ impl Serving {
                 continue;
             }
             if reads == READS {
-                return Served::Again;
+                return Served::Again(self.http.deadline(now));
             }
             reads += 1;
             match io.poll_read(cx, buffer) {
@@ -105,8 +112,9 @@ impl Serving {
             }
         }
         if self.http.is_over() && !self.closed {
-            self.closed = true;
-            return io.poll_close(cx);
+            let closed = io.poll_close(cx);
+            self.closed = closed.is_ready();
+            return closed;
         }
         Poll::Ready(Ok(()))
     }
@@ -124,5 +132,55 @@ impl Serving {
         }
         self.http.expire(unix);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    struct Flood(Vec<u8>, usize);
+    impl Transport for Flood {
+        fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            buffer[..self.0.len()].copy_from_slice(&self.0);
+            Poll::Ready(Ok(self.0.len()))
+        }
+        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.1 += 1;
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_client_that_goes_on_sending_is_not_listened_to_for_ever() {
+        let mut io = Flood(vec![b'x'], 0);
+        let mut serving = Serving::new(Http::ending(b"bye".to_vec()));
+        let mut cx = Context::from_waker(Waker::noop());
+        for second in 0..1000 {
+            let now = Time::ZERO + Duration::from_secs(second);
+            match serving.drive((now, UnixMillis(0)), &mut cx, &mut io, &mut [0; 64], &|_| unreachable!()) {
+                Served::Again(deadline) if deadline > now => {}
+                _ => return,
+            }
+        }
+        panic!("the patience with it does not end");
+    }
+
+    #[test]
+    fn requests_in_one_turn_are_bounded() {
+        let request = b"GET / HTTP/1.1\r\nHost:\r\n\r\n";
+        let mut io = Flood(request.repeat(65536 / request.len()), 0);
+        let mut serving = Serving::new(Http::new(Vec::new()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let served = serving.drive((Time::ZERO, UnixMillis(0)), &mut cx, &mut io, &mut vec![0; 65536], &|_| {
+            Box::pin(async { Response::new(Bytes::new()) })
+        });
+        assert!(matches!(served, Served::Again(_)));
+        assert!(io.1 < 100, "{} requests answered, each with a write of its own, in one turn", io.1);
     }
 }
