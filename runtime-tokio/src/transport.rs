@@ -61,6 +61,10 @@ pub struct Timer {
 
 impl transport::Timer for Timer {
     fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        // The wheel may be behind the clock after a long sleep.
+        if at <= Instant::now() {
+            return Poll::Ready(());
+        }
         let at = tokio::time::Instant::from_std(at);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if sleep.deadline() != at {
