@@ -38,12 +38,14 @@ mod bytes;
 mod client;
 mod crowd;
 mod desk;
+mod impostor;
 mod lanes;
 mod mailbox;
 mod patience;
 mod phantom;
 mod rooms;
 mod server;
+mod silence;
 mod timer;
 mod transport;
 
@@ -118,6 +120,7 @@ pub fn run<S: Subject>(subject: &S, surroundings: &Surroundings) {
         crowd::cases(),
         lanes::cases(),
         phantom::cases(),
+        silence::cases(),
     ];
     let mut failures = Vec::new();
     for Case { name, run } in themes.into_iter().flatten() {
