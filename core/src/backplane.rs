@@ -24,6 +24,7 @@ mod outbound;
 mod probe;
 mod questions;
 mod relay;
+mod router;
 
 use consumer::Consumer;
 use outbound::Outbound;

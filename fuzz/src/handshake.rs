@@ -79,7 +79,7 @@ fn answer(request: &Request<()>) {
 fn check_refusal(answer: &[u8], expected: StatusCode) {
     let (status, fields, body) = parse_answer(answer);
     assert_eq!(status, expected.as_u16());
-    let length = fields.iter().find(|(name, _)| name == "Content-Length").map(|(_, value)| value.as_str());
+    let length = fields.iter().find(|(name, _)| name == "content-length").map(|(_, value)| value.as_str());
     assert_eq!(length, Some(body.to_string().as_str()));
 }
 

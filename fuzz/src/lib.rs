@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod canary;
 pub mod handshake;
+pub mod http_wire;
 pub mod hub_ops;
 pub mod json_frame;
 pub mod seeds;
@@ -20,11 +21,12 @@ use std::{env, fs};
 pub type Target = fn(&[u8]);
 
 /// The targets whose corpora are kept and replayed.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("batch", batch::run),
     ("json_frame", json_frame::run),
     ("ws_wire", ws_wire::run),
     ("handshake", handshake::run),
+    ("http_wire", http_wire::run),
     ("hub_ops", hub_ops::run),
 ];
 

@@ -17,6 +17,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         .chain(of("json_frame", FRAMES.iter().map(|frame| frame.as_bytes().to_vec()).collect()))
         .chain(of("ws_wire", streams()))
         .chain(of("handshake", heads()))
+        .chain(of("http_wire", requests()))
         .chain(of("hub_ops", scripts()))
 }
 
@@ -171,6 +172,40 @@ fn heads() -> Vec<Vec<u8>> {
     ];
     let cut = |text: &String| [&[3, 0, 1, 0, 40, 0, 200][..], text.as_bytes()].concat();
     texts.iter().flat_map(|text| [[&[0][..], text.as_bytes()].concat(), cut(text)]).collect()
+}
+
+/// Requests for plain HTTP, one or several on a connection.
+fn requests() -> Vec<Vec<u8>> {
+    let get = |fields: &str| format!("GET /a?b HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let chunked = |chunks: &str| format!("{}{chunks}", get("Transfer-Encoding: chunked\r\n"));
+    let old = |fields: &str| format!("HEAD / HTTP/1.0\r\n{fields}\r\n");
+    let texts = [
+        get(""),
+        get("").repeat(3),
+        get("Connection: close\r\n").repeat(2),
+        get("Content-Length: 5\r\n") + "hello\r\n" + &get(""),
+        get("Content-Length: 1048577\r\n"),
+        get("Content-Length: 5\r\nContent-Length: 5\r\n"),
+        get("Content-Length: +5\r\n") + "hello",
+        get("Content-Length: 2\r\nExpect: 100-continue\r\n") + "hi",
+        get("Expect: x\r\n"),
+        chunked("5\r\nhello\r\n0\r\n\r\n") + &get(""),
+        chunked("5;a=\"b\" ; c\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX: y\r\nZ:\r\n\r\n"),
+        chunked("5;\n\r\nhello\r\n0\r\n\r\n"),
+        chunked("ffffffffffffffff\r\n"),
+        chunked("0\r\nnot a field\r\n\r\n"),
+        get("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n") + "0\r\n\r\n",
+        get("Transfer-Encoding: gzip, chunked\r\n"),
+        get("Upgrade: websocket\r\n") + "frames",
+        get("") + &get("Upgrade: h2c, WebSocket\r\n"),
+        old("Connection: keep-alive\r\n").repeat(2),
+        old("Host: a\r\nHost: b\r\n"),
+        old("").replace("\r\n", "\n"),
+        get("").replace("Host: a", "Host: a@[b]:c"),
+        "PUT http://a/b HTTP/1.1\r\n\r\n".to_owned(),
+    ];
+    let cut = |text: &String| [&[7, 3, 0, 1, 0, 40, 0, 80][..], text.as_bytes()].concat();
+    texts.iter().flat_map(|text| [[&[0, 0][..], text.as_bytes()].concat(), cut(text)]).collect()
 }
 
 /// Sequences of operations, as `hub_ops` reads them.

@@ -27,6 +27,11 @@ fn handshake() {
 }
 
 #[test]
+fn http_wire() {
+    replay("http_wire");
+}
+
+#[test]
 fn hub_ops() {
     replay("hub_ops");
 }

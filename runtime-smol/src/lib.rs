@@ -1,5 +1,10 @@
-//! Roomcast on smol: to become the mirror of `roomcast-tokio`, file for file.
-//!
-//! It is empty so far. Everything that belongs to no runtime is in `roomcast-core` and `roomcast-shell`; what comes here is a
-//! listener, a socket as `roomcast_shell::transport::Transport`, a timer, the lanes to Redis and the HTTP glue.
+//! Roomcast on smol: sockets, timers and connections for the shell's tasks, and the `roomcast-smol` binary.
 #![forbid(unsafe_code)]
+
+pub mod gateway;
+pub mod listener;
+pub mod redis;
+pub mod transport;
+
+pub use gateway::{Gateway, Running, start};
+pub use roomcast_shell::options::{Options, StartError, Store};

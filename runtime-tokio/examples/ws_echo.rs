@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use roomcast_core::config::{Config, Heartbeat, Limits, Route};
-use roomcast_tokio::{Options, Store, start};
+use roomcast_tokio::{Options, start};
 
 /// Echoes WebSocket messages.
 #[derive(Debug, Parser)]
@@ -27,7 +27,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listen = Arguments::parse().listen;
-    let running = start(Options { config: config(), listen, store: Store::Memory, shards: 1 }).await?;
+    let running = start(Options { config: config(), listen, ..Options::default() }).await?;
     println!("listening on http://{}", running.address);
     tokio::signal::ctrl_c().await?;
     running.stop().await;

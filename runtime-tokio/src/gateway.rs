@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet, coop};
 
 use crate::transport::{Socket, Timer};
-use crate::{http, listener, redis};
+use crate::{listener, redis};
 
 /// The handle of a gateway on tokio.
 pub type Gateway = shell::Gateway<Socket<TcpStream>>;
@@ -32,7 +32,7 @@ pub struct Running {
 /// See [`StartError`].
 pub async fn start(options: Options) -> Result<Running, StartError> {
     let wanted = options.listen;
-    let (parts, listener) = options.build(Timer::default, redis::connect, http::serve)?;
+    let (parts, listener) = options.build(Timer::default, redis::connect)?;
     let Parts { gateway, shards, backplane } = parts;
     let listen = |error| StartError::Listen(wanted, error);
     let listener = TcpListener::from_std(listener).map_err(listen)?;

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod gateway;
-pub mod http;
 pub mod listener;
 pub mod redis;
 pub mod transport;

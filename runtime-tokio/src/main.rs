@@ -1,40 +1,27 @@
-//! The `roomcast` binary: runs a gateway, makes tokens, publishes messages.
+//! The `roomcast` binary: the command line, on tokio.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-mod cli;
-
-/// A real-time gateway between Redis and browsers.
-#[derive(Debug, Parser)]
-#[command(name = "roomcast", version, about)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run a gateway.
-    Serve(cli::serve::Serve),
-    /// Print a token for a user.
-    Token(cli::token::Token),
-    /// Publish a message through a gateway that runs.
-    Publish(cli::publish::Publish),
-}
+use roomcast_cli::{Outcome, Service};
+use roomcast_tokio::start;
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Serve(serve) => serve.run(),
-        Command::Token(token) => token.run(),
-        Command::Publish(publish) => publish.run(),
+    roomcast_cli::main("roomcast", serve)
+}
+
+fn serve(service: Service) -> Outcome {
+    let shards = service.options.shards;
+    let mut builder = match shards {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("roomcast: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let runtime = builder.worker_threads(usize::from(shards)).enable_all().build()?;
+    runtime.block_on(async {
+        let running = start(service.options).await?;
+        service.welcome.print(running.address)?;
+        service.stop.await;
+        running.stop().await;
+        Ok(())
+    })
 }

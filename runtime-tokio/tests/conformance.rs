@@ -4,10 +4,10 @@ use std::future::Future;
 use std::io;
 use std::net;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use redis::IntoConnectionInfo as _;
 use roomcast_shell::conformance::{Started, Subject, Surroundings, run};
 use roomcast_shell::lanes::Connect;
+use roomcast_tests::real::raise_open_files;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tokio::transport::{Socket, Timer};
 use roomcast_tokio::{Options, StartError, start};
@@ -49,14 +49,8 @@ fn tokio_does_what_the_shell_expects_of_a_runtime() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let server = RedisServer::start();
     let redis = server.url().into_connection_info().expect("the address of the server");
-    let recipients = recipients();
+    // Two file descriptors for each, and some for everything else.
+    let recipients = ((raise_open_files() - 500) / 2).min(10_000);
     println!("{recipients} recipients");
     run(&Tokio(runtime), &Surroundings { redis, recipients });
-}
-
-/// As many recipients as the process may have file descriptors for, two for each, and 10,000 at the most.
-fn recipients() -> usize {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of file descriptors");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a process may have what it may have");
-    ((most as usize - 500) / 2).min(10_000)
 }

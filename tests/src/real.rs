@@ -17,6 +17,8 @@ pub mod setup;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// How long a test waits for something that normally takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -37,6 +39,18 @@ pub fn poll_until<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Op
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Raises the limit of open files as far as the system lets us (children inherit it), and returns it.
+///
+/// # Panics
+///
+/// When the system does not tell.
+#[must_use]
+pub fn raise_open_files() -> usize {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("files are limited");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the hard limit is allowed");
+    usize::try_from(hard).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

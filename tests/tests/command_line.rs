@@ -21,6 +21,7 @@ gateway_tests!(
     the_environment_says_where_to_listen_where_redis_is_and_what_the_secret_is,
     a_redis_url_in_the_environment_is_used,
     options_win_over_the_environment_and_the_environment_over_the_file,
+    a_redis_url_wins_over_a_host_and_an_option_over_both_of_the_environment,
     a_configuration_file_alone_is_enough,
     the_publish_command_reaches_subscribers,
     the_publish_command_tells_what_went_wrong,
@@ -154,6 +155,29 @@ fn options_win_over_the_environment_and_the_environment_over_the_file(binary: &P
     assert_eq!(start(&[], &[]), ("127.0.0.2".into(), vec!["of the file"]));
     assert_eq!(start(&[], &surroundings), ("127.0.0.3".into(), vec!["of the surroundings"]));
     assert_eq!(start(&options, &surroundings), ("127.0.0.4".into(), vec!["of the option"]));
+}
+
+fn a_redis_url_wins_over_a_host_and_an_option_over_both_of_the_environment(binary: &Path) {
+    // Nobody listens on these ports: where Redis is looked for is said all the same.
+    let store = |arguments: &[&str], envs: &[(&str, &str)]| {
+        let gateway = Gateway::launch(binary, &[&["serve"], arguments].concat(), envs);
+        let line = gateway.wait_for_log("  store ", PATIENCE);
+        line.trim().strip_prefix("store").expect("the line says what it is").trim().to_owned()
+    };
+    let (url, host) = (("REDIS_URL", "redis://127.0.0.1:1/1"), ("REDIS_HOST", "127.0.0.2"));
+    let (url_option, host_option) = (["--redis", "redis://127.0.0.1:3/3"], ["--redis-host", "127.0.0.4"]);
+    let (port, database) = (("REDIS_PORT", "2"), ("REDIS_DB", "2"));
+    let embedded = "embedded, for this process alone";
+    assert_eq!(store(&[], &[]), embedded);
+    assert_eq!(store(&[], &[host, port, database]), "redis at 127.0.0.2:2, database 2");
+    assert_eq!(store(&[], &[url, host]), "redis at 127.0.0.1:1, database 1");
+    assert_eq!(store(&url_option, &[url, host]), "redis at 127.0.0.1:3, database 3");
+    assert_eq!(store(&host_option, &[url, host, port]), "redis at 127.0.0.4:2, database 0");
+    assert_eq!(store(&[url_option, host_option].concat(), &[url, host]), "redis at 127.0.0.1:3, database 3");
+    // What is empty is not said at all.
+    assert_eq!(store(&["--redis-host", ""], &[url, host]), "redis at 127.0.0.1:1, database 1");
+    assert_eq!(store(&["--redis", ""], &[url, host, port]), "redis at 127.0.0.2:2, database 0");
+    assert_eq!(store(&[], &[("REDIS_URL", ""), ("REDIS_HOST", "")]), embedded);
 }
 
 fn a_configuration_file_alone_is_enough(binary: &Path) {

@@ -26,6 +26,7 @@ gateway_tests!(
     metrics_are_in_the_prometheus_format,
     signals_stop_it_in_good_order,
     a_client_that_does_not_answer_cannot_hold_up_the_stop,
+    a_second_signal_stops_it_at_once,
 );
 
 fn the_start_shows_the_console_with_a_working_token(binary: &Path) {
@@ -251,17 +252,31 @@ fn signals_stop_it_in_good_order(binary: &Path) {
 
 fn a_client_that_does_not_answer_cannot_hold_up_the_stop(binary: &Path) {
     let mut gateway = Setup::new(binary).start();
-    let token = access_token(SECRET, "alice", &json!({}));
-    let mut client = RawClient::upgraded(gateway.addr(), &format!("/ws?token={token}"), &[]);
-    assert!(client.text().contains("auth_success"));
     let begin = Instant::now();
-    gateway.signal(Signal::SIGTERM);
-    // The close frame is read and never answered.
-    let close = client.frame().expect("a close frame comes");
-    assert_eq!((close.first, &close.payload[..2]), (FINAL | CLOSE, &1001_u16.to_be_bytes()[..]));
+    let mut client = terminated_with_a_client_that_does_not_answer(&mut gateway);
     assert_eq!(stopped(&mut gateway).code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(5), "it took {:?}", begin.elapsed());
     assert!(client.is_closed(PATIENCE));
+}
+
+fn a_second_signal_stops_it_at_once(binary: &Path) {
+    let mut gateway = Setup::new(binary).start();
+    let mut client = terminated_with_a_client_that_does_not_answer(&mut gateway);
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(stopped(&mut gateway).code(), Some(0));
+    assert!(gateway.tail().contains("interrupted again, stopping at once"), "{}", gateway.tail());
+    assert!(client.is_closed(PATIENCE));
+}
+
+/// Sends SIGTERM to a gateway whose client reads the close frame and never answers it.
+fn terminated_with_a_client_that_does_not_answer(gateway: &mut Gateway) -> RawClient {
+    let token = access_token(SECRET, "alice", &json!({}));
+    let mut client = RawClient::upgraded(gateway.addr(), &format!("/ws?token={token}"), &[]);
+    assert!(client.text().contains("auth_success"));
+    gateway.signal(Signal::SIGTERM);
+    let close = client.frame().expect("a close frame comes");
+    assert_eq!((close.first, &close.payload[..2]), (FINAL | CLOSE, &1001_u16.to_be_bytes()[..]));
+    client
 }
 
 fn stopped(gateway: &mut Gateway) -> ExitStatus {

@@ -34,15 +34,37 @@ fn dependencies(package: &str) -> Vec<String> {
 
 #[test]
 fn each_crate_depends_only_on_what_stands_below_it() {
-    let runtimes = ["tokio", "smol", "async-io", "hyper", "mio", "polling"];
+    let (tokio, smol) = (["tokio", "mio", "hyper"], ["smol", "async-io", "polling"]);
     // The shell knows how Redis is spoken to; only a runtime knows how a connection to it is opened.
-    for (package, banned) in [("roomcast-core", [&runtimes[..], &["redis"]].concat()), ("roomcast-shell", runtimes.to_vec())] {
+    for (package, banned) in [
+        ("roomcast-core", [&tokio[..], &smol, &["redis"]].concat()),
+        ("roomcast-shell", [tokio, smol].concat()),
+        ("roomcast-cli", [tokio, smol].concat()),
+        ("roomcast-tokio", smol.to_vec()),
+        ("roomcast-smol", tokio.to_vec()),
+    ] {
         let dependencies = dependencies(package);
         assert!(dependencies.iter().any(|name| name == "bytes"), "the list of dependencies is understood");
         for banned in banned {
             assert!(!dependencies.iter().any(|name| name == banned), "{package} depends on {banned}");
         }
     }
+}
+
+#[test]
+fn the_runtimes_are_thin_and_have_the_same_files() {
+    let [tokio, smol] = ["runtime-tokio/src", "runtime-smol/src"].map(|folder| {
+        let mut names = Vec::new();
+        let mut lines = 0;
+        for file in rust_files(folder) {
+            lines += std::fs::read_to_string(&file).expect("the file can be read").lines().count();
+            names.push(file.strip_prefix(root().join(folder)).expect("it lies in the folder").to_owned());
+        }
+        assert!(lines < 800, "{folder} has {lines} lines");
+        names.sort();
+        names
+    });
+    assert_eq!(tokio, smol);
 }
 
 #[test]
@@ -69,4 +91,10 @@ fn files_can_be_read_in_one_go() {
             assert!(lines <= 640, "{} has {lines} lines", file.display());
         }
     }
+}
+
+#[test]
+fn a_driver_without_a_runtime_stays_a_short_read() {
+    let text = std::fs::read_to_string(root().join("core/shell/examples/poll_loop.rs")).expect("the file can be read");
+    assert!(text.lines().count() < 200, "the tutorial has {} lines", text.lines().count());
 }

@@ -1,24 +1,47 @@
-//! The WebSocket wire against RFC 6455, from outside: raw sockets, and the `ws_echo` example of the tokio runtime.
+//! The WebSocket wire against RFC 6455, from outside: raw sockets, and a gateway with a route that echoes.
 //!
 //! The cases are those of the public Autobahn suite, whose numbers they carry, in a form that runs with every other test.
 //! Each is a row: what is sent, and every frame that comes back. A row that does not end with a close also shows that the
 //! connection still works afterwards.
 
-use std::net::SocketAddr;
-use std::process::Command;
+use std::path::Path;
 
+use roomcast_tests::gateway_tests;
 use roomcast_tests::real::PATIENCE;
-use roomcast_tests::real::gateway::{binary, wait_for_address};
-use roomcast_tests::real::process::Process;
+use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::raw::{CLOSE, CONTINUATION, FINAL, PING, PONG, RawClient, RawFrame, TEXT, masked_frame};
+use roomcast_tests::real::setup::Setup;
 
 const BINARY: u8 = 2;
 
-/// What `ws_echo` allows a message to have.
-const LIMIT: usize = 32 << 20;
+gateway_tests!(
+    messages_of_every_framing_come_back,
+    pings_are_answered_and_pongs_are_not,
+    reserved_bits_opcodes_and_missing_masks_are_refused,
+    fragments_are_put_together,
+    text_is_utf_8,
+    closes_are_answered_with_their_code,
+    large_messages_come_back_and_larger_ones_are_refused,
+);
 
-#[test]
-fn messages_of_every_framing_come_back() {
+/// What a message may have here.
+const LIMIT: usize = 32 << 20;
+/// What a suite may send and an application must not: large messages, and thousands of pings at once.
+const CONFIG: &str = r#"
+[[routes]]
+path = "/"
+dialect = "echo"
+auth = "optional"
+
+[limits]
+message_bytes = 33554432
+outbox_bytes = 134217728
+outbox_messages = 1000000
+messages_per_second = 1000000
+burst = 1000000
+"#;
+
+fn messages_of_every_framing_come_back(binary: &Path) {
     let mut cases = Vec::new();
     for length in [0, 1, 125, 126, 127, 128, 65_535, 65_536] {
         for opcode in [TEXT, BINARY] {
@@ -27,20 +50,19 @@ fn messages_of_every_framing_come_back() {
             cases.push(case.answered(FINAL | opcode, &payload));
         }
     }
-    let echo = Echo::start();
+    let echo = Echo::start(binary);
     for case in &cases {
         echo.check(case);
         echo.check_in_pieces(case, 997);
     }
 }
 
-#[test]
-fn pings_are_answered_and_pongs_are_not() {
+fn pings_are_answered_and_pongs_are_not(binary: &Path) {
     let longest = [0xfe; 125];
     let ten: Vec<String> = (0..10).map(|number| format!("payload-{number}")).collect();
     let ten_pings: Vec<(u8, &[u8])> = ten.iter().map(|payload| (FINAL | PING, payload.as_bytes())).collect();
     let ten_pongs = |case: Case| ten.iter().fold(case, |case, payload| case.answered(FINAL | PONG, payload.as_bytes()));
-    Echo::start().check_all(&[
+    Echo::start(binary).check_all(&[
         case("2.1", &[(FINAL | PING, b"")]).answered(FINAL | PONG, b""),
         case("2.2", &[(FINAL | PING, b"Hello, world!")]).answered(FINAL | PONG, b"Hello, world!"),
         case("2.3", &[(FINAL | PING, b"\x00\xff\xfe\xfd")]).answered(FINAL | PONG, b"\x00\xff\xfe\xfd"),
@@ -52,8 +74,7 @@ fn pings_are_answered_and_pongs_are_not() {
     ]);
 }
 
-#[test]
-fn reserved_bits_opcodes_and_missing_masks_are_refused() {
+fn reserved_bits_opcodes_and_missing_masks_are_refused(binary: &Path) {
     let mut cases = Vec::new();
     for reserved in [0x40, 0x20, 0x10, 0x70] {
         let hello: &[u8] = b"Hello";
@@ -69,11 +90,10 @@ fn reserved_bits_opcodes_and_missing_masks_are_refused() {
         cases.push(case("4.2", &frames).answered(FINAL | TEXT, b"Hello").closed(1002));
     }
     cases.push(Case { name: "not masked", sent: b"\x81\x05Hello".to_vec(), answers: Vec::new() }.closed(1002));
-    Echo::start().check_all(&cases);
+    Echo::start(binary).check_all(&cases);
 }
 
-#[test]
-fn fragments_are_put_together() {
+fn fragments_are_put_together(binary: &Path) {
     let two = [(TEXT, &b"fragment1"[..]), (FINAL | CONTINUATION, b"fragment2")];
     let with_ping = [(TEXT, &b"fragment1"[..]), (FINAL | PING, b"ping"), (FINAL | CONTINUATION, b"fragment2")];
     let (first, stray) = ((FINAL | TEXT, &b"whole"[..]), (FINAL | CONTINUATION, &b"stray"[..]));
@@ -87,7 +107,7 @@ fn fragments_are_put_together() {
         (FINAL | PING, b"ping 2"),
         (FINAL | CONTINUATION, b"fragment5"),
     ];
-    Echo::start().check_all(&[
+    Echo::start(binary).check_all(&[
         case("5.1", &[(PING, b"fragment1"), (FINAL | CONTINUATION, b"fragment2")]).closed(1002),
         case("5.2", &[(PONG, b"fragment1"), (FINAL | CONTINUATION, b"fragment2")]).closed(1002),
         case("5.3", &two).answered(FINAL | TEXT, b"fragment1fragment2"),
@@ -106,8 +126,7 @@ fn fragments_are_put_together() {
     ]);
 }
 
-#[test]
-fn text_is_utf_8() {
+fn text_is_utf_8(binary: &Path) {
     // The bounds of the sequences of each length, and what lies around the surrogates and the private planes.
     let legal = [
         "Hello-µ@ßöäüàá-UTF-8!!",
@@ -163,11 +182,10 @@ fn text_is_utf_8() {
     }
     // Refused as soon as no continuation can save it: the message is never finished.
     cases.push(case("6.4.1", &[(TEXT, b"\xce\xba\xe1\xbd\xb9\xf4"), (CONTINUATION, b"\x90")]).closed(1007));
-    Echo::start().check_all(&cases);
+    Echo::start(binary).check_all(&cases);
 }
 
-#[test]
-fn closes_are_answered_with_their_code() {
+fn closes_are_answered_with_their_code(binary: &Path) {
     let close = |code: u16, reason: &[u8]| [&code.to_be_bytes()[..], reason].concat();
     let normal = close(1000, b"");
     let mut cases = vec![
@@ -189,12 +207,11 @@ fn closes_are_answered_with_their_code() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
         cases.push(case("7.9", &[(FINAL | CLOSE, &close(code, b""))]).closed(1002));
     }
-    Echo::start().check_all(&cases);
+    Echo::start(binary).check_all(&cases);
 }
 
-#[test]
-fn large_messages_come_back_and_larger_ones_are_refused() {
-    let echo = Echo::start();
+fn large_messages_come_back_and_larger_ones_are_refused(binary: &Path) {
+    let echo = Echo::start(binary);
     let large = vec![b'*'; 16 << 20];
     for opcode in [TEXT, BINARY] {
         let whole = case("9.1.6", &[(FINAL | opcode, &large)]).answered(FINAL | opcode, &large);
@@ -272,17 +289,12 @@ fn close_code(frame: &RawFrame) -> Option<u16> {
     code.filter(|_| frame.first == FINAL | CLOSE)
 }
 
-/// A running `ws_echo`.
-struct Echo {
-    address: SocketAddr,
-    _process: Process,
-}
+/// A gateway that echoes.
+struct Echo(Gateway);
 
 impl Echo {
-    fn start() -> Echo {
-        let mut command = Command::new(binary("examples/ws_echo"));
-        let process = Process::spawn("ws_echo", command.args(["--listen", "127.0.0.1:0"]));
-        Echo { address: wait_for_address(&process, PATIENCE), _process: process }
+    fn start(binary: &Path) -> Echo {
+        Echo(Setup::new(binary).config(CONFIG).start())
     }
 
     /// Each case at once and, where nothing is refused half-way, byte by byte.
@@ -300,7 +312,7 @@ impl Echo {
     }
 
     fn check_in_pieces(&self, case: &Case, piece: usize) {
-        let mut client = RawClient::upgraded(self.address, "/", &[]);
+        let mut client = RawClient::upgraded(self.0.addr(), "/", &[]);
         case.sent.chunks(piece).for_each(|piece| client.send(piece));
         let mut expected = case.answers.clone();
         if !case.closes() {
@@ -323,7 +335,7 @@ impl Echo {
 
     /// The first frames that come back.
     fn answers(&self, sent: &[u8], count: usize) -> Vec<RawFrame> {
-        let mut client = RawClient::upgraded(self.address, "/", &[]);
+        let mut client = RawClient::upgraded(self.0.addr(), "/", &[]);
         client.send(sent);
         (0..count).map(|_| client.frame().expect("there is an answer")).collect()
     }

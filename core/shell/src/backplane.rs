@@ -262,7 +262,7 @@ mod tests {
         let recorder = Recorder(submitted.clone());
         let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes: Box::new(move |_| Box::new(recorder)) };
         let config = Arc::new(Config::default());
-        let Parts { gateway, mut backplane, .. } = Gateway::build(config, host, |_, _: Nothing, _| {}).unwrap();
+        let Parts { gateway, mut backplane, .. } = Gateway::<Nothing>::build(config, host).unwrap();
         let mut poll = || {
             let _ = Pin::new(&mut backplane).poll(&mut Context::from_waker(Waker::noop()));
             submitted.lock().unwrap().drain(..).collect::<Vec<_>>()

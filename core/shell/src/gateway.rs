@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::log;
 use crate::mailbox::Mailbox;
-use crate::shard::{self, Handoff, Shard};
+use crate::shard::{self, Shard};
 use crate::transport::{Timer, Transport};
 
 /// The handle of a gateway: sockets, requests and messages go in here, from any thread.
@@ -66,11 +66,11 @@ pub struct Board {
 }
 
 impl<T: Transport> Gateway<T> {
-    /// Puts a gateway together. `handoff` gets the sockets whose request is not for a WebSocket.
+    /// Puts a gateway together.
     ///
     /// # Errors
     /// A configuration that cannot work.
-    pub fn build<M: Timer>(config: Arc<Config>, host: Host<M>, handoff: Handoff<T>) -> Result<Parts<T, M>, ConfigError> {
+    pub fn build<M: Timer>(config: Arc<Config>, host: Host<M>) -> Result<Parts<T, M>, ConfigError> {
         let clock = Clock::start();
         let (now, unix) = (clock.now(), clock.unix());
         let count = host.shards.clamp(1, ShardId::MOST);
@@ -91,7 +91,7 @@ impl<T: Transport> Gateway<T> {
             let mut hub = Hub::new(config.clone(), number, host.seed)?;
             hub.set_wall_clock(now, unix);
             hub.set_reporting(log::wanted());
-            shards.push(Shard::new(number, hub, gateway.clone(), (host.timer)(), handoff));
+            shards.push(Shard::new(number, hub, gateway.clone(), (host.timer)()));
         }
         let mut backplane = Backplane::new(config, host.seed, now)?;
         backplane.set_wall_clock(now, unix);

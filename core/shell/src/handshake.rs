@@ -11,6 +11,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
+use crate::http::{closing, refusal};
+
 /// The longest request head, in bytes. Cookies and tokens fit; more is answered with 431 (RFC 6585, section 5).
 pub const MAX_HEAD: usize = 16 * 1024;
 
@@ -149,14 +151,19 @@ impl HeadError {
             HeadError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         }
     }
+
+    /// What to say about it.
+    pub(crate) const fn message(self) -> &'static str {
+        match self {
+            HeadError::Malformed => "malformed HTTP request",
+            HeadError::TooLarge => "request head too large",
+        }
+    }
 }
 
 impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            HeadError::Malformed => "malformed HTTP request",
-            HeadError::TooLarge => "request head too large",
-        })
+        f.write_str(self.message())
     }
 }
 
@@ -234,11 +241,12 @@ impl Refusal {
 
     /// The complete answer, as [`refuse`] makes it. A 426 also says which version is spoken here, as it must.
     pub fn to_response(self) -> Bytes {
-        let more = match self {
-            Refusal::WebSocketVersion => "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n",
-            _ => "",
-        };
-        response(self.status(), more, &self.to_string())
+        let mut response = refusal(self.status(), &self.to_string());
+        if self == Refusal::WebSocketVersion {
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        closing(&response)
     }
 }
 
@@ -284,46 +292,17 @@ pub fn accept<B>(request: &Request<B>, protocol: Option<&str>) -> Bytes {
 /// assert!(answer.ends_with(br#"{"error":{"code":"not_found","message":"no such path"}}"#));
 /// ```
 pub fn refuse(status: StatusCode, body: &str) -> Bytes {
-    response(status, "", body)
-}
-
-fn response(status: StatusCode, more: &str, message: &str) -> Bytes {
-    let reason = status.canonical_reason().unwrap_or("");
-    let code = match status {
-        StatusCode::TOO_MANY_REQUESTS => "rate_limited".to_owned(),
-        StatusCode::SERVICE_UNAVAILABLE => "unavailable".to_owned(),
-        StatusCode::INTERNAL_SERVER_ERROR => "internal".to_owned(),
-        _ => reason.to_ascii_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"),
-    };
-    let body = format!(r#"{{"error":{{"code":"{code}","message":"{}"}}}}"#, Escaped(message));
-    Bytes::from(format!(
-        "HTTP/1.1 {} {reason}\r\n{more}Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        status.as_str(),
-        body.len(),
-    ))
-}
-
-/// Text as it stands inside a JSON string (RFC 8259, section 7).
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|letter| match letter {
-            '"' | '\\' => write!(f, "\\{letter}"),
-            '\0'..' ' => write!(f, "\\u{:04x}", u32::from(letter)),
-            _ => write!(f, "{letter}"),
-        })
-    }
+    closing(&refusal(status, body))
 }
 
 /// The members of a list header, over all its lines (RFC 9110, section 5.6.1).
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(crate) fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
 
 /// The value of a header that is there once. Twice is an error in all that are asked for here.
-fn only(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
+pub(crate) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     let mut lines = headers.get_all(name).into_iter();
     lines.next().filter(|_| lines.next().is_none()).map(HeaderValue::as_bytes)
 }
@@ -388,7 +367,7 @@ mod tests {
             assert_eq!(refusal.status(), status);
             let answer = String::from_utf8(refusal.to_response().to_vec()).unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")));
-            assert_eq!(answer.contains("\r\nSec-WebSocket-Version: 13\r\n"), status == 426);
+            assert_eq!(answer.contains("\r\nsec-websocket-version: 13\r\n"), status == 426);
         }
     }
 
@@ -396,9 +375,9 @@ mod tests {
     fn a_refusal_is_a_complete_response() {
         let answer = String::from_utf8(refuse(StatusCode::FORBIDDEN, "no \"\\\n\u{1}é").to_vec()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n") && head.contains("\r\nConnection: close\r\n"));
-        assert!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())));
-        assert_eq!(body, r#"{"error":{"code":"forbidden","message":"no \"\\\u000a\u0001é"}}"#);
+        assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n") && head.contains("\r\nconnection: close\r\n"));
+        assert!(head.ends_with(&format!("\r\ncontent-length: {}", body.len())));
+        assert_eq!(body, r#"{"error":{"code":"forbidden","message":"no \"\\\n\u0001é"}}"#);
         for (status, code) in [(400, "bad_request"), (429, "rate_limited"), (431, "request_header_fields_too_large"), (599, "")] {
             let answer = refuse(StatusCode::from_u16(status).unwrap(), "");
             assert!(answer.ends_with(format!(r#"{{"error":{{"code":"{code}","message":""}}}}"#).as_bytes()));

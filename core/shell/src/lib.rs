@@ -1,15 +1,17 @@
 //! What every Roomcast runtime needs and none provides: the tasks that drive the core, and the bytes between them and a socket.
 //!
-//! A runtime supplies a socket ([`transport::Transport`]), a timer ([`transport::Timer`]) and, for Redis, the
-//! [`lanes::Lanes`]; [`gateway::Gateway::build`] returns the futures it has to run.
+//! A runtime supplies a socket ([`transport::Transport`]), a timer ([`transport::Timer`]) and a way to connect to Redis
+//! ([`lanes::Connect`]); [`options::Options::build`] returns the futures it has to run.
 //!
 //! ```text
-//!  listener ──accept──▶ mailbox ─▶ ┌─ shard (a future) ─┐ ──asks──▶ mailbox ─▶ ┌─ backplane task ─┐ ──▶ lanes ─▶ the store
-//!  sockets  ◀─────one write each── │ wire · hub · flush │ ◀─tells── mailbox ◀─ │ backplane        │ ◀── answers
+//!  listener ──accept──▶ mailbox ─▶ ┌─ shard (a future) ─┐ ──asks──▶ mailbox ─▶ ┌─ backplane task ─┐
+//!  sockets  ◀─────one write each── │ http · peer · hub  │                      │ backplane        │ ◀──▶ Redis, a connection
+//!                                  │ flush              │ ◀─tells── mailbox ◀─ │ lanes            │      for each lane
 //!                                  └────────────────────┘                      └──────────────────┘
 //! ```
 //!
-//! There is no task for a connection. A shard owns its sockets; their wakers put a number into its mailbox.
+//! There is no task for a connection, neither to a client nor to Redis. A task owns its sockets; their wakers put a number
+//! into its mailbox.
 #![forbid(unsafe_code)]
 
 pub mod backplane;
@@ -19,11 +21,13 @@ pub mod conformance;
 mod flush;
 pub mod gateway;
 pub mod handshake;
+pub mod http;
 pub mod lanes;
 pub mod listen;
 pub mod log;
 pub mod mailbox;
 pub mod options;
+pub mod peer;
 pub mod shard;
 pub mod transport;
 pub mod wire;

@@ -13,7 +13,6 @@ use roomcast_core::store::redis::Redis;
 use crate::gateway::{Gateway, Host, Parts};
 use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes};
 use crate::listen;
-use crate::shard::Handoff;
 use crate::transport::{Timer, Transport};
 
 /// What a gateway is started with.
@@ -27,6 +26,9 @@ pub struct Options {
     pub store: Store,
     /// How many shards to run.
     pub shards: u8,
+    /// What everything random follows from, for tests that want one run to be like another; chance without it. Whoever knows
+    /// it can guess message identifiers.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// The store of a gateway.
@@ -38,6 +40,14 @@ pub enum Store {
     Redis(Box<ConnectionInfo>),
 }
 
+impl Default for Options {
+    /// One shard on the address that the binaries take by default, with the embedded store.
+    fn default() -> Options {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8098));
+        Options { config: Config::default(), listen, store: Store::Memory, shards: 1, seed: None }
+    }
+}
+
 impl Options {
     /// Puts a gateway together and listens: what is left to a runtime is to run the parts and to accept connections.
     ///
@@ -47,10 +57,15 @@ impl Options {
         self,
         timer: fn() -> M,
         connect: Connect,
-        handoff: Handoff<T>,
     ) -> Result<(Parts<T, M>, TcpListener), StartError> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(StartError::Random)?;
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => {
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed).map_err(StartError::Random)?;
+                seed
+            }
+        };
         let config = Arc::new(self.config);
         let lanes: Box<dyn FnOnce(_) -> Box<dyn Lanes>> = match self.store {
             Store::Memory => {
@@ -64,7 +79,7 @@ impl Options {
             Store::Redis(info) => return Err(StartError::Redis(info.addr().to_string().into())),
         };
         let host = Host { shards: self.shards, seed, timer, lanes };
-        let parts = Gateway::build(config, host, handoff).map_err(StartError::Config)?;
+        let parts = Gateway::build(config, host).map_err(StartError::Config)?;
         let listener = listen::bind(self.listen).map_err(|error| StartError::Listen(self.listen, error))?;
         Ok((parts, listener))
     }

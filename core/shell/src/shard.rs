@@ -5,40 +5,43 @@
 //! one write for each connection that has something new. Under load many messages leave in one write; without load nothing
 //! waits for anything.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::mem;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::Request;
 use roomcast_core::door::Tell;
 use roomcast_core::hub::{CloseCause, Hub, HubAction};
 use roomcast_core::id::{ConnId, ShardId};
 use roomcast_core::time::Time;
+use roomcast_core::timers::Timers;
 use slab::Slab;
+use tracing::trace;
 
 use crate::backplane;
 use crate::clock::Clock;
 use crate::flush::Flusher;
 use crate::gateway::Gateway;
-use crate::handshake::{self, HeadBuffer};
+use crate::http::Http;
 use crate::log;
 use crate::mailbox::{Mailbox, Ready, ReadyWaker};
+use crate::peer::Peer;
 use crate::transport::{Timer, Transport};
-use crate::wire::Wire;
+
+mod serving;
+
+use serving::{Answer, Served, Serving};
 
 /// Rounds of one poll before the runtime gets its turn again.
 const ROUNDS: usize = 8;
 /// Reads of one socket in a round, so that one fast sender does not hold up the others.
 const READS: usize = 4;
 const READ_BUFFER: usize = 64 * 1024;
-/// How long a client may take for its request head. A silent socket costs little, but not nothing.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long closing may take when the shard is stopped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -61,9 +64,6 @@ impl<T> From<Ready> for Input<T> {
     }
 }
 
-/// Takes a socket whose request is not for a WebSocket, with what has been read of it: the runtime serves HTTP on it.
-pub type Handoff<T> = fn(&Arc<Gateway<T>>, T, Vec<u8>);
-
 /// A future that drives a hub and its sockets. It ends after [`Input::Stop`].
 pub struct Shard<T, M> {
     number: ShardId,
@@ -72,13 +72,12 @@ pub struct Shard<T, M> {
     mailbox: Arc<Mailbox<Input<T>>>,
     clock: Clock,
     timer: M,
-    handoff: Handoff<T>,
     sockets: Slab<Socket<T>>,
     /// Where the socket of a connection is, by the connection's slot.
     by_slot: Vec<u32>,
     serial: u32,
-    /// Sockets without a request so far, with the moment at which the patience ends.
-    heads: VecDeque<(Time, u32, u32)>,
+    /// When the patience with sockets that are not the hub's ends, by number and serial.
+    patience: Timers<(u32, u32)>,
     inbox: Vec<Input<T>>,
     outgoing: Vec<backplane::Input>,
     read_buffer: Box<[u8]>,
@@ -96,27 +95,14 @@ struct Socket<T> {
 }
 
 enum Stage {
-    /// The request head is not complete.
-    Head(HeadBuffer),
-    Open {
-        conn: ConnId,
-        wire: Wire,
-    },
-    /// The connection's input has ended in a protocol error: what still comes is not looked at.
-    Deaf {
-        conn: ConnId,
-    },
-}
-
-/// What becomes of a socket after it was read.
-enum Verdict {
-    Keep,
-    Remove,
-    HandOff(Vec<u8>),
+    /// Plain HTTP, the request for a WebSocket, and the end of a connection.
+    Http(Box<Serving>),
+    /// The WebSocket of one of the hub's connections.
+    Open(Peer),
 }
 
 impl<T: Transport, M: Timer> Shard<T, M> {
-    pub(crate) fn new(number: ShardId, hub: Hub, gateway: Arc<Gateway<T>>, timer: M, handoff: Handoff<T>) -> Shard<T, M> {
+    pub(crate) fn new(number: ShardId, hub: Hub, gateway: Arc<Gateway<T>>, timer: M) -> Shard<T, M> {
         Shard {
             number,
             hub,
@@ -124,11 +110,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             clock: gateway.clock(),
             gateway,
             timer,
-            handoff,
             sockets: Slab::new(),
             by_slot: Vec::new(),
             serial: 0,
-            heads: VecDeque::new(),
+            patience: Timers::new(),
             inbox: Vec::new(),
             outgoing: Vec::new(),
             read_buffer: vec![0; READ_BUFFER].into(),
@@ -151,7 +136,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Input::Stop => self.stop(now),
             }
             // Before the next input: a connection that is opened may take the slot of one that is to be dropped.
-            self.obey();
+            self.obey(now);
             if self.hub.wants_flush() {
                 self.flush(now);
             }
@@ -162,24 +147,20 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             // The wall clock may have been set since: tokens expire by what it shows now.
             self.hub.set_wall_clock(now, self.clock.unix());
             self.hub.tick(now);
-            self.drop_slow_heads(now);
+            self.lose_patience(now);
         }
-        self.act();
+        self.act(now);
         self.flush(now);
         busy
     }
 
-    fn insert(&mut self, now: Time, io: T, mut read: Vec<u8>) {
+    fn insert(&mut self, now: Time, io: T, read: Vec<u8>) {
         self.serial = self.serial.wrapping_add(1);
-        let serial = self.serial;
         let entry = self.sockets.vacant_entry();
         let index = entry.key() as u32;
         let waker = ReadyWaker::new(index, self.mailbox.clone());
-        let stage = Stage::Head(HeadBuffer::new());
-        entry.insert(Socket { io, waker, serial, blocked: false, stage });
-        self.heads.push_back((now + HEAD_TIMEOUT, index, serial));
-        let verdict = if read.is_empty() { Verdict::Keep } else { self.feed(now, index, &mut read) };
-        self.settle(now, index, verdict);
+        let stage = Stage::Http(Box::new(Serving::new(Http::new(read))));
+        entry.insert(Socket { io, waker, serial: self.serial, blocked: false, stage });
         self.drive(now, index);
     }
 
@@ -187,18 +168,66 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     fn drive(&mut self, now: Time, index: u32) {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
         socket.waker.take();
-        if mem::take(&mut socket.blocked)
-            && let Stage::Open { conn, .. } | Stage::Deaf { conn } = socket.stage
-        {
-            self.flush_one(now, conn);
+        let blocked = mem::take(&mut socket.blocked);
+        match &socket.stage {
+            Stage::Http(_) => self.serve(now, index),
+            Stage::Open(peer) => {
+                if blocked {
+                    let conn = peer.conn();
+                    self.flush_one(now, conn);
+                }
+                self.read(now, index);
+            }
         }
-        let verdict = self.read(now, index);
-        self.settle(now, index, verdict);
     }
 
-    fn read(&mut self, now: Time, index: u32) -> Verdict {
+    /// Answers requests until one asks for a WebSocket.
+    fn serve(&mut self, now: Time, index: u32) {
+        let unix = self.clock.unix();
+        let gateway = &self.gateway;
+        let respond = |request| -> Answer {
+            let gateway = gateway.clone();
+            Box::pin(async move { gateway.respond(request).await })
+        };
+        let Some(socket) = self.sockets.get_mut(index as usize) else { return };
+        let Stage::Http(serving) = &mut socket.stage else { return };
+        let waker = Waker::from(socket.waker.clone());
+        let mut cx = Context::from_waker(&waker);
+        let served = serving.drive((now, unix), &mut cx, &mut socket.io, &mut self.read_buffer, &respond);
+        match served {
+            Served::Waiting(_) if self.stop_at.is_some() && !serving.is_answering() => self.remove(now, index, CloseCause::Gone),
+            // A later deadline is armed when the earlier one has come.
+            Served::Waiting(deadline) if deadline < serving.armed => {
+                serving.armed = deadline;
+                self.patience.arm(deadline, (index, socket.serial));
+            }
+            Served::Waiting(_) => {}
+            Served::Again => socket.waker.ready(),
+            Served::Upgrade(request, rest) => self.open(now, index, &request, rest),
+            Served::Over => self.remove(now, index, CloseCause::Gone),
+        }
+    }
+
+    /// A client asks for a WebSocket; `rest` is what came together with the request.
+    fn open(&mut self, now: Time, index: u32, request: &Request<()>, mut rest: Vec<u8>) {
+        let peer = match Peer::open(now, &mut self.hub, request) {
+            Ok(peer) => peer,
+            Err(answer) => return self.leave(now, index, answer.into()),
+        };
+        let Some(socket) = self.sockets.get_mut(index as usize) else { return };
+        let slot = peer.conn().slot();
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize(slot + 1, u32::MAX);
+        }
+        self.by_slot[slot] = index;
+        socket.stage = Stage::Open(peer);
+        // Frames that came together with the request are served.
+        self.feed(now, index, &mut rest);
+        self.read(now, index);
+    }
+
+    fn read(&mut self, now: Time, index: u32) {
         let mut buffer = mem::take(&mut self.read_buffer);
-        let mut verdict = Verdict::Keep;
         for turn in 0.. {
             let Some(socket) = self.sockets.get_mut(index as usize) else { break };
             if turn == READS {
@@ -212,104 +241,58 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Poll::Ready(Ok(0) | Err(_)) => {
-                    verdict = Verdict::Remove;
+                    self.remove(now, index, CloseCause::Gone);
                     break;
                 }
                 Poll::Ready(Ok(read)) => read,
             };
-            verdict = self.feed(now, index, &mut buffer[..read]);
-            if !matches!(verdict, Verdict::Keep) {
-                break;
-            }
+            self.feed(now, index, &mut buffer[..read]);
             let Some(socket) = self.sockets.get_mut(index as usize) else { break };
             if read < READ_BUFFER && socket.io.poll_rearm(&mut cx).is_pending() {
                 break;
             }
         }
         self.read_buffer = buffer;
-        verdict
     }
 
-    fn feed(&mut self, now: Time, index: u32, bytes: &mut [u8]) -> Verdict {
-        let Shard { sockets, hub, by_slot, .. } = self;
-        let Some(socket) = sockets.get_mut(index as usize) else { return Verdict::Keep };
-        match &mut socket.stage {
-            Stage::Deaf { .. } => Verdict::Keep,
-            Stage::Open { conn, wire } => {
-                let conn = *conn;
-                let heard = wire.feed(bytes, hub.message_limit(conn), &mut |message| {
-                    hub.receive(now, conn, message);
-                    ControlFlow::Continue(())
-                });
-                if let Err(error) = heard {
-                    socket.stage = Stage::Deaf { conn };
-                    hub.fail(now, conn, error.close_code(), error.reason());
-                }
-                Verdict::Keep
-            }
-            Stage::Head(head) => {
-                let (request, length) = match head.feed(bytes) {
-                    Ok(None) => return Verdict::Keep,
-                    Ok(Some(parsed)) => parsed,
-                    Err(error) => return socket.refuse(&handshake::refuse(error.status(), &error.to_string())),
-                };
-                let mut rest = mem::take(head).into_bytes();
-                if !handshake::is_upgrade(&request) {
-                    return Verdict::HandOff(rest);
-                }
-                if let Err(refusal) = handshake::check_upgrade(&request) {
-                    return socket.refuse(&refusal.to_response());
-                }
-                let opened = match hub.open(now, &request) {
-                    Ok(opened) => opened,
-                    Err(refused) => return socket.refuse(&handshake::refuse(refused.status, refused.message)),
-                };
-                hub.preface(opened.conn, handshake::accept(&request, opened.protocol.as_deref()));
-                let slot = opened.conn.slot();
-                if by_slot.len() <= slot {
-                    by_slot.resize(slot + 1, u32::MAX);
-                }
-                by_slot[slot] = index;
-                socket.stage = Stage::Open { conn: opened.conn, wire: Wire::new() };
-                // Frames that came together with the request are served.
-                if rest.len() > length { self.feed(now, index, &mut rest[length..]) } else { Verdict::Keep }
-            }
+    fn feed(&mut self, now: Time, index: u32, bytes: &mut [u8]) {
+        if let Some(Socket { stage: Stage::Open(peer), .. }) = self.sockets.get_mut(index as usize) {
+            peer.feed(now, &mut self.hub, bytes);
         }
     }
 
-    fn settle(&mut self, now: Time, index: u32, verdict: Verdict) {
-        match verdict {
-            Verdict::Keep => {}
-            Verdict::Remove => self.remove(now, index, CloseCause::Gone),
-            Verdict::HandOff(read) => {
-                let socket = self.sockets.remove(index as usize);
-                (self.handoff)(&self.gateway, socket.io, read);
-            }
+    /// Ends a connection whose input has not been read to its end. Bytes left unread would make the system reset it, and the
+    /// peer might never see our last ones.
+    fn leave(&mut self, now: Time, index: u32, last: Vec<u8>) {
+        if let Some(socket) = self.sockets.get_mut(index as usize) {
+            socket.stage = Stage::Http(Box::new(Serving::new(Http::ending(last))));
+            self.serve(now, index);
         }
     }
 
     /// A socket has ended by itself.
     fn remove(&mut self, now: Time, index: u32, cause: CloseCause) {
         let Some(socket) = self.sockets.try_remove(index as usize) else { return };
-        if let Stage::Open { conn, .. } | Stage::Deaf { conn } = socket.stage {
-            self.hub.closed(now, conn, cause);
+        if let Stage::Open(peer) = socket.stage {
+            self.hub.closed(now, peer.conn(), cause);
         }
     }
 
     /// Does what the hub wants done, and lets the backplane know what is asked of it.
-    fn act(&mut self) {
-        self.obey();
+    fn act(&mut self, now: Time) {
+        self.obey(now);
         self.gateway.post().post_all(&mut self.outgoing);
     }
 
-    fn obey(&mut self) {
+    fn obey(&mut self, now: Time) {
         while let Some(action) = self.hub.poll_action() {
+            trace!(shard = self.number.0, ?action);
             match action {
                 HubAction::Ask(ask) => self.outgoing.push(backplane::Input::Ask(self.number, ask)),
                 HubAction::Report(report) => log::write(&report),
                 HubAction::Drop(conn) => {
                     if let Some(index) = self.socket_of(conn) {
-                        self.sockets.remove(index as usize);
+                        self.drop_socket(now, index);
                     }
                 }
             }
@@ -323,7 +306,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         }
         self.flusher.forget();
         // What was written may have been a connection's last word.
-        self.act();
+        self.act(now);
     }
 
     fn flush_one(&mut self, now: Time, conn: ConnId) {
@@ -350,17 +333,35 @@ impl<T: Transport, M: Timer> Shard<T, M> {
 
     fn socket_of(&self, conn: ConnId) -> Option<u32> {
         let index = *self.by_slot.get(conn.slot())?;
-        match self.sockets.get(index as usize)?.stage {
-            Stage::Open { conn: other, .. } | Stage::Deaf { conn: other } if other == conn => Some(index),
+        match &self.sockets.get(index as usize)?.stage {
+            Stage::Open(peer) if peer.conn() == conn => Some(index),
             _ => None,
         }
     }
 
-    fn drop_slow_heads(&mut self, now: Time) {
-        while let Some((_, index, serial)) = self.heads.pop_front_if(|(at, ..)| *at <= now) {
-            let waits = |socket: &Socket<T>| socket.serial == serial && matches!(socket.stage, Stage::Head(_));
-            if self.sockets.get(index as usize).is_some_and(waits) {
-                self.sockets.remove(index as usize);
+    /// The hub is done with a connection.
+    fn drop_socket(&mut self, now: Time, index: u32) {
+        match self.sockets.get(index as usize).map(|socket| &socket.stage) {
+            // Its input was not read to the end.
+            Some(Stage::Open(peer)) if peer.has_failed() => self.leave(now, index, Vec::new()),
+            _ => drop(self.sockets.try_remove(index as usize)),
+        }
+    }
+
+    fn lose_patience(&mut self, now: Time) {
+        while let Some((at, (index, serial))) = self.patience.pop_due(now) {
+            let Some(socket) = self.sockets.get_mut(index as usize).filter(|socket| socket.serial == serial) else { continue };
+            let Stage::Http(serving) = &mut socket.stage else { continue };
+            if serving.armed != at {
+                continue;
+            }
+            serving.armed = Time::NEVER;
+            match serving.expire(now, self.clock.unix()) {
+                Some(later) => {
+                    serving.armed = later;
+                    self.patience.arm(later, (index, serial));
+                }
+                None => self.serve(now, index),
             }
         }
     }
@@ -369,7 +370,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         if self.stop_at.is_none() {
             self.stop_at = Some(now + STOP_TIMEOUT);
             self.hub.close_all(now, 1001, "the server is going away");
-            self.sockets.retain(|_, socket| !matches!(socket.stage, Stage::Head(_)));
+            self.sockets.retain(|_, socket| match &socket.stage {
+                Stage::Http(serving) => serving.is_answering(),
+                Stage::Open(_) => true,
+            });
         }
     }
 
@@ -378,8 +382,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let head = self.heads.front().map(|(at, ..)| *at);
-        [self.hub.next_deadline(), head, self.stop_at].into_iter().flatten().min()
+        let patience = self.patience.next().map(|(at, _)| at);
+        [self.hub.next_deadline(), patience, self.stop_at].into_iter().flatten().min()
     }
 }
 
@@ -404,14 +408,6 @@ impl<T: Transport, M: Timer> Future for Shard<T, M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-impl<T: Transport> Socket<T> {
-    /// Answers and gives up the socket. A fresh socket takes a short answer whole; one that does not is not waited for.
-    fn refuse(&mut self, answer: &[u8]) -> Verdict {
-        let _ = self.io.poll_write(&mut Context::from_waker(Waker::noop()), answer);
-        Verdict::Remove
     }
 }
 

@@ -79,6 +79,11 @@ impl Wire {
         Wire::default()
     }
 
+    /// Whether it has ended in an error, which every further call returns.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Ended(Err(_)))
+    }
+
     /// Takes the next bytes from the socket and calls `each` for every message and control frame that they complete, in order.
     ///
     /// The bytes are unmasked in place, so the caller's buffer holds nothing of use afterwards. A message longer than

@@ -10,21 +10,18 @@
 //! again first: a read that was lost on its way back has left entries pending that this process has never seen.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use bytes::Bytes;
 use rand_chacha::rand_core::Rng as _;
 
+use super::Core;
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
-use super::{Core, partition};
-use crate::batch::Decoder;
-use crate::config::{Config, Limits, Source};
+use super::router::Router;
+use crate::config::{Config, Source};
 use crate::id::StreamId;
-use crate::message::{Json, Outgoing, RoomName};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, Messages, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Entry, GroupRef, Lane, StoreError, StoreOp};
 use crate::time::Time;
 
 /// The consumer of one source.
@@ -33,9 +30,7 @@ pub(super) struct Consumer {
     index: u16,
     source: Source,
     group: GroupRef,
-    partitions: u16,
-    limits: Limits,
-    decoder: Decoder,
+    router: Router,
     step: Step,
     /// Entries to read next time: grows under backlog, falls back without.
     count: usize,
@@ -91,9 +86,7 @@ impl Consumer {
         Consumer {
             index,
             group: GroupRef { stream: source.stream.as_str().into(), group: source.group.as_str().into() },
-            partitions: config.relay.partitions,
-            limits: config.limits.clone(),
-            decoder: Decoder::new(source.limits),
+            router: Router::new(&source, config),
             step: Step::Creating,
             count: source.count,
             claim_at: Time::ZERO,
@@ -211,7 +204,7 @@ impl Consumer {
                 && let Some(entry) = commit.rest.pop_front()
             {
                 let id = entry.id;
-                let effect = self.effect(core, now, entry);
+                let effect = self.router.effect(core, now, entry);
                 bytes += effect.bytes();
                 commit.effects.push((id, effect));
             }
@@ -270,62 +263,6 @@ impl Consumer {
 
     fn lane(&self) -> Lane {
         Lane::Source(self.index)
-    }
-
-    /// What becomes of an entry: its events go to their rooms, or it goes to the dead letters.
-    fn effect(&mut self, core: &mut Core, now: Time, entry: Entry) -> Effect {
-        if entry.fields.is_empty() {
-            return Effect::Forget;
-        }
-        match self.route(core, now, &entry) {
-            Ok(messages) => Effect::Relay(messages),
-            Err((code, reason)) => self.dead_letter(core, now, entry, code, &reason),
-        }
-    }
-
-    fn route(&mut self, core: &mut Core, now: Time, entry: &Entry) -> Result<Vec<(u16, Messages)>, (&'static str, String)> {
-        let data = entry.fields.iter().find(|(name, _)| name.as_ref() == b"data");
-        let (_, data) = data.ok_or(("missing_data", "the entry has no field `data`".to_owned()))?;
-        let batch = self.decoder.decode(data).map_err(|error| (error.code(), error.to_string()))?;
-        let unix = core.wall.unix(now);
-        let mut partitions: BTreeMap<u16, Messages> = BTreeMap::new();
-        for event in &batch.events {
-            let room = RoomName::from(self.source.room.replace("{id}", &event.workspace));
-            if !self.limits.allows_room_name(&room) {
-                return Err(("room_name", "an event's room name is too long or has control characters".into()));
-            }
-            let message =
-                Outgoing { kind: &self.source.event, data: Json::trusted(event.json), timestamp: None, message_id: None };
-            let payload = core.composer.envelope(&room, &message, unix).payload;
-            partitions.entry(partition(&room, self.partitions)).or_default().push((room, payload));
-        }
-        core.stats.events += batch.events.len() as u64;
-        core.report(|| Report::Batch {
-            stream: self.group.stream.clone(),
-            entry: entry.id,
-            batch: batch.id.as_ref().into(),
-            events: batch.events.len(),
-            compressed: batch.compressed,
-        });
-        Ok(partitions.into_iter().collect())
-    }
-
-    /// System A's layout (`msg_id`, `error`, `timestamp`), then ours, then the original fields as they were.
-    fn dead_letter(&self, core: &Core, now: Time, entry: Entry, code: &'static str, reason: &str) -> Effect {
-        let mut fields: Fields = [
-            ("msg_id", entry.id.to_string()),
-            ("error", reason.to_owned()),
-            ("timestamp", core.wall.unix(now).to_string()),
-            ("code", code.to_owned()),
-            ("source", self.source.stream.clone()),
-            ("fields", entry.fields.len().to_string()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from(value)))
-        .collect();
-        fields.extend(entry.fields);
-        let stream: Arc<str> = self.source.dead_letter.as_str().into();
-        Effect::DeadLetter { stream, length: self.source.dead_letters, fields }
     }
 
     /// An entry has reached its end.

@@ -34,6 +34,7 @@ pub const SECRET: &str = "the secret of the integration tests";
 macro_rules! gateway_tests {
     ($($test:ident),+ $(,)?) => {
         $crate::gateway_tests!(@ roomcast, "roomcast": $($test),+);
+        $crate::gateway_tests!(@ roomcast_smol, "roomcast-smol": $($test),+);
     };
     (@ $module:ident, $binary:literal: $($test:ident),+) => {
         mod $module {

@@ -149,7 +149,7 @@ pub(super) fn start<S: Subject>(subject: &S, config: Config) -> Started<S::Socke
 
 fn start_with<S: Subject>(subject: &S, config: Config, store: Store) -> Started<S::Socket> {
     let listen = ([127, 0, 0, 1], 0).into();
-    subject.start(Options { config, listen, store, shards: 2 }).expect("a gateway can be started")
+    subject.start(Options { config, listen, store, shards: 2, ..Options::default() }).expect("a gateway can be started")
 }
 
 /// Stops a gateway.

@@ -1,0 +1,100 @@
+//! Where Redis is: one URL, or the parts under the names that the replaced systems use.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, RedisError};
+
+/// Options that say where Redis is. Without any of them there is none.
+#[derive(Debug)]
+pub(crate) struct RedisOptions(Given);
+
+/// The options as they are given, each by itself.
+#[derive(Debug, Args)]
+struct Given {
+    /// Redis as a URL, for example redis://:password@127.0.0.1:6379/2; the embedded store without it.
+    #[arg(long = "redis", env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    url: Option<String>,
+    /// Redis's host, where there is no URL.
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST")]
+    redis_host: Option<String>,
+    /// Redis's port.
+    #[arg(long, env = "REDIS_PORT", default_value_t = 6379, value_name = "PORT")]
+    redis_port: u16,
+    /// Redis's database.
+    #[arg(long, env = "REDIS_DB", default_value_t = 0, value_name = "N")]
+    redis_db: i64,
+    /// Redis's password.
+    #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    redis_password: Option<String>,
+    /// Whether Redis is spoken to by TLS.
+    #[arg(long, env = "REDIS_SSL", default_value_t = false, value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    redis_ssl: bool,
+}
+
+impl RedisOptions {
+    /// What the options, or else the configuration file, say of Redis. An error says where it stands.
+    pub(crate) fn connection(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
+        let info = self.wanted(file)?;
+        if info.as_ref().is_some_and(|info| !info.addr().is_supported()) {
+            return Err("Redis by TLS (rediss://, REDIS_SSL) is not supported yet".into());
+        }
+        Ok(info)
+    }
+
+    fn wanted(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
+        let at = |place: &'static str| move |error: RedisError| format!("{place}: {error}");
+        let filled = |text: &&str| !text.is_empty();
+        let given = &self.0;
+        if let Some(url) = given.url.as_deref().filter(filled) {
+            return url.into_connection_info().map(Some).map_err(at("--redis or REDIS_URL"));
+        }
+        let Some(host) = given.redis_host.as_deref().filter(filled) else {
+            return file.map(|url| url.into_connection_info()).transpose().map_err(at("the configuration file, server.redis"));
+        };
+        let (host, port) = (host.to_owned(), given.redis_port);
+        let address = if given.redis_ssl {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let mut settings = RedisConnectionInfo::default().set_db(given.redis_db);
+        if let Some(password) = given.redis_password.as_deref().filter(filled) {
+            settings = settings.set_password(password);
+        }
+        let info = address.into_connection_info().map_err(at("--redis-host or REDIS_HOST"))?;
+        Ok(Some(info.set_redis_settings(settings)))
+    }
+}
+
+impl FromArgMatches for RedisOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<RedisOptions, clap::Error> {
+        let mut given = Given::from_arg_matches(matches)?;
+        let is_option = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let has_host = given.redis_host.as_ref().is_some_and(|host| !host.is_empty());
+        // A URL wins over a host, but an option wins over the environment.
+        if has_host && is_option("redis_host") && !is_option("url") {
+            given.url = None;
+        }
+        Ok(RedisOptions(given))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = RedisOptions::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for RedisOptions {
+    fn augment_args(command: Command) -> Command {
+        Given::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Given::augment_args_for_update(command)
+    }
+}
+
+/// Where a connection goes, without its password.
+pub(crate) fn describe(info: &ConnectionInfo) -> String {
+    format!("redis at {}, database {}", info.addr(), info.redis_settings().db())
+}

@@ -1,0 +1,131 @@
+//! The command `serve`: a gateway until SIGINT or SIGTERM.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use roomcast_core::config::{Config, Secret};
+use roomcast_core::pattern::Pattern;
+use roomcast_shell::options::{Options, Store};
+use tracing_subscriber::EnvFilter;
+
+use crate::file::{File, SHARDS};
+use crate::redis::{RedisOptions, describe};
+use crate::{Outcome, Stop, Welcome};
+
+/// What a runtime needs to run a gateway.
+pub struct Service {
+    /// What the gateway is started with.
+    pub options: Options,
+    /// What to say once the gateway listens.
+    pub welcome: Welcome,
+    /// What to wait for then, before the gateway is stopped.
+    pub stop: Stop,
+}
+
+/// Runs a gateway. Options win over the environment, the environment over the file.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A configuration file (TOML).
+    #[arg(long, env = "ROOMCAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8098].
+    #[arg(long, env = "ROOMCAST_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The secret tokens are signed with (HS256); a random one for this run without it.
+    #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_name = "SECRET")]
+    jwt_secret: Option<String>,
+    /// The algorithm of tokens; only HS256 is supported.
+    #[arg(long, env = "JWT_ALGORITHM", default_value = "HS256", value_parser = ["HS256"], value_name = "NAME")]
+    jwt_algorithm: String,
+    /// Browser origins that may connect, separated by commas; `*` stands for any characters [default: *].
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "PATTERN")]
+    origins: Vec<String>,
+    /// Threads that serve connections [default: one for each core].
+    #[arg(long, env = "ROOMCAST_SHARDS", value_name = "N", value_parser = clap::value_parser!(u8).range(SHARDS))]
+    shards: Option<u8>,
+    /// This process's name among its peers, different for each start [default: host, process and a random part].
+    #[arg(long, env = "ROOMCAST_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// What to log: a level, or a filter as in `info,roomcast_core=debug`.
+    #[arg(long, env = "ROOMCAST_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How log lines are written.
+    #[arg(long, env = "ROOMCAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+    #[command(flatten)]
+    redis: RedisOptions,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Serve {
+    pub(crate) fn run(self, binary: &'static str, serve: fn(Service) -> Outcome) -> Outcome {
+        self.start_log()?;
+        let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        let redis = self.redis.connection(file.server.redis.as_deref())?;
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u8);
+        let shards = self.shards.or(file.server.shards).unwrap_or(cores);
+        let listen = self.listen.or(file.server.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8098)));
+
+        let mut config = file.config;
+        let chosen = self.jwt_secret.filter(|secret| !secret.is_empty());
+        let random = if chosen.is_none() && !file.has_secret { Some(random_hex(32)?) } else { None };
+        if let Some(secret) = chosen.as_ref().or(random.as_ref()) {
+            config.auth.secret = Secret::new(secret);
+        }
+        let origins = self.origins.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty());
+        let origins: Vec<Pattern> = origins.map(Pattern::new).collect();
+        if !origins.is_empty() {
+            config.origins = origins;
+        }
+        config.node = match self.node {
+            Some(node) => node,
+            None if config.node != Config::default().node => config.node,
+            None => format!("{}-{}-{}", host_name(), std::process::id(), random_hex(4)?),
+        };
+
+        let place = redis.as_ref().map_or("embedded, for this process alone".to_owned(), describe);
+        let store = redis.map_or(Store::Memory, |info| Store::Redis(Box::new(info)));
+        let welcome = Welcome { binary, store: place, random_secret: random };
+        // Before anything is served, so that a signal that comes early is not lost.
+        let stop = Stop::at_signals()?;
+        serve(Service { options: Options { config, listen, store, shards, seed: None }, welcome, stop })?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn start_log(&self) -> Outcome {
+        let filter = EnvFilter::try_new(&self.log)?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}
+
+fn random_hex(bytes: usize) -> Result<String, getrandom::Error> {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random)?;
+    Ok(random.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+fn host_name() -> String {
+    let name = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname")).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "roomcast".to_owned() } else { name.to_owned() }
+}

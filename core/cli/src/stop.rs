@@ -1,0 +1,48 @@
+//! When a gateway has to stop: at SIGINT or SIGTERM, whatever the runtime.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::{io, process, thread};
+
+use futures_channel::oneshot;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Is ready at the first SIGINT or SIGTERM since it was made.
+///
+/// The second ends the process at once, for a gateway that takes too long to stop.
+#[derive(Debug)]
+pub struct Stop(oneshot::Receiver<()>);
+
+impl Stop {
+    /// From now on, no signal is lost.
+    pub(crate) fn at_signals() -> io::Result<Stop> {
+        let signals = Signals::new([SIGINT, SIGTERM])?;
+        let (stop, stopped) = oneshot::channel();
+        thread::Builder::new().name("signals".to_owned()).spawn(move || watch(signals, stop))?;
+        Ok(Stop(stopped))
+    }
+}
+
+impl Future for Stop {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // A thread that had ended without a word could not tell of signals either: then it is better to stop than to go on.
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+fn watch(mut signals: Signals, stop: oneshot::Sender<()>) {
+    let mut signals = signals.forever().map(|signal| if signal == SIGINT { "interrupted" } else { "terminated" });
+    if let Some(cause) = signals.next() {
+        tracing::info!("{cause}, stopping");
+        // Where nobody waits any more, the gateway has failed and the process ends.
+        let _ = stop.send(());
+    }
+    if let Some(cause) = signals.next() {
+        tracing::warn!("{cause} again, stopping at once");
+        process::exit(0);
+    }
+}

@@ -1,0 +1,60 @@
+//! A whole gateway on smol.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use roomcast_shell::gateway::{self as shell, Parts};
+use roomcast_shell::options::{Options, StartError};
+use smol::{Async, Executor, Task};
+
+use crate::transport::{Socket, Timer};
+use crate::{listener, redis};
+
+/// The handle of a gateway on smol.
+pub type Gateway = shell::Gateway<Socket<TcpStream>>;
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its handle.
+    pub gateway: Arc<Gateway>,
+    accepting: Task<()>,
+    shards: Vec<Task<()>>,
+    backplane: Task<()>,
+}
+
+/// Starts a gateway on an executor. It serves at once; whether the store answers is what its readiness says.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Running, StartError> {
+    let wanted = options.listen;
+    let (parts, listener) = options.build(Timer::default, redis::connect)?;
+    let Parts { gateway, shards, backplane } = parts;
+    let listen = |error| StartError::Listen(wanted, error);
+    let listener = Async::<TcpListener>::try_from(listener).map_err(listen)?;
+    let address = listener.get_ref().local_addr().map_err(listen)?;
+
+    Ok(Running {
+        address,
+        accepting: executor.spawn(listener::accept(listener, gateway.clone())),
+        shards: shards.into_iter().map(|shard| executor.spawn(shard)).collect(),
+        backplane: executor.spawn(backplane),
+        gateway,
+    })
+}
+
+impl Running {
+    /// Accepts nothing more, closes every connection with 1001, and returns when all tasks have ended.
+    pub async fn stop(self) {
+        self.accepting.cancel().await;
+        self.gateway.stop_shards();
+        for shard in self.shards {
+            shard.await;
+        }
+        self.gateway.stop_backplane();
+        self.backplane.await;
+    }
+}

@@ -1,0 +1,29 @@
+//! Accepts connections and hands their sockets to the gateway.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomcast_shell::listen;
+use smol::{Async, Timer};
+use tracing::{debug, warn};
+
+use crate::gateway::Gateway;
+use crate::transport::Socket;
+
+/// Accepts until the task is dropped.
+pub async fn accept(listener: Async<TcpListener>, gateway: Arc<Gateway>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => match listen::prepare(&stream) {
+                Ok(()) => gateway.accept(Socket(stream), Vec::new()),
+                Err(error) => debug!(%error, "a connection ended before it was served"),
+            },
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                // Most likely there are no file descriptors left: give those who have them time to go.
+                Timer::after(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The `roomcast-smol` binary: the command line, on smol.
+
+use std::future::pending;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+use roomcast_cli::{Outcome, Service};
+use roomcast_smol::start;
+use smol::{Executor, block_on};
+
+fn main() -> ExitCode {
+    roomcast_cli::main("roomcast-smol", serve)
+}
+
+fn serve(service: Service) -> Outcome {
+    let executor = Arc::new(Executor::new());
+    // This thread works as well.
+    for number in 1..service.options.shards {
+        let executor = executor.clone();
+        thread::Builder::new().name(format!("shards-{number}")).spawn(move || block_on(executor.run(pending::<()>())))?;
+    }
+    block_on(executor.run(async {
+        let running = start(&executor, service.options).await?;
+        service.welcome.print(running.address)?;
+        service.stop.await;
+        running.stop().await;
+        Ok(())
+    }))
+}
