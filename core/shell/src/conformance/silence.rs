@@ -15,6 +15,7 @@ cases!("redis":
     a_server_that_is_not_there_is_an_answer,
     a_silent_server_is_given_up_by_a_reset,
     an_interrupt_that_overtakes_its_read_is_repeated,
+    an_interrupt_reaches_a_server_that_was_silent_once,
 );
 
 fn a_server_that_is_not_there_is_an_answer<S: Subject>(subject: &S, _: &Surroundings) {
@@ -83,6 +84,34 @@ fn an_interrupt_that_overtakes_its_read_is_repeated<S: Subject>(subject: &S, _: 
         });
         let _lines = interrupted.await;
         assert_eq!(desk.answer(ticket).await, nothing());
+    }));
+}
+
+fn an_interrupt_reaches_a_server_that_was_silent_once<S: Subject>(subject: &S, _: &Surroundings) {
+    let server = Impostor::new();
+    subject.block_on(soon("the second interrupt", async {
+        let mut desk = Desk::new(subject, &server.info(), "");
+        let (mut server, mut silent) = (server, Vec::new());
+        for _ in 0..2 {
+            let ticket = desk.submit(READER, read());
+            let connected = desk.meanwhile("a server that is read from", move || {
+                let mut reader = server.accept("XREADGROUP");
+                reader.say(GREETING);
+                (server, reader)
+            });
+            let (listening, reader) = connected.await;
+            desk.interrupt(READER);
+            // What ends the read comes on another connection, to which nothing is said: the second time on a fresh one.
+            let interrupted = desk.meanwhile("a server that is interrupted", move || {
+                let other = listening.accept("UNBLOCK");
+                (listening, other)
+            });
+            let (listening, other) = interrupted.await;
+            silent.extend([reader, other]);
+            desk.reset(READER);
+            assert_disconnected(&desk.answer(ticket).await);
+            server = listening;
+        }
     }));
 }
 
