@@ -11,7 +11,7 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,12 +38,14 @@ mod bytes;
 mod client;
 mod crowd;
 mod desk;
+mod impostor;
 mod lanes;
 mod mailbox;
 mod patience;
 mod phantom;
 mod rooms;
 mod server;
+mod silence;
 mod timer;
 mod transport;
 
@@ -118,15 +120,19 @@ pub fn run<S: Subject>(subject: &S, surroundings: &Surroundings) {
         crowd::cases(),
         lanes::cases(),
         phantom::cases(),
+        silence::cases(),
     ];
     let mut failures = Vec::new();
     for Case { name, run } in themes.into_iter().flatten() {
         let name = name.replace('_', " ");
+        // Before it runs: a subject that never returns from a poll would otherwise not be found out.
+        print!("{name} … ");
+        let _ = io::stdout().flush();
         let began = Instant::now();
         // What a failed case leaves behind is its own: each begins with a socket, a gateway or lanes that nobody else has.
         let outcome = catch_unwind(AssertUnwindSafe(|| run(subject, surroundings)));
         let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
-        println!("{name} … {verdict} ({:?})", began.elapsed());
+        println!("{verdict} ({:?})", began.elapsed());
         if let Err(panic) = outcome {
             failures.push(format!("{name}: {}", reason(&*panic)));
         }

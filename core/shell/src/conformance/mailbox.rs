@@ -1,8 +1,9 @@
 //! The mailbox: whatever thread posts, the task that sleeps on the runtime is woken.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, mpsc};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use super::patience::{Job, PATIENCE, soon};
 use super::{Subject, Surroundings};
@@ -11,6 +12,7 @@ use crate::mailbox::Mailbox;
 cases!("mailbox":
     posts_of_many_threads_all_arrive_in_the_order_of_each,
     no_wake_up_is_lost,
+    the_last_waker_is_the_one_that_is_woken,
 );
 
 fn posts_of_many_threads_all_arrive_in_the_order_of_each<S: Subject>(subject: &S, _: &Surroundings) {
@@ -52,6 +54,27 @@ fn no_wake_up_is_lost<S: Subject>(subject: &S, _: &Surroundings) {
             assert_eq!(taken(&mailbox).await, [round]);
             say.send(round).expect("the thread waits for it");
         }
+    }));
+    thread.end("the thread that posts");
+}
+
+fn the_last_waker_is_the_one_that_is_woken<S: Subject>(subject: &S, _: &Surroundings) {
+    let mailbox = Arc::new(Mailbox::new());
+    mailbox.take(Waker::noop(), &mut Vec::new());
+    let (ask, asked) = mpsc::channel();
+    let posting = mailbox.clone();
+    let thread = Job::start(move || {
+        asked.recv_timeout(PATIENCE).expect("the task waits");
+        posting.post(());
+    });
+    subject.block_on(soon("the wake-up of the last waker", async {
+        let mut taken = pin!(taken(&mailbox));
+        poll_fn(|cx| {
+            let taken = taken.as_mut().poll(cx);
+            let _ = ask.send(());
+            taken
+        })
+        .await;
     }));
     thread.end("the thread that posts");
 }

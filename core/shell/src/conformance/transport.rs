@@ -194,36 +194,35 @@ fn bytes_that_came_before_the_rearming_are_noticed<S: Subject>(subject: &S, _: &
 
 fn the_last_waker_is_the_one_that_is_woken<S: Subject>(subject: &S, _: &Surroundings) {
     let (stream, mut peer) = pair();
-    let (ask, asked) = mpsc::channel();
+    let ((empty, is_empty), (full, is_full)) = (mpsc::channel(), mpsc::channel());
     let peer = Job::start(move || {
-        asked.recv_timeout(PATIENCE).expect("the task waits for bytes");
+        is_empty.recv_timeout(PATIENCE).expect("the task waits for bytes");
         peer.write_all(b"bytes").expect("the peer can write");
-        asked.recv_timeout(PATIENCE).expect("the task waits for room");
+        is_full.recv_timeout(PATIENCE).expect("the task waits for room");
         check(&read_to_end(peer));
     });
     subject.block_on(soon("the wake-up of the last waker", async {
         let mut socket = subject.socket(stream).expect("the runtime takes a socket");
         let nobody = &mut Context::from_waker(Waker::noop());
         assert!(socket.poll_read(nobody, &mut [0; 100]).is_pending(), "nothing has been written");
-        poll_fn(|cx| {
+        let read = poll_fn(|cx| {
             let read = socket.poll_read(cx, &mut [0; 100]);
-            if read.is_pending() {
-                let _ = ask.send(());
-            }
-            read.map(|read| read.expect("the socket can be read"))
-        })
-        .await;
+            let _ = empty.send(());
+            read
+        });
+        assert_eq!(read.await.expect("the socket can be read"), b"bytes".len());
 
         let mut rest = pattern();
         while let Poll::Ready(written) = socket.poll_write(nobody, rest) {
             rest = &rest[written.expect("the socket can be written to")..];
+            assert!(!rest.is_empty(), "a socket that nobody reads is full some time");
         }
-        poll_fn(|cx| {
+        let written = poll_fn(|cx| {
             let written = socket.poll_write(cx, rest);
-            let _ = ask.send(());
-            written.map(|written| rest = &rest[written.expect("the socket can be written to")..])
-        })
-        .await;
+            let _ = full.send(());
+            written
+        });
+        rest = &rest[written.await.expect("the socket can be written to")..];
         write_all(&mut socket, rest).await;
         close(&mut socket).await;
     }));
