@@ -28,6 +28,8 @@ pub mod log;
 pub mod mailbox;
 pub mod options;
 pub mod peer;
+#[cfg(test)]
+mod pipe;
 pub mod shard;
 pub mod transport;
 pub mod wire;

@@ -242,54 +242,10 @@ impl Read for Feed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipe::{Pipe, connect, will_connect};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
     use std::task::Waker;
-
-    /// A server that answers with what the test says, and remembers what it was sent.
-    #[derive(Clone, Default)]
-    struct Wire(Arc<Mutex<Ends>>);
-
-    #[derive(Default)]
-    struct Ends {
-        received: Vec<u8>,
-        answers: VecDeque<Vec<u8>>,
-        closed: bool,
-    }
-
-    impl Transport for Wire {
-        fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-            let mut ends = self.0.lock().unwrap();
-            match ends.answers.pop_front() {
-                Some(bytes) => {
-                    buffer[..bytes.len()].copy_from_slice(&bytes);
-                    Poll::Ready(Ok(bytes.len()))
-                }
-                None if ends.closed => Poll::Ready(Ok(0)),
-                None => Poll::Pending,
-            }
-        }
-
-        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            let taken = bytes.len().min(7);
-            self.0.lock().unwrap().received.extend(&bytes[..taken]);
-            Poll::Ready(Ok(taken))
-        }
-
-        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    thread_local! {
-        static NEXT: std::cell::RefCell<Vec<Wire>> = const { std::cell::RefCell::new(Vec::new()) };
-    }
-
-    fn connect(_: &redis::ConnectionAddr) -> Connecting {
-        let wire = NEXT.with_borrow_mut(Vec::pop);
-        Box::pin(async { wire.map(|wire| Box::new(wire) as Box<dyn Transport>).ok_or(io::ErrorKind::ConnectionRefused.into()) })
-    }
 
     fn server(url: &str) -> Server {
         Server { info: redis::IntoConnectionInfo::into_connection_info(url).unwrap(), connect }
@@ -309,46 +265,46 @@ mod tests {
 
     #[test]
     fn the_greeting_goes_first_and_replies_come_in_order() {
-        let (wire, server) = (Wire::default(), server("redis://user:pass@h/3"));
-        NEXT.set(vec![wire.clone()]);
+        let (wire, server) = (Pipe::default(), server("redis://user:pass@h/3"));
+        will_connect([&wire]);
         let mut link = Link::new();
         link.ask(1, &get("a"));
         link.ask(2, &get("b"));
-        wire.0.lock().unwrap().answers.push_back(b"+OK\r\n+OK\r\n:42\r\n$1\r\nx\r\n$-1\r\n".to_vec());
+        wire.feed(b"+OK\r\n+OK\r\n:42\r\n$1\r\nx\r\n$-1\r\n");
         assert_eq!(drive(&mut link, &server), [(1, Ok(Value::BulkString(b"x".to_vec()))), (2, Ok(Value::Nil))]);
         assert_eq!(link.client(), Some(42));
-        let sent = String::from_utf8(wire.0.lock().unwrap().received.clone()).unwrap();
+        let sent = wire.written();
         let words: Vec<&str> = sent.split("\r\n").filter(|word| !word.starts_with(['*', '$']) && !word.is_empty()).collect();
         assert_eq!(words, ["AUTH", "user", "pass", "SELECT", "3", "CLIENT", "ID", "GET", "a", "GET", "b"]);
     }
 
     #[test]
     fn a_refused_greeting_fails_everything_that_waits() {
-        let (wire, server) = (Wire::default(), server("redis://:wrong@h"));
-        NEXT.set(vec![wire.clone()]);
+        let (wire, server) = (Pipe::default(), server("redis://:wrong@h"));
+        will_connect([&wire]);
         let mut link = Link::new();
         link.ask(1, &get("a"));
-        wire.0.lock().unwrap().answers.push_back(b"-WRONGPASS no\r\n".to_vec());
+        wire.feed(b"-WRONGPASS no\r\n");
         assert!(matches!(&drive(&mut link, &server)[..], [(1, Err(StoreError::Refused(_)))]));
         assert!(!link.is_busy());
     }
 
     #[test]
     fn a_lost_connection_fails_what_was_asked_and_the_next_question_opens_another() {
-        let (first, second, server) = (Wire::default(), Wire::default(), server("redis://h"));
-        NEXT.set(vec![second.clone(), first.clone()]);
+        let (first, second, server) = (Pipe::default(), Pipe::default(), server("redis://h"));
+        will_connect([&first, &second]);
         let mut link = Link::new();
         link.ask(1, &get("a"));
         assert_eq!(drive(&mut link, &server), []);
         // In the middle of a reply.
-        first.0.lock().unwrap().answers.push_back(b":1\r\n$5\r\nhal".to_vec());
-        first.0.lock().unwrap().closed = true;
+        first.feed(b":1\r\n$5\r\nhal");
+        first.ends().ended = true;
         assert!(matches!(&drive(&mut link, &server)[..], [(1, Err(StoreError::Disconnected(_)))]));
         link.ask(2, &get("b"));
-        second.0.lock().unwrap().answers.push_back(b":2\r\n+yes\r\n".to_vec());
+        second.feed(b":2\r\n+yes\r\n");
         assert_eq!(drive(&mut link, &server), [(2, Ok(Value::SimpleString("yes".into())))]);
         link.ask(3, &get("c"));
-        second.0.lock().unwrap().closed = true;
+        second.ends().ended = true;
         assert!(matches!(&drive(&mut link, &server)[..], [(3, Err(StoreError::Disconnected(_)))]));
         link.ask(4, &get("d"));
         assert!(matches!(&drive(&mut link, &server)[..], [(4, Err(StoreError::Disconnected(_)))]), "refused");
@@ -357,11 +313,11 @@ mod tests {
     #[test]
     fn bytes_that_are_no_reply_end_the_connection() {
         for nonsense in [&b":1\r\nwhat?\r\n"[..], b":1\r\n+to nothing\r\n+more\r\n"] {
-            let (wire, server) = (Wire::default(), server("redis://h"));
-            NEXT.set(vec![wire.clone()]);
+            let (wire, server) = (Pipe::default(), server("redis://h"));
+            will_connect([&wire]);
             let mut link = Link::new();
             link.ask(1, &get("a"));
-            wire.0.lock().unwrap().answers.push_back(nonsense.to_vec());
+            wire.feed(nonsense);
             drive(&mut link, &server);
             assert!(!link.is_busy() && link.client().is_none());
         }
@@ -369,25 +325,25 @@ mod tests {
 
     #[test]
     fn what_the_server_says_before_it_closes_is_told() {
-        let (wire, server) = (Wire::default(), server("redis://h"));
-        NEXT.set(vec![wire.clone()]);
+        let (wire, server) = (Pipe::default(), server("redis://h"));
+        will_connect([&wire]);
         let mut link = Link::new();
         link.ask(1, &get("a"));
-        wire.0.lock().unwrap().answers.push_back(b"-ERR max number of clients reached\r\n".to_vec());
-        wire.0.lock().unwrap().closed = true;
+        wire.feed(b"-ERR max number of clients reached\r\n");
+        wire.ends().ended = true;
         let [(1, Err(error))] = &drive(&mut link, &server)[..] else { panic!() };
         assert!(error.to_string().contains("max number of clients"), "{error}");
     }
 
     #[test]
     fn a_reply_without_end_is_read_by_and_by() {
-        let (wire, server) = (Wire::default(), server("redis://h"));
-        NEXT.set(vec![wire.clone()]);
+        let (wire, server) = (Pipe::default(), server("redis://h"));
+        will_connect([&wire]);
         let mut link = Link::new();
         link.ask(1, &get("a"));
-        wire.0.lock().unwrap().answers.extend([b":1\r\n$1000000\r\n".to_vec()].into_iter().chain(vec![vec![b'x'; 1000]; 100]));
+        wire.ends().to_read.extend([b":1\r\n$1000000\r\n".to_vec()].into_iter().chain(vec![vec![b'x'; 1000]; 100]));
         assert_eq!(drive(&mut link, &server), []);
-        assert_eq!(wire.0.lock().unwrap().answers.len(), 101 - READS, "the others have their turn");
+        assert_eq!(wire.ends().to_read.len(), 101 - READS, "the others have their turn");
     }
 
     proptest! {
@@ -400,15 +356,15 @@ mod tests {
             for number in replies.keys() {
                 bytes.extend(format!("*2\r\n:{number}\r\n${number}\r\n{}\r\n", "\r".repeat(*number as usize)).bytes());
             }
-            let (wire, server) = (Wire::default(), server("redis://h"));
-            NEXT.set(vec![wire.clone()]);
+            let (wire, server) = (Pipe::default(), server("redis://h"));
+            will_connect([&wire]);
             let mut link = Link::new();
             replies.keys().for_each(|number| link.ask(*number, &get("x")));
             let (mut answers, mut sizes) = (Vec::new(), sizes.into_iter().cycle());
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let (piece, behind) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
-                wire.0.lock().unwrap().answers.push_back(piece.to_vec());
+                wire.feed(piece);
                 rest = behind;
                 answers.extend(drive(&mut link, &server));
             }

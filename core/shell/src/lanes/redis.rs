@@ -25,7 +25,7 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(1);
 /// The same where the connection for that has failed. The read ends by itself before long.
 const UNBLOCK_LATER: Duration = Duration::from_secs(1);
 /// How long that connection may take to answer. The core, which keeps the deadlines of the lanes, does not know of it.
-const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(3);
+const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of the connection that ends blocking reads. Those of the lanes follow.
 const UNBLOCKER: u32 = 0;
@@ -239,41 +239,11 @@ fn reply(value: Value) -> Result<Reply, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lanes::link::Connecting;
     use crate::mailbox::Mailbox;
-    use crate::transport::Transport;
+    use crate::pipe::{Pipe, connect, will_connect};
     use roomcast_core::config::Config;
     use roomcast_core::id::StreamId;
-    use std::collections::VecDeque;
-    use std::io;
-    use std::sync::Mutex;
-    use std::task::Poll;
 
-    #[derive(Clone, Default)]
-    struct Wire(Arc<Mutex<(Vec<u8>, VecDeque<Vec<u8>>)>>);
-    impl Transport for Wire {
-        fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-            match self.0.lock().unwrap().1.pop_front() {
-                Some(bytes) => {
-                    buffer[..bytes.len()].copy_from_slice(&bytes);
-                    Poll::Ready(Ok(bytes.len()))
-                }
-                None => Poll::Pending,
-            }
-        }
-        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            self.0.lock().unwrap().0.extend(bytes);
-            Poll::Ready(Ok(bytes.len()))
-        }
-        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-    thread_local! { static NEXT: std::cell::RefCell<Vec<Wire>> = const { std::cell::RefCell::new(Vec::new()) }; }
-    fn connect(_: &redis::ConnectionAddr) -> Connecting {
-        let wire = NEXT.with_borrow_mut(Vec::pop);
-        Box::pin(async { wire.map(|wire| Box::new(wire) as Box<dyn Transport>).ok_or(io::ErrorKind::ConnectionRefused.into()) })
-    }
     fn lanes() -> (RedisLanes, Arc<Post>) {
         let post: Arc<Post> = Arc::new(Mailbox::new());
         let info = redis::IntoConnectionInfo::into_connection_info("redis://h").unwrap();
@@ -299,29 +269,24 @@ mod tests {
     fn read() -> StoreOp {
         StoreOp::RelayRead { cursors: vec![(0, StreamId::ZERO)], count: 1, block: Duration::from_secs(5) }
     }
-    fn unblocks(wire: &Wire) -> usize {
-        String::from_utf8_lossy(&wire.0.lock().unwrap().0).matches("UNBLOCK").count()
+    fn unblocks(wire: &Pipe) -> usize {
+        wire.written().matches("UNBLOCK").count()
     }
 
     #[test]
     fn a_refused_unblock_is_not_asked_again_and_again() {
-        let (lane, unblocker) = (Wire::default(), Wire::default());
-        NEXT.set(vec![unblocker.clone(), lane.clone()]);
+        let (lane, unblocker) = (Pipe::default(), Pipe::default());
+        will_connect([&lane, &unblocker]);
         let (mut lanes, post) = lanes();
         let mut now = Time::ZERO;
         lanes.submit(now, Lane::Relay, Ticket(1), read());
-        lane.0.lock().unwrap().1.push_back(b":7\r\n".to_vec());
+        lane.feed(b":7\r\n");
         run(&mut lanes, &post, now);
         lanes.interrupt(now, Lane::Relay);
-        unblocker.0.lock().unwrap().1.push_back(b":8\r\n".to_vec());
+        unblocker.feed(b":8\r\n");
         // Five seconds in which the read blocks, as the core allows.
         while now < Time::ZERO + Duration::from_secs(5) {
-            unblocker
-                .0
-                .lock()
-                .unwrap()
-                .1
-                .push_back(b"-NOPERM User x has no permissions to run the 'client|unblock' command\r\n".to_vec());
+            unblocker.feed(b"-NOPERM User x has no permissions to run the 'client|unblock' command\r\n");
             run(&mut lanes, &post, now);
             match lanes.next_deadline() {
                 Some(at) => {
@@ -336,12 +301,12 @@ mod tests {
 
     #[test]
     fn an_unblocker_that_never_answers_is_replaced() {
-        let (lane, unblocker, fresh) = (Wire::default(), Wire::default(), Wire::default());
-        NEXT.set(vec![fresh.clone(), Wire::default(), unblocker.clone(), lane.clone()]);
+        let (lane, unblocker, fresh) = (Pipe::default(), Pipe::default(), Pipe::default());
+        will_connect([&lane, &unblocker, &Pipe::default(), &fresh]);
         let (mut lanes, post) = lanes();
         let mut now = Time::ZERO;
         lanes.submit(now, Lane::Relay, Ticket(1), read());
-        lane.0.lock().unwrap().1.push_back(b":7\r\n".to_vec());
+        lane.feed(b":7\r\n");
         run(&mut lanes, &post, now);
         for _ in 0..100 {
             lanes.interrupt(now, Lane::Relay);
@@ -350,7 +315,7 @@ mod tests {
             // The read ends by itself after its five seconds, and the next one begins.
             now = now + Duration::from_secs(5);
             lanes.tick(now);
-            lane.0.lock().unwrap().1.push_back(b"*-1\r\n".to_vec());
+            lane.feed(b"*-1\r\n");
             lanes.ready(now, 1);
             assert_eq!(run(&mut lanes, &post, now), 1);
             lanes.submit(now, Lane::Relay, Ticket(1), read());
