@@ -9,13 +9,15 @@ use serde::Deserialize;
 
 use crate::pattern::Pattern;
 
+mod destination;
 mod limits;
 mod route;
 mod source;
 
+pub use destination::{BatchLimits, Commands, Destination, Events};
 pub use limits::{Heartbeat, Limits};
 pub use route::{AuthMode, DialectName, Route};
-pub use source::{BatchLimits, Source};
+pub use source::Source;
 
 /// Everything a node is told before it starts.
 ///
@@ -174,7 +176,7 @@ impl Default for Config {
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             relay: Relay::default(),
-            sources: vec![Source::file_events()],
+            sources: vec![Source::file_events(), Source::ai_commands()],
         }
     }
 }
@@ -254,6 +256,58 @@ mod tests {
 
         let config = Config { sources: vec![Source::file_events(), Source::file_events()], ..Config::default() };
         assert_eq!(config.validate().unwrap_err().path, "sources[1]");
+    }
+
+    #[test]
+    fn a_source_says_what_it_routes_to() {
+        let source = |to: &str| {
+            let source = format!(r#"{{"stream": "s", "group": "g", "dead_letter": "d", "to": {to}}}"#);
+            let source = serde_json::from_str::<Source>(&source).map_err(|error| error.to_string())?;
+            source.validate("sources[0]").map_err(|error| error.to_string())
+        };
+        for good in [
+            r#"{"events": {}}"#,
+            r#"{"events": {"room": "r", "type": "t", "limits": {"depth": 8}}}"#,
+            r#"{"commands": {}}"#,
+            r#"{"commands": {"services": ["a"], "target": "{service}:in", "length": 5}}"#,
+            r#"{"commands": {"services": [], "streams": {"a": "a:in"}}}"#,
+        ] {
+            assert_eq!(source(good), Ok(()), "{good}");
+        }
+        for (bad, expected) in [
+            ("{}", "expected"),
+            (r#"{"events": {}, "commands": {}}"#, "expected"),
+            (r#"{"rooms": {}}"#, "unknown variant `rooms`"),
+            (r#"{"events": {"target": "t"}}"#, "unknown field `target`"),
+            (r#"{"commands": {"room": "r"}}"#, "unknown field `room`"),
+            (r#"{"events": {"type": ""}}"#, "sources[0].to.events.type: must not be empty"),
+            (r#"{"commands": {"services": []}}"#, "sources[0].to.commands.services: must name at least one service"),
+            (r#"{"commands": {"services": [""]}}"#, "sources[0].to.commands.services: must not have empty names"),
+            (r#"{"commands": {"target": "t"}}"#, "sources[0].to.commands.target: must contain {service}"),
+            (r#"{"commands": {"length": 0}}"#, "sources[0].to.commands.length: must be greater than 0"),
+            (r#"{"commands": {"streams": {"a": ""}}}"#, "sources[0].to.commands.streams: must not have empty streams"),
+            (r#"{"commands": {"streams": {"a": "s"}}}"#, "sources[0].to.commands: would route a back to the source"),
+            (r#"{"commands": {"services": ["s"], "target": "{service}"}}"#, "sources[0].to.commands: would route s back to the"),
+            (r#"{"commands": {"streams": {"a": "d"}}}"#, "sources[0].to.commands: would route a to the dead letters"),
+        ] {
+            let error = source(bad).unwrap_err();
+            assert!(error.contains(expected), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_stream_of_a_service_is_its_own_or_follows_from_the_target() {
+        let streams = [("mcp", "mcp:in"), ("extra", "extra:in")].map(|(service, stream)| (service.into(), stream.into()));
+        let commands = Commands { streams: streams.into(), ..Commands::default() };
+        let expected = [
+            ("claude", "stream:claude-commands"),
+            ("cursor", "stream:cursor-commands"),
+            ("extra", "extra:in"),
+            ("mcp", "mcp:in"),
+        ];
+        let mut targets: Vec<_> = commands.targets().collect();
+        targets.sort();
+        assert!(targets.iter().map(|(service, stream)| (*service, stream.as_str())).eq(expected), "{targets:?}");
     }
 
     #[test]

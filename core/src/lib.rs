@@ -13,12 +13,13 @@
 //! * [`hub::Hub`] is the clients' side: connections, tokens, rooms, and what waits to be written to each connection.
 //! * [`backplane::Backplane`] is the store's side: what is read, acknowledged, retried, dead-lettered and relayed.
 //! * [`door`] is all that they say to each other; [`store`] is all that is asked of Redis, with its translation and a model.
-//! * [`dialect`], [`http`] and [`batch`] know the formats, and nothing of rooms.
+//! * [`dialect`], [`http`], [`batch`] and [`command`] know the formats, and nothing of rooms.
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod backplane;
 pub mod batch;
+pub mod command;
 pub mod config;
 pub mod dialect;
 pub mod door;

@@ -54,12 +54,21 @@ pub enum Report {
         /// Whether it was compressed.
         compressed: bool,
     },
-    /// An entry was routed and acknowledged.
+    /// The events of an entry were routed, and it was acknowledged.
     Acked {
         /// The source's stream.
         stream: RoomName,
         /// The entry.
         entry: StreamId,
+    },
+    /// An entry was passed on to another stream and acknowledged.
+    Routed {
+        /// The source's stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+        /// The stream in which it stands now.
+        target: RoomName,
     },
     /// An entry was kept in the dead-letter stream and acknowledged.
     DeadLettered {

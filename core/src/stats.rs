@@ -68,6 +68,8 @@ stats! {
     entries: "roomcast_source_entries_total" Counter;
     /// Events decoded from entries.
     events: "roomcast_source_events_total" Counter;
+    /// Commands routed to the streams of their services.
+    commands: "roomcast_source_commands_total" Counter;
     /// Entries routed and acknowledged.
     acked: "roomcast_source_acked_total" Counter;
     /// Entries dead-lettered and acknowledged.

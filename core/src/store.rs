@@ -118,18 +118,27 @@ pub enum StoreOp {
 pub enum Effect {
     /// Its messages are appended to the relay logs.
     Relay(Vec<(u16, Messages)>),
+    /// It is passed on to another stream.
+    Route(NewEntry),
     /// It is kept in a dead-letter stream.
-    DeadLetter {
-        /// Key of the dead-letter stream.
-        stream: Arc<str>,
-        /// About how many are kept there.
-        length: u32,
-        /// What is written.
-        fields: Fields,
-    },
+    DeadLetter(NewEntry),
     /// Nothing but the acknowledgement: the entry's content is gone.
     Forget,
 }
+
+/// What is added to a stream as an entry of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Key of the stream.
+    pub stream: Arc<str>,
+    /// About how many entries the stream keeps.
+    pub length: u32,
+    /// What is written: the first [`MOST_FIELDS`] of these.
+    pub fields: Fields,
+}
+
+/// Most fields of an entry that is added: a script of Redis can hand on about 8,000 words at once, and a field has two.
+pub const MOST_FIELDS: usize = 2_000;
 
 /// Messages on their way into a relay log: the room and the envelope of each.
 pub type Messages = Vec<(RoomName, Bytes)>;
@@ -243,7 +252,7 @@ impl Effect {
                 let messages = partitions.iter().flat_map(|(_, messages)| messages);
                 messages.map(|(room, payload)| room.len() + payload.len()).sum()
             }
-            Effect::DeadLetter { fields, .. } => size_of_words(fields),
+            Effect::Route(entry) | Effect::DeadLetter(entry) => size_of_words(&entry.fields),
             Effect::Forget => 0,
         }
     }

@@ -35,6 +35,7 @@ use roomcast_core::time::{Time, UnixMillis};
 
 pub mod batches;
 mod client;
+pub mod commands;
 mod digest;
 mod host;
 pub mod oracle;
@@ -65,6 +66,8 @@ pub struct World {
     sequence: u64,
     /// The entries that were added to the source, with what each should become.
     added: BTreeMap<StreamId, batches::Expected>,
+    /// The same of the command stream.
+    commands: BTreeMap<StreamId, commands::Expected>,
     events_made: u64,
     /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries.
     publishing: BTreeMap<(usize, PublishId), u64>,
@@ -110,6 +113,7 @@ impl World {
             events: BTreeMap::new(),
             sequence: 0,
             added: BTreeMap::new(),
+            commands: BTreeMap::new(),
             events_made: 0,
             publishing: BTreeMap::new(),
             oracles: Oracles::default(),
@@ -284,7 +288,10 @@ impl World {
     /// A publisher deletes everything in Redis. What was pending or not yet read is gone.
     pub fn flush_all(&mut self) {
         self.memory.flush();
-        self.oracles.forget(&mut self.added);
+        // What was not yet routed can no longer be asked for.
+        self.added.clear();
+        self.commands.clear();
+        self.oracles.forget();
         self.after_store();
     }
 
@@ -344,9 +351,9 @@ impl World {
         self.digest.value()
     }
 
-    /// Entries of the source that are pending.
+    /// Entries of the sources that are pending.
     pub fn pending(&self) -> usize {
-        self.memory.pending(SOURCE.0, SOURCE.1).count()
+        [SOURCE, commands::SOURCE].into_iter().map(|(stream, group)| self.memory.pending(stream, group).count()).sum()
     }
 
     /// How often the entry has been delivered that is pending and was delivered most often.
@@ -354,9 +361,9 @@ impl World {
         self.memory.pending(SOURCE.0, SOURCE.1).map(|(_, pending)| pending.deliveries).max().unwrap_or_default()
     }
 
-    /// Entries in the dead-letter stream.
+    /// Entries in the dead-letter streams.
     pub fn dead_letters(&self) -> usize {
-        self.memory.entries(DEAD_LETTERS).count()
+        [DEAD_LETTERS, commands::DEAD_LETTERS].into_iter().map(|stream| self.memory.entries(stream).count()).sum()
     }
 
     /// Why a node is not ready.
@@ -545,7 +552,7 @@ impl World {
 
     fn end_reads(&mut self, node: usize) {
         let store = self.hosts[node].store;
-        for lane in [Lane::Command, Lane::Relay, Lane::Source(0)] {
+        for lane in [Lane::Command, Lane::Relay, Lane::Source(0), Lane::Source(1)] {
             self.memory.interrupt(store, lane);
         }
         self.after_store();

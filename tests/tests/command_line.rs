@@ -76,6 +76,11 @@ fn a_mistake_in_the_configuration_file_is_named_and_nothing_starts(binary: &Path
         ("[server]\nredis = \"http://127.0.0.1\"\n", "server.redis"),
         ("[server]\nshards = 0\n", "server.shards: must be from 1 to 64"),
         ("[[sources]]\nstream = \"s\"\n", "group"),
+        ("[[sources]]\nstream = \"s\"\ngroup = \"g\"\ndead_letter = \"d\"\nto.events = {}\nto.commands = {}\n", "more than 1"),
+        (
+            "[[sources]]\nstream = \"s\"\ngroup = \"g\"\ndead_letter = \"d\"\nto.commands = { streams = { a = \"s\" } }\n",
+            "sources[0].to.commands: would route a back to the source",
+        ),
         ("[auth]\nsecret = \"\"\n", "auth.secret"),
         ("[heartbeat]\nping = \"60s\"\ntimeout = \"60s\"\n", "heartbeat.timeout: must be longer than heartbeat.ping"),
         ("this is not TOML", "expected"),

@@ -40,8 +40,7 @@ const IMPATIENT: &str = r#"
 [[sources]]
 stream = "stream:file-events"
 group = "websocket-consumers"
-room = "workspace:{id}"
-event = "file.changed"
+to.events = { room = "workspace:{id}", type = "file.changed" }
 dead_letter = "stream:file-events-dlq"
 block = "50ms"
 claim_after = "100ms"

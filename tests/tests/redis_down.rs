@@ -25,8 +25,7 @@ timeout = "500ms"
 [[sources]]
 stream = "stream:file-events"
 group = "websocket-consumers"
-room = "workspace:{id}"
-event = "file.changed"
+to.events = { room = "workspace:{id}", type = "file.changed" }
 dead_letter = "stream:file-events-dlq"
 block = "500ms"
 claim_after = "2s"

@@ -21,8 +21,7 @@ const CONFIG: &str = r#"
 [[sources]]
 stream = "stream:file-events"
 group = "websocket-consumers"
-room = "workspace:{id}"
-event = "file.changed"
+to.events = { room = "workspace:{id}", type = "file.changed" }
 dead_letter = "stream:file-events-dlq"
 block = "100ms"
 claim_after = "400ms"

@@ -28,6 +28,9 @@ pub fn write(report: &Report) {
             }
         }
         Report::Acked { stream, entry } => info!(stream = &**stream, %entry, "acked"),
+        Report::Routed { stream, entry, target } => {
+            info!(stream = &**stream, %entry, target = &**target, "routed and acked");
+        }
         Report::DeadLettered { stream, entry, reason } => {
             error!(stream = &**stream, %entry, reason = &**reason, "dead-lettered and acked");
         }

@@ -310,9 +310,14 @@ impl Consumer {
                 core.stats.acked += 1;
                 core.report(|| Report::Acked { stream, entry });
             }
-            Effect::DeadLetter { fields, .. } => {
+            Effect::Route(to) => {
+                core.stats.acked += 1;
+                core.stats.commands += 1;
+                core.report(|| Report::Routed { stream, entry, target: to.stream.clone() });
+            }
+            Effect::DeadLetter(letter) => {
                 core.stats.dead_lettered += 1;
-                let error = fields.iter().find(|(name, _)| name.as_ref() == b"error");
+                let error = letter.fields.iter().find(|(name, _)| name.as_ref() == b"error");
                 let reason = error.map(|(_, reason)| String::from_utf8_lossy(reason)).unwrap_or_default();
                 core.report(|| Report::DeadLettered { stream, entry, reason: reason.into() });
             }

@@ -4,9 +4,9 @@ use core::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ConfigError, check};
+use super::{Commands, ConfigError, Destination, Events, check};
 
-/// A stream of event batches, read in a consumer group: each entry is taken by one node, its events reach the clients of all.
+/// A stream read in a consumer group: each entry is taken by one node and ends where the source says, or in the dead letters.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
@@ -14,11 +14,9 @@ pub struct Source {
     pub stream: String,
     /// The consumer group. It is created at the stream's beginning where it does not exist.
     pub group: String,
-    /// Room of an event; `{id}` stands for its `workspace.id`.
-    pub room: String,
-    /// Type under which clients receive an event.
-    pub event: String,
-    /// Stream for entries that cannot be decoded, with their reason and original fields.
+    /// What its entries are and where they go.
+    pub to: Destination,
+    /// Stream for entries that cannot be routed, with their reason and original fields.
     pub dead_letter: String,
     /// About how many dead letters are kept.
     #[serde(default = "Source::default_dead_letters")]
@@ -39,52 +37,40 @@ pub struct Source {
     /// An entry that has been delivered so often without coming to its end becomes a dead letter.
     #[serde(default = "Source::default_max_deliveries")]
     pub max_deliveries: u32,
-    /// Limits of one entry.
-    #[serde(default)]
-    pub limits: BatchLimits,
-}
-
-/// What one entry of a source may cost. Beyond a limit it is dead-lettered, before memory beyond the limit is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BatchLimits {
-    /// Bytes of a compressed field, as it came (base64 or gzip). 4 MiB.
-    pub compressed: usize,
-    /// Bytes of the JSON text, whether it came plain or compressed. 16 MiB.
-    pub inflated: usize,
-    /// Events in one batch. 10,000.
-    pub events: usize,
-    /// Nested objects and arrays, the batch itself included; an event starts at 3. 64.
-    pub depth: usize,
 }
 
 impl Source {
-    /// System A's file events: `stream:file-events`, group `websocket-consumers` (PROTOCOL section 3).
-    pub fn file_events() -> Source {
+    /// A source with the usual numbers and times.
+    pub fn new(stream: &str, group: &str, dead_letter: &str, to: Destination) -> Source {
         Source {
-            stream: "stream:file-events".into(),
-            group: "websocket-consumers".into(),
-            room: "workspace:{id}".into(),
-            event: "file.changed".into(),
-            dead_letter: "stream:file-events-dlq".into(),
+            stream: stream.into(),
+            group: group.into(),
+            to,
+            dead_letter: dead_letter.into(),
             dead_letters: Source::default_dead_letters(),
             count: Source::default_count(),
             most: Source::default_most(),
             block: Source::default_block(),
             claim_after: Source::default_claim_after(),
             max_deliveries: Source::default_max_deliveries(),
-            limits: BatchLimits::default(),
         }
     }
 
+    /// System A's file events: `stream:file-events`, group `websocket-consumers` (PROTOCOL section 3).
+    pub fn file_events() -> Source {
+        let to = Destination::Events(Events::default());
+        Source::new("stream:file-events", "websocket-consumers", "stream:file-events-dlq", to)
+    }
+
+    /// System A's commands: `stream:ai-commands`, group `websocket-router` (PROTOCOL section 3).
+    pub fn ai_commands() -> Source {
+        let to = Destination::Commands(Commands::default());
+        let source = Source::new("stream:ai-commands", "websocket-router", "stream:ai-commands-dlq", to);
+        Source { block: Duration::from_secs(1), ..source }
+    }
+
     pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
-        for (value, name) in [
-            (&self.stream, "stream"),
-            (&self.group, "group"),
-            (&self.room, "room"),
-            (&self.event, "event"),
-            (&self.dead_letter, "dead_letter"),
-        ] {
+        for (value, name) in [(&self.stream, "stream"), (&self.group, "group"), (&self.dead_letter, "dead_letter")] {
             check(!value.is_empty(), &format!("{path}.{name}"), "must not be empty")?;
         }
         check(self.dead_letter != self.stream, &format!("{path}.dead_letter"), "must not be the stream itself")?;
@@ -92,7 +78,8 @@ impl Source {
         check(self.most >= self.count, &format!("{path}.most"), "must be at least count")?;
         check(!self.block.is_zero(), &format!("{path}.block"), "must not be zero: zero would block for ever")?;
         check(self.max_deliveries > 0, &format!("{path}.max_deliveries"), "must be greater than 0")?;
-        check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")
+        check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")?;
+        self.to.validate(&format!("{path}.to"), self)
     }
 
     fn default_dead_letters() -> u32 {
@@ -117,11 +104,5 @@ impl Source {
 
     fn default_claim_after() -> Duration {
         Duration::from_secs(60)
-    }
-}
-
-impl Default for BatchLimits {
-    fn default() -> BatchLimits {
-        BatchLimits { compressed: 4 << 20, inflated: 16 << 20, events: 10_000, depth: 64 }
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, RelayEntry, Stale, StoreError, StoreOp};
+use super::{
+    Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, MOST_FIELDS, NewEntry, RelayEntry, Stale, StoreError, StoreOp,
+};
 use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
 use crate::time::Time;
@@ -318,8 +320,10 @@ impl Memory {
                         self.append_relay(now, *partition, messages);
                     }
                 }
-                Effect::DeadLetter { stream, length, fields } => {
-                    self.append(now, stream, fields.clone(), Some(*length as usize));
+                Effect::Route(entry) | Effect::DeadLetter(entry) => {
+                    let NewEntry { stream, length, fields } = entry;
+                    let fields = fields.iter().take(MOST_FIELDS).cloned().collect();
+                    self.append(now, stream, fields, Some(*length as usize));
                     self.wake(now, stream);
                 }
                 Effect::Forget => {}

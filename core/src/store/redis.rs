@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, RelayEntry, Stale, StoreError, StoreOp, scripts};
+use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, MOST_FIELDS, RelayEntry, Stale, StoreError, StoreOp, scripts};
 use crate::config::Config;
 use crate::id::StreamId;
 use crate::message::RoomName;
@@ -43,9 +43,6 @@ pub struct Redis {
     consumer: String,
     relay_length: u32,
 }
-
-/// Most words of one `XADD` inside a script: Lua's `unpack` allows about 8,000.
-const MOST_WORDS: usize = 4_000;
 
 impl Redis {
     /// The translator of a node: key prefix and consumer name come from its configuration.
@@ -146,7 +143,7 @@ impl Redis {
                 Effect::Relay(partitions) => {
                     let appends = partitions
                         .iter()
-                        .flat_map(|(partition, messages)| messages.chunks(MOST_WORDS / 2).map(move |chunk| (*partition, chunk)));
+                        .flat_map(|(partition, messages)| messages.chunks(MOST_FIELDS).map(move |chunk| (*partition, chunk)));
                     args.push(text(appends.clone().count()));
                     for (partition, messages) in appends {
                         let key = key_index(self.relay_key(partition));
@@ -154,12 +151,12 @@ impl Redis {
                         put_messages(&mut args, messages);
                     }
                 }
-                Effect::DeadLetter { stream, length, fields } => {
-                    let fields = &fields[..fields.len().min(MOST_WORDS / 2)];
+                Effect::Route(entry) | Effect::DeadLetter(entry) => {
+                    let fields = &entry.fields[..entry.fields.len().min(MOST_FIELDS)];
                     args.extend([
                         text(1),
-                        text(key_index(stream.to_string())),
-                        text(length),
+                        text(key_index(entry.stream.to_string())),
+                        text(entry.length),
                         word("alone"),
                         text(fields.len() * 2),
                     ]);
@@ -315,6 +312,7 @@ fn unexpected(what: &str) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::NewEntry;
     use super::*;
 
     fn redis() -> Redis {
@@ -387,6 +385,20 @@ mod tests {
             arguments,
             "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 joined 2 r p 3 100000 joined 2 r p 2-0 1 2 100000 joined 2 r p 3-0 0"
         );
+    }
+
+    #[test]
+    fn what_goes_to_another_stream_is_an_entry_of_its_own() {
+        let entry = |stream: &str, fields| NewEntry { stream: stream.into(), length: 10, fields };
+        let field = |name: &'static str, value: &'static str| (Bytes::from(name), Bytes::from(value));
+        let effects = vec![
+            (StreamId { millis: 1, sequence: 0 }, Effect::Route(entry("t", vec![field("a", "1"), field("a", "2")]))),
+            (StreamId { millis: 2, sequence: 0 }, Effect::DeadLetter(entry("d", vec![field("error", "e")]))),
+            (StreamId { millis: 3, sequence: 0 }, Effect::Route(entry("t", vec![field("", "")]))),
+        ];
+        let spoken = spoken(&StoreOp::Commit { group: group(), effects });
+        let (_, arguments) = spoken.split_once("return out\n ").unwrap();
+        assert_eq!(arguments, "3 s t d g 1-0 1 2 10 alone 4 a 1 a 2 2-0 1 3 10 alone 2 error e 3-0 1 2 10 alone 2  ");
     }
 
     #[test]

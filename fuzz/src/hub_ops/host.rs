@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use roomcast_core::config::{AccessRule, Auth, AuthMode, BatchLimits, Config, Limits, Relay, Route, Secret, Source, Who};
+use roomcast_core::config::{
+    AccessRule, Auth, AuthMode, BatchLimits, Config, Destination, Events, Limits, Relay, Route, Secret, Source, Who,
+};
 use roomcast_core::door::PublishId;
 use roomcast_core::frame::{Frame, FrameKind};
 use roomcast_core::hub::CloseCause;
@@ -373,7 +375,10 @@ fn config() -> Config {
             dead_letters: 3,
             count: 2,
             most: 4,
-            limits: BatchLimits { compressed: 200, inflated: 1000, events: 2, depth: 8 },
+            to: Destination::Events(Events {
+                limits: BatchLimits { compressed: 200, inflated: 1000, events: 2, depth: 8 },
+                ..Events::default()
+            }),
             ..Source::file_events()
         }],
         ..Config::default()

@@ -8,7 +8,7 @@ use roomcast_core::node::Node;
 use roomcast_core::store::memory::Memory;
 use serde_json::Value;
 
-use super::batches::Expected;
+use super::commands::{self, Passed};
 use super::{DEAD_LETTERS, SOURCE, World};
 
 mod c1_order;
@@ -25,10 +25,13 @@ pub(super) struct Oracles {
     rooms: BTreeMap<String, Vec<u64>>,
     /// Every number that was ever relayed.
     relayed: BTreeSet<u64>,
-    /// The source entries that were dead-lettered.
-    dead: BTreeSet<StreamId>,
+    /// The commands in the streams of services, by their numbers.
+    passed: BTreeMap<u64, Passed>,
+    /// The entries that were dead-lettered, with their sources.
+    dead: BTreeSet<(&'static str, StreamId)>,
     last_relayed: BTreeMap<u16, StreamId>,
-    last_dead: StreamId,
+    last_passed: BTreeMap<&'static str, StreamId>,
+    last_dead: BTreeMap<&'static str, StreamId>,
 }
 
 impl Oracles {
@@ -47,11 +50,25 @@ impl Oracles {
                 }
             }
         }
-        for (id, fields) in memory.entries_after(DEAD_LETTERS, self.last_dead) {
-            self.last_dead = id;
-            let (_, source) = fields.iter().find(|(name, _)| name.as_ref() == b"msg_id").expect("dead letters name their entry");
-            let source = str::from_utf8(source).expect("it is text").parse().expect("it is an identifier");
-            assert!(self.dead.insert(source), "C3: entry {source} was dead-lettered twice");
+        for service in commands::SERVICES {
+            let last = self.last_passed.entry(service).or_default();
+            let target = commands::target(service);
+            for (id, fields) in memory.entries_after(&target, *last) {
+                *last = id;
+                let passed = Passed { target: target.clone(), fields: fields.clone() };
+                let twice = self.passed.insert(passed.number(), passed);
+                assert_eq!(twice, None, "C3: a command was routed twice");
+            }
+        }
+        for (source, dead_letters) in [(SOURCE.0, DEAD_LETTERS), (commands::SOURCE.0, commands::DEAD_LETTERS)] {
+            let last = self.last_dead.entry(source).or_default();
+            for (id, fields) in memory.entries_after(dead_letters, *last) {
+                *last = id;
+                let (_, entry) =
+                    fields.iter().find(|(name, _)| name.as_ref() == b"msg_id").expect("dead letters name their entry");
+                let entry = str::from_utf8(entry).expect("it is text").parse().expect("it is an identifier");
+                assert!(self.dead.insert((source, entry)), "C3: entry {entry} of {source} was dead-lettered twice");
+            }
         }
     }
 
@@ -65,11 +82,11 @@ impl Oracles {
         self.rooms.iter().map(|(room, messages)| (room.clone(), messages.len())).collect()
     }
 
-    /// Everything in the store was deleted: what was not yet routed can no longer be asked for.
-    pub(super) fn forget(&mut self, added: &mut BTreeMap<StreamId, Expected>) {
-        added.clear();
+    /// Everything in the store was deleted, and what comes next may have any identifier.
+    pub(super) fn forget(&mut self) {
         self.last_relayed.clear();
-        self.last_dead = StreamId::ZERO;
+        self.last_passed.clear();
+        self.last_dead.clear();
     }
 }
 

@@ -7,14 +7,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use super::batches::Form;
-use super::{ClientNumber, World};
+use super::{ClientNumber, World, commands};
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// See [`World::digest`].
     pub digest: u64,
-    /// Entries that were added to the source.
+    /// Entries that were added to the sources.
     pub entries: usize,
     /// Messages that clients saw.
     pub seen: usize,
@@ -46,7 +46,7 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
     }
     world.converge();
     let seen = world.clients.iter().flat_map(|client| client.rooms()).map(|(_, room)| room.seen.len()).sum();
-    Outcome { digest: world.digest(), entries: world.added.len(), seen }
+    Outcome { digest: world.digest(), entries: world.added.len() + world.commands.len(), seen }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ enum Kind {
     Unsubscribe,
     Bounce,
     Batch,
+    Command,
     Publish,
     Nonsense,
     Cut,
@@ -76,13 +77,14 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
     Kind::Unsubscribe,
     Kind::Bounce,
     Kind::Batch,
+    Kind::Command,
     Kind::Publish,
     Kind::Nonsense,
     Kind::Cut,
@@ -143,6 +145,11 @@ impl Swarm<'_> {
                 let workspaces: Vec<&str> = (0..events).map(|_| WORKSPACES[self.below(3)]).collect();
                 let form = Form::MIX[self.below(Form::MIX.len())];
                 self.world.add_batch(&workspaces, form);
+            }
+            Kind::Command => {
+                let service = commands::SERVICES[self.below(commands::SERVICES.len())];
+                let form = commands::Form::MIX[self.below(commands::Form::MIX.len())];
+                self.world.add_command(service, form);
             }
             Kind::Publish => {
                 let (node, room) = (self.below(self.nodes), self.room());

@@ -5,43 +5,73 @@ use std::collections::BTreeSet;
 
 use roomcast_core::id::StreamId;
 
-use super::super::batches::Expected;
+use super::super::{batches, commands};
 use super::{SOURCE, World};
 
+/// What should become of an entry, and what has.
+#[derive(Debug)]
+struct Fate {
+    entry: StreamId,
+    good: bool,
+    routed: bool,
+    dead: bool,
+}
+
 pub(super) fn check(world: &World) {
-    let pending: BTreeSet<StreamId> = world.memory.pending(SOURCE.0, SOURCE.1).map(|(id, _)| id).collect();
-    let delivered = world.memory.last_delivered(SOURCE.0, SOURCE.1);
-    for (id, expected) in &world.added {
-        let (routed, dead) = outcome(world, *id, expected);
-        assert!(!(routed && dead), "C3: entry {id} was both routed and dead-lettered");
-        let acked = *id <= delivered && !pending.contains(id);
-        assert!(!acked || routed || dead, "C3: entry {id} was acknowledged before its effect was stored");
-        assert!(acked || !(routed || dead), "C3: the effect of entry {id} is stored, but it is not acknowledged");
-        match expected {
-            Expected::Routed(_) => assert!(!dead, "C3: the good entry {id} was dead-lettered"),
-            Expected::DeadLettered => assert!(!routed, "C3: the broken entry {id} was routed"),
-        }
-    }
+    check_source(world, SOURCE, batches(world));
+    check_source(world, commands::SOURCE, commands(world));
 }
 
 pub(super) fn converged(world: &World) {
-    let pending: Vec<_> = world.memory.pending(SOURCE.0, SOURCE.1).collect();
-    assert!(pending.is_empty(), "C3: still pending: {pending:?}");
-    for (id, expected) in &world.added {
-        let (routed, dead) = outcome(world, *id, expected);
-        assert!(routed || dead, "C3: nothing has become of entry {id}, {expected:?}");
+    converged_source(world, SOURCE, batches(world));
+    converged_source(world, commands::SOURCE, commands(world));
+}
+
+fn check_source(world: &World, (stream, group): (&str, &str), fates: impl Iterator<Item = Fate>) {
+    let pending: BTreeSet<StreamId> = world.memory.pending(stream, group).map(|(id, _)| id).collect();
+    let delivered = world.memory.last_delivered(stream, group);
+    for fate in fates {
+        let Fate { entry, good, routed, dead } = fate;
+        assert!(!(routed && dead), "C3: {stream}: both routed and dead-lettered: {fate:?}");
+        let acked = entry <= delivered && !pending.contains(&entry);
+        assert!(!acked || routed || dead, "C3: {stream}: acknowledged before its effect was stored: {fate:?}");
+        assert!(acked || !(routed || dead), "C3: {stream}: its effect is stored, but it is not acknowledged: {fate:?}");
+        assert!(!(good && dead), "C3: {stream}: a good entry was dead-lettered: {fate:?}");
+        assert!(good || !routed, "C3: {stream}: a broken entry was routed: {fate:?}");
     }
 }
 
-/// Whether an entry's events are all relayed, and whether it is dead-lettered.
-fn outcome(world: &World, id: StreamId, expected: &Expected) -> (bool, bool) {
-    let routed = match expected {
-        Expected::DeadLettered => false,
-        Expected::Routed(events) => {
+fn converged_source(world: &World, (stream, group): (&str, &str), mut fates: impl Iterator<Item = Fate>) {
+    let pending: Vec<_> = world.memory.pending(stream, group).collect();
+    assert!(pending.is_empty(), "C3: {stream}: still pending: {pending:?}");
+    let left = fates.find(|fate| !fate.routed && !fate.dead);
+    assert!(left.is_none(), "C3: {stream}: nothing has become of {left:?}");
+}
+
+/// A batch is routed when all its events are relayed.
+fn batches(world: &World) -> impl Iterator<Item = Fate> {
+    world.added.iter().map(|(id, expected)| match expected {
+        batches::Expected::DeadLettered => fate(world, SOURCE.0, *id, false, false),
+        batches::Expected::Routed(events) => {
             let relayed = events.iter().filter(|(_, number)| world.oracles.has(*number)).count();
             assert!(relayed == 0 || relayed == events.len(), "C3: entry {id} is routed in part");
-            relayed > 0
+            fate(world, SOURCE.0, *id, true, relayed > 0)
         }
-    };
-    (routed, world.oracles.dead.contains(&id))
+    })
+}
+
+/// A command is routed when it stands in the stream of its service, byte for byte.
+fn commands(world: &World) -> impl Iterator<Item = Fate> {
+    world.commands.iter().map(|(id, expected)| match expected {
+        commands::Expected::DeadLettered => fate(world, commands::SOURCE.0, *id, false, false),
+        commands::Expected::Routed(expected) => {
+            let passed = world.oracles.passed.get(&expected.number());
+            assert!(passed.is_none_or(|passed| passed == expected), "C3: {expected:?} was passed on as {passed:?}");
+            fate(world, commands::SOURCE.0, *id, true, passed.is_some())
+        }
+    })
+}
+
+fn fate(world: &World, source: &'static str, entry: StreamId, good: bool, routed: bool) -> Fate {
+    Fate { entry, good, routed, dead: world.oracles.dead.contains(&(source, entry)) }
 }

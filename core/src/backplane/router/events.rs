@@ -1,0 +1,68 @@
+//! Batches of events on their way to the rooms of their workspaces.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::{Core, partition};
+use super::Broken;
+use crate::batch::Decoder;
+use crate::config::{Config, Events, Limits};
+use crate::message::{Json, Outgoing, RoomName};
+use crate::report::Report;
+use crate::store::{Entry, Messages};
+use crate::time::Time;
+
+/// Decodes batches and addresses their events.
+#[derive(Debug)]
+pub(super) struct EventRouter {
+    room: String,
+    kind: String,
+    partitions: u16,
+    limits: Limits,
+    decoder: Decoder,
+}
+
+impl EventRouter {
+    pub(super) fn new(events: &Events, config: &Config) -> EventRouter {
+        EventRouter {
+            room: events.room.clone(),
+            kind: events.kind.clone(),
+            partitions: config.relay.partitions,
+            limits: config.limits.clone(),
+            decoder: Decoder::new(events.limits),
+        }
+    }
+
+    /// The messages of an entry's events, by the partition of their rooms.
+    pub(super) fn route(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        stream: &Arc<str>,
+        entry: &Entry,
+    ) -> Result<Vec<(u16, Messages)>, Broken> {
+        let data = entry.fields.iter().find(|(name, _)| name.as_ref() == b"data");
+        let (_, data) = data.ok_or(("missing_data", "the entry has no field `data`".to_owned()))?;
+        let batch = self.decoder.decode(data).map_err(|error| (error.code(), error.to_string()))?;
+        let unix = core.wall.unix(now);
+        let mut partitions: BTreeMap<u16, Messages> = BTreeMap::new();
+        for event in &batch.events {
+            let room = RoomName::from(self.room.replace("{id}", &event.workspace));
+            if !self.limits.allows_room_name(&room) {
+                return Err(("room_name", "an event's room name is too long or has control characters".into()));
+            }
+            let message = Outgoing { kind: &self.kind, data: Json::trusted(event.json), timestamp: None, message_id: None };
+            let payload = core.composer.envelope(&room, &message, unix).payload;
+            partitions.entry(partition(&room, self.partitions)).or_default().push((room, payload));
+        }
+        core.stats.events += batch.events.len() as u64;
+        core.report(|| Report::Batch {
+            stream: stream.clone(),
+            entry: entry.id,
+            batch: batch.id.as_ref().into(),
+            events: batch.events.len(),
+            compressed: batch.compressed,
+        });
+        Ok(partitions.into_iter().collect())
+    }
+}
