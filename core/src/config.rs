@@ -296,6 +296,13 @@ mod tests {
     }
 
     #[test]
+    fn the_default_sources_are_file_events_and_commands() {
+        let streams: Vec<_> = Config::default().sources.into_iter().map(|source| (source.stream, source.block)).collect();
+        let expected = [("stream:file-events", 5), ("stream:ai-commands", 1)];
+        assert_eq!(streams, expected.map(|(stream, block)| (stream.to_owned(), Duration::from_secs(block))));
+    }
+
+    #[test]
     fn the_stream_of_a_service_is_its_own_or_follows_from_the_target() {
         let streams = [("mcp", "mcp:in"), ("extra", "extra:in")].map(|(service, stream)| (service.into(), stream.into()));
         let commands = Commands { streams: streams.into(), ..Commands::default() };
