@@ -32,12 +32,13 @@ gateway_tests!(
     a_service_never_leads_to_a_key_that_was_not_configured,
     services_and_their_streams_are_configuration,
     long_commands_are_passed_on_whole_or_not_at_all,
-    a_target_of_a_wrong_type_holds_its_commands_up_and_no_others,
+    a_target_that_takes_nothing_holds_its_commands_up_and_no_others,
     a_redis_without_memory_loses_nothing,
     two_nodes_share_the_commands,
     a_node_killed_in_the_middle_loses_and_repeats_nothing,
 );
 
+type Field<'a> = (&'a str, &'a [u8]);
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn both_forms_are_passed_on_byte_for_byte(binary: &Path) {
@@ -70,7 +71,7 @@ fn both_forms_are_passed_on_byte_for_byte(binary: &Path) {
 fn what_is_no_command_is_kept_with_its_reason_and_the_next_good_one_routed(binary: &Path) {
     let unknown = json("gpt", "m");
     let without_session = json("claude", "m").replace("session_id", "session");
-    let broken: [(&[(&str, &[u8])], &str); 12] = [
+    let broken: [(&[Field<'_>], &str); 12] = [
         (&[("payload", unknown.as_bytes())], "unknown_service"),
         (&[("service", b"gpt"), ("session_id", b"s"), ("workspace_path", b"/w"), ("message", b"m")], "unknown_service"),
         (&[("service", b"\xff\xff"), ("session_id", b"s"), ("workspace_path", b"/w"), ("message", b"m")], "unknown_service"),
@@ -178,23 +179,32 @@ fn long_commands_are_passed_on_whole_or_not_at_all(binary: &Path) {
     assert_eq!(redis.pending(0, STREAM, GROUP), 0);
 }
 
-fn a_target_of_a_wrong_type_holds_its_commands_up_and_no_others(binary: &Path) {
-    let redis = RedisServer::start();
-    redis.command(&["SET", MCP, "not a stream"]);
-    let gateway = node(binary, &redis, "a");
-    publish(&redis, "mcp", 0..2);
-    publish(&redis, "claude", 0..2);
-    wait_until(|| all(&redis, CLAUDE).len() == 2);
-    gateway.wait_for_log("WRONGTYPE", PATIENCE);
-    assert_eq!(redis.pending(0, STREAM, GROUP), 2);
-    assert_eq!(redis.query::<u64>(&["EXISTS", DEAD_LETTERS]), 0);
+fn a_target_that_takes_nothing_holds_its_commands_up_and_no_others(binary: &Path) {
+    let last = format!("{0}-{0}", u64::MAX);
+    let obstacles = [(&["SET", MCP, "not a stream"][..], "WRONGTYPE"), (&["XADD", MCP, &last, "a", "b"], "exhausted")];
+    for (obstacle, reason) in obstacles {
+        let redis = RedisServer::start();
+        let gateway = node(binary, &redis, "a");
+        redis.command(obstacle);
+        // They are read and committed together.
+        let mut connection = redis.connect(0).expect("the server is there");
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        for (number, service) in ["claude", "mcp", "claude", "mcp", "claude"].into_iter().enumerate() {
+            pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", &json(service, &number.to_string())]).ignore();
+        }
+        pipeline.exec(&mut connection).expect("the entries are added");
+        wait_until(|| all(&redis, CLAUDE).len() == 3);
+        gateway.wait_for_log(reason, PATIENCE);
+        // Tried again, in vain.
+        wait_until(|| gateway.metric("roomcast_source_claimed_total") >= 4);
+        assert_eq!((numbers(&redis, CLAUDE), redis.pending(0, STREAM, GROUP)), (vec![0, 2, 4], 2), "{reason}");
+        assert_eq!(redis.query::<u64>(&["EXISTS", DEAD_LETTERS]), 0);
 
-    redis.command(&["DEL", MCP]);
-    wait_until(|| all(&redis, MCP).len() == 2);
-    assert_eq!(numbers(&redis, MCP), [0, 1]);
-    assert_eq!(redis.pending(0, STREAM, GROUP), 0);
-    wait_until(|| gateway.metric(ROUTED) == 4);
-    assert!(gateway.metric("roomcast_source_claimed_total") >= 2);
+        redis.command(&["DEL", MCP]);
+        wait_until(|| gateway.metric(ROUTED) == 5);
+        assert_eq!((numbers(&redis, MCP), redis.pending(0, STREAM, GROUP)), (vec![1, 3], 0), "{reason}");
+    }
 }
 
 fn a_redis_without_memory_loses_nothing(binary: &Path) {
@@ -264,11 +274,11 @@ fn json(service: &str, message: &str) -> String {
     )
 }
 
-fn add(redis: &RedisServer, fields: &[(&str, &[u8])]) -> String {
+fn add(redis: &RedisServer, fields: &[Field<'_>]) -> String {
     add_to(redis, STREAM, fields)
 }
 
-fn add_to(redis: &RedisServer, stream: &str, fields: &[(&str, &[u8])]) -> String {
+fn add_to(redis: &RedisServer, stream: &str, fields: &[Field<'_>]) -> String {
     let mut connection = redis.connect(0).expect("the server is there");
     let mut command = redis::cmd("XADD");
     command.arg(&[stream, "*"]);
@@ -294,7 +304,7 @@ fn all(redis: &RedisServer, stream: &str) -> Vec<Fields> {
     entries.into_iter().map(|(_, fields)| fields).collect()
 }
 
-fn owned(fields: &[(&str, &[u8])]) -> Fields {
+fn owned(fields: &[Field<'_>]) -> Fields {
     fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
 }
 

@@ -270,7 +270,10 @@ impl Consumer {
         }
         let commit = Commit { effects: busy, ..commit };
         match error {
-            Some(error) => self.pause(core, now, &error, Then::Commit(commit)),
+            Some(error) => {
+                core.failed(self.lane(), "commit an entry", &error);
+                self.pause(core, now, &error, Then::Commit(commit));
+            }
             None => self.commit(core, now, commit),
         }
     }

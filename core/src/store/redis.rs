@@ -227,7 +227,9 @@ fn committed(reply: Reply) -> Result<Committed, StoreError> {
         Reply::Int(0) => Ok(Committed::NotPending),
         Reply::Bytes(text) => {
             let text = String::from_utf8_lossy(&text);
-            let (code, rest) = text.split_once(' ').unwrap_or((&text, ""));
+            // Redis 6 hands a script some errors as they stand in its protocol.
+            let text = text.trim_start_matches('-');
+            let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
             Ok(Committed::Failed(error(code, rest)))
         }
         Reply::Int(_) | Reply::Nil | Reply::Array(_) => Err(unexpected("an unknown outcome")),
@@ -424,6 +426,20 @@ mod tests {
         assert!(matches!(error("OOM", "command not allowed"), StoreError::Busy(_)));
         assert!(matches!(error("WRONGTYPE", "ROOMCAST:relay:1 is a string"), StoreError::Refused(_)));
         assert!(matches!(error("ERR", "-OOM command not allowed"), StoreError::Busy(_)));
+    }
+
+    #[test]
+    fn each_effect_has_an_outcome_of_its_own() {
+        let effects = (1..=4).map(|millis| (StreamId { millis, sequence: 0 }, Effect::Forget)).collect();
+        let op = StoreOp::Commit { group: group(), effects };
+        let outcomes =
+            vec![Reply::Int(1), string("ERR The stream has exhausted"), string("-OOM command not allowed"), Reply::Int(0)];
+        let Ok(Answer::Committed(outcomes)) = redis().answer(&op, Reply::Array(outcomes)) else { panic!("not outcomes") };
+        use StoreError::{Busy, Refused};
+        assert!(matches!(
+            &outcomes[..],
+            [Committed::Stored, Committed::Failed(Refused(_)), Committed::Failed(Busy(_)), Committed::NotPending]
+        ));
     }
 
     #[test]

@@ -9,8 +9,9 @@
 ///
 /// The guard is "still pending": a second call, by a retry or by a consumer that was thought dead, writes nothing.
 /// Streams of a wrong type are found before anything is written, so an entry's effect is stored whole or not at all;
-/// `MULTI` could not do that, it runs the acknowledgement even after a failed append. What all entries append to one stream
-/// leaves as one entry there, in pieces that `unpack` can take: that is most of the speed.
+/// `MULTI` could not do that, it runs the acknowledgement even after a failed append. An append `alone` is all of its entry's
+/// effect and may go to a stream of others, who can have used up its identifiers: where it fails, only its entry stays pending.
+/// What all entries append to one stream leaves as one entry there, in pieces that `unpack` can take: that is most of the speed.
 pub(super) const COMMIT: &str = r"
 local wrong, words = {}, {}
 for i = 2, #KEYS do
@@ -46,13 +47,21 @@ while ARGV[at] do
       local i, count = tonumber(ARGV[from]), tonumber(ARGV[from + 3])
       if #words[i] + count > 4000 or ARGV[from + 2] == 'alone' then append(i) end
       lengths[i] = ARGV[from + 1]
-      local into = words[i]
-      for word = from + 4, from + 3 + count do into[#into + 1] = ARGV[word] end
-      if ARGV[from + 2] == 'alone' then append(i) end
+      if ARGV[from + 2] == 'alone' then
+        local added = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', lengths[i], '*', unpack(ARGV, from + 4, from + 3 + count))
+        failure = type(added) == 'table' and added.err
+      else
+        local into = words[i]
+        for word = from + 4, from + 3 + count do into[#into + 1] = ARGV[word] end
+      end
       from = from + 4 + count
     end
-    acked[#acked + 1] = id
-    out[#out + 1] = 1
+    if failure then
+      out[#out + 1] = failure
+    else
+      acked[#acked + 1] = id
+      out[#out + 1] = 1
+    end
   end
 end
 for i = 2, #KEYS do append(i) end
