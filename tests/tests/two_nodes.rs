@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use std::{env, thread};
 
 use nix::sys::signal::Signal;
 use roomcast_tests::gateway_tests;
@@ -18,6 +20,10 @@ const GROUP: &str = "websocket-consumers";
 const ROOM: &str = "workspace:w";
 /// Short times, so that what a dead node leaves is soon taken over.
 const CONFIG: &str = r#"
+[limits]
+outbox_messages = 100000
+outbox_bytes = 67108864
+
 [[sources]]
 stream = "stream:file-events"
 group = "websocket-consumers"
@@ -33,6 +39,7 @@ gateway_tests!(
     a_node_killed_in_the_middle_of_a_stream_loses_nothing,
     what_a_dead_node_had_read_is_taken_over,
     a_node_that_was_only_frozen_repeats_nothing,
+    nodes_killed_one_after_the_other_lose_and_repeat_nothing,
 );
 
 fn both_clients_get_every_event_once_and_in_the_same_order(binary: &Path) {
@@ -131,6 +138,51 @@ fn a_node_that_was_only_frozen_repeats_nothing(binary: &Path) {
     assert_eq!(receive(&mut at_a, 2 * ENTRIES), seen_at_b);
     wait_for_nothing_pending(&redis);
     assert_silent(&a, [&mut at_a, &mut at_b]);
+}
+
+/// `ROOMCAST_KILLS` and `ROOMCAST_ENTRIES` (for each kill) make it longer.
+fn nodes_killed_one_after_the_other_lose_and_repeat_nothing(binary: &Path) {
+    let setting = |name: &str, usual: usize| env::var(name).map_or(usual, |text| text.parse().expect("it is a number"));
+    let (kills, entries) = (setting("ROOMCAST_KILLS", 3), setting("ROOMCAST_ENTRIES", 1_500));
+    let redis = RedisServer::start();
+    let (a, b) = (node(binary, &redis, "a"), node(binary, &redis, "b"));
+    let (mut at_a, mut at_b) = (a.member("alice", ROOM), b.member("bob", ROOM));
+
+    let arrived = AtomicUsize::new(0);
+    let wait_for = |count: usize| {
+        let came = poll_until(PATIENCE, || (arrived.load(Ordering::Relaxed) >= count).then_some(()));
+        assert!(came.is_some(), "{} of {count} events arrived", arrived.load(Ordering::Relaxed));
+    };
+    let (seen_at_a, seen_at_b) = thread::scope(|scope| {
+        let reader_at_a = scope.spawn(|| {
+            let mut seen = Vec::new();
+            for _ in 0..kills * entries {
+                seen.extend(receive(&mut at_a, 1));
+                arrived.fetch_add(1, Ordering::Relaxed);
+            }
+            seen
+        });
+        let reader_at_b = scope.spawn(|| receive(&mut at_b, kills * entries));
+        for kill in 0..kills {
+            let mut doomed = node(binary, &redis, &format!("doomed-{kill}"));
+            let (first, redis) = (kill * entries, &redis);
+            let publisher = scope.spawn(move || {
+                (first..first + entries).step_by(100).for_each(|from| publish(redis, from..from + 100));
+            });
+            wait_for(first + entries / 3);
+            doomed.kill();
+            publisher.join().expect("all is published");
+            wait_for(first + entries);
+        }
+        (reader_at_a.join().expect("the reader ends"), reader_at_b.join().expect("the reader ends"))
+    });
+    assert_each_once(&seen_at_a, kills * entries);
+    assert_eq!(seen_at_a, seen_at_b, "both clients see one order");
+    assert_silent(&a, [&mut at_a, &mut at_b]);
+    wait_for_nothing_pending(&redis);
+    assert_eq!(redis.query::<usize>(&["XLEN", "stream:file-events-dlq"]), 0, "nothing was given up");
+    let claimed = |node: &Gateway| node.metric("roomcast_source_claimed_total");
+    println!("{} entries were taken over", claimed(&a) + claimed(&b));
 }
 
 fn node(binary: &Path, redis: &RedisServer, name: &str) -> Gateway {
