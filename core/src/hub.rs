@@ -260,12 +260,13 @@ impl Hub {
         }
     }
 
-    /// What a connection sent breaks the WebSocket protocol: it is closed with `code` and heard no more.
+    /// What a connection sent breaks the WebSocket protocol: it is closed with `code` and heard no more. One that is being
+    /// closed already gets what waits for it, and its answer is not waited for any longer.
     pub fn fail(&mut self, now: Time, id: ConnId, code: u16, reason: &'static str) {
-        match self.get(id).map(|conn| conn.is_closing()) {
-            Some(false) => self.close_with(now, id, Some(code), reason, reason, true),
-            Some(true) => self.remove(id, reason, true),
-            None => {}
+        self.close_with(now, id, Some(code), reason, reason, true);
+        if let Some(conn) = self.get(id) {
+            conn.phase = Phase::Closing { answered: true };
+            self.drop_if_written(id);
         }
     }
 

@@ -180,3 +180,24 @@ fn no_two_parts_of_a_node_give_the_same_identifiers() {
     firsts.dedup();
     assert_eq!(firsts.len(), all);
 }
+
+#[test]
+fn a_protocol_error_takes_no_close_frame_away_that_is_still_to_be_written() {
+    for first_fault in [None, Some(1002)] {
+        let mut hub = hub(Config { routes: vec![Route::echo("/")], ..Config::default() });
+        let conn = open(&mut hub, "/");
+        match first_fault {
+            None => hub.close(NOW, conn, 1001, "going away"),
+            Some(code) => hub.fail(NOW, conn, code, "protocol error"),
+        }
+        hub.fail(NOW, conn, 1007, "another one");
+        let code = first_fault.unwrap_or(1001_u16);
+        let dropped = |hub: &mut Hub| std::iter::from_fn(|| hub.poll_action()).any(|action| action == HubAction::Drop(conn));
+        assert!(!dropped(&mut hub), "it waits to be written");
+        let outbox = hub.outbox(conn).expect("the close frame is there");
+        assert_eq!(outbox.frames().last().map(|frame| frame.payload()[..2].to_vec()), Some(code.to_be_bytes().to_vec()));
+        let bytes = outbox.bytes();
+        hub.written(conn, bytes);
+        assert!(dropped(&mut hub), "nothing more is waited for");
+    }
+}
