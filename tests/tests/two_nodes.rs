@@ -38,6 +38,7 @@ gateway_tests!(
     what_is_published_on_one_node_reaches_the_clients_of_both,
     a_node_killed_in_the_middle_of_a_stream_loses_nothing,
     what_a_dead_node_had_read_is_taken_over,
+    what_a_dead_node_had_read_and_was_trimmed_since_is_cleared,
     a_node_that_was_only_frozen_repeats_nothing,
     nodes_killed_one_after_the_other_lose_and_repeat_nothing,
 );
@@ -118,6 +119,19 @@ fn what_a_dead_node_had_read_is_taken_over(binary: &Path) {
     assert_eq!(b.metric("roomcast_source_claimed_total"), held);
     assert_silent(&b, [&mut at_b]);
     wait_for_nothing_pending(&redis);
+}
+
+fn what_a_dead_node_had_read_and_was_trimmed_since_is_cleared(binary: &Path) {
+    let redis = RedisServer::start();
+    let (mut a, b) = (node(binary, &redis, "a"), node(binary, &redis, "b"));
+    let (published, _) = freeze_with_entries(&mut a, &redis);
+    redis.command(&["XTRIM", STREAM, "MAXLEN", "0"]);
+    a.kill();
+    wait_for_nothing_pending(&redis);
+
+    let mut at_b = b.member("bob", ROOM);
+    publish(&redis, published..published + 1);
+    assert_eq!(receive(&mut at_b, 1), [published]);
 }
 
 fn a_node_that_was_only_frozen_repeats_nothing(binary: &Path) {
