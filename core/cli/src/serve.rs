@@ -74,7 +74,8 @@ impl Serve {
         let redis = self.redis.connection(file.server.redis.as_deref())?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u8);
         let shards = self.shards.or(file.server.shards).unwrap_or(cores);
-        let listen = self.listen.or(file.server.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8098)));
+        let usual = Options::default();
+        let listen = self.listen.or(file.server.listen).unwrap_or(usual.listen);
 
         let mut config = file.config;
         let chosen = self.jwt_secret.filter(|secret| !secret.is_empty());
@@ -98,7 +99,7 @@ impl Serve {
         let welcome = Welcome { binary, store: place, random_secret: random };
         // Before anything is served, so that a signal that comes early is not lost.
         let stop = Stop::at_signals()?;
-        serve(Service { options: Options { config, listen, store, shards, seed: None }, welcome, stop })?;
+        serve(Service { options: Options { config, listen, store, shards, ..usual }, welcome, stop })?;
         tracing::info!("stopped");
         Ok(())
     }

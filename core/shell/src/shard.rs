@@ -373,13 +373,9 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 continue;
             }
             serving.armed = Time::NEVER;
-            match serving.expire(now, self.clock.unix()) {
-                Some(later) => {
-                    serving.armed = later;
-                    self.patience.arm(later, (index, serial));
-                }
-                None => self.serve(now, index),
-            }
+            serving.expire(now, self.clock.unix());
+            // Which arms the next deadline, or the one that has moved away from this moment.
+            self.serve(now, index);
         }
     }
 

@@ -156,10 +156,13 @@ impl Lanes for RedisLanes {
     }
 
     fn interrupt(&mut self, now: Time, lane: Lane) {
+        if self.cannot_unblock {
+            return;
+        }
         let connection = self.connection(lane);
         // What it was about may have been answered already.
-        if connection.link.is_busy() && !connection.interrupted && !self.cannot_unblock {
-            self.connection(lane).interrupted = true;
+        if connection.link.is_busy() && !connection.interrupted {
+            connection.interrupted = true;
             self.unblock(now);
         }
     }

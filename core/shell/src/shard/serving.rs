@@ -124,14 +124,11 @@ impl Serving {
         self.answer.is_some() || !self.http.output().is_empty()
     }
 
-    /// Its deadline has passed: now, if `now` is the moment. Else says when it will.
-    pub(super) fn expire(&mut self, now: Time, unix: UnixMillis) -> Option<Time> {
-        let deadline = self.http.deadline(now);
-        if deadline > now {
-            return Some(deadline);
+    /// An armed deadline has come. The one that counts may be a later one by now.
+    pub(super) fn expire(&mut self, now: Time, unix: UnixMillis) {
+        if self.http.deadline(now) <= now {
+            self.http.expire(unix);
         }
-        self.http.expire(unix);
-        None
     }
 }
 
