@@ -141,9 +141,9 @@ impl Backplane {
             Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
             Purpose::Relayed => self.relay.read(&mut self.core, now, answer),
-            Purpose::Source(index) => {
+            Purpose::Source(index, errand) => {
                 if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
-                    consumer.answered(&mut self.core, now, answer);
+                    consumer.answered(&mut self.core, now, errand, answer);
                 }
             }
         }

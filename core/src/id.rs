@@ -112,6 +112,15 @@ impl StreamId {
             None => StreamId { millis: self.millis.saturating_add(1), sequence: 0 },
         }
     }
+
+    /// The greatest identifier before this one; zero has none and stays.
+    pub fn previous(self) -> StreamId {
+        match (self.millis, self.sequence.checked_sub(1)) {
+            (_, Some(sequence)) => StreamId { sequence, ..self },
+            (0, None) => StreamId::ZERO,
+            (millis, None) => StreamId { millis: millis - 1, sequence: u64::MAX },
+        }
+    }
 }
 
 impl fmt::Display for StreamId {

@@ -79,6 +79,29 @@ pub enum Report {
         /// Why.
         reason: Box<str>,
     },
+    /// A pending entry was deleted or trimmed from its stream: nobody can have it any more.
+    Gone {
+        /// The source's stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+    },
+    /// A consumer group is gone: it was deleted, or its stream, or the whole store.
+    GroupLost {
+        /// The source's stream.
+        stream: RoomName,
+        /// The group.
+        group: RoomName,
+    },
+    /// A consumer group was created.
+    GroupCreated {
+        /// The source's stream.
+        stream: RoomName,
+        /// The group.
+        group: RoomName,
+        /// The entry behind which it begins: all up to there had been acknowledged.
+        after: StreamId,
+    },
     /// A question to the store failed.
     StoreFailed {
         /// What was asked.

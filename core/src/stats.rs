@@ -76,6 +76,12 @@ stats! {
     dead_lettered: "roomcast_source_dead_letters_total" Counter;
     /// Entries taken over from other consumers.
     claimed: "roomcast_source_claimed_total" Counter;
+    /// Entries read again: those that had failed, and those whose first delivery was lost on its way.
+    retried: "roomcast_source_retried_total" Counter;
+    /// Entries that were deleted or trimmed from their stream while they were pending.
+    gone: "roomcast_source_gone_total" Counter;
+    /// Consumer groups that were lost, and opened again.
+    groups_lost: "roomcast_source_groups_lost_total" Counter;
     /// Questions to the store that failed or got no answer in time.
     store_errors: "roomcast_store_errors_total" Counter;
 }

@@ -60,8 +60,9 @@ pub enum StoreOp {
         /// How long to wait.
         block: Duration,
     },
-    /// Create a consumer group at the stream's beginning, and the stream; fine where they exist. Answer: [`Answer::Done`].
-    GroupCreate(GroupRef),
+    /// Open a consumer group. Where it does not exist it is created, and the stream with it: behind the last entry up to which
+    /// all had been acknowledged when it was lost, or at the stream's beginning. Answer: [`Answer::Opened`].
+    GroupOpen(GroupRef),
     /// Read entries nobody has been given yet, waiting when there is none. Answer: [`Answer::Entries`].
     GroupRead {
         /// What to read.
@@ -71,19 +72,12 @@ pub enum StoreOp {
         /// How long to wait.
         block: Duration,
     },
-    /// Read own pending entries beyond a cursor: what was delivered to this consumer and never acknowledged. Answer: [`Answer::Entries`].
-    GroupPending {
-        /// What to read.
-        group: GroupRef,
-        /// The cursor.
-        after: StreamId,
-        /// Entries at the most.
-        count: usize,
-    },
-    /// Look for entries that a consumer, this one included, has held for long. Answer: [`Answer::Stale`].
+    /// Look for pending entries that nobody has touched for long. Answer: [`Answer::Stale`].
     GroupStale {
         /// Where they are pending.
         group: GroupRef,
+        /// Whose.
+        whose: Whose,
         /// How long they must have been idle.
         idle: Duration,
         /// Look beyond this one.
@@ -91,13 +85,21 @@ pub enum StoreOp {
         /// Entries at the most.
         count: usize,
     },
-    /// Take entries over from whoever holds them. Answer: [`Answer::Entries`], without those that somebody else was faster
-    /// with and those that were deleted, which are pending no longer.
+    /// Take pending entries over. Answer: [`Answer::Claimed`], without those that somebody else was faster with.
     GroupClaim {
         /// What to claim from.
         group: GroupRef,
+        /// Who must hold them.
+        whose: Whose,
         /// How long they must have been idle.
         idle: Duration,
+        /// The entries, each with the number of deliveries it has from then on.
+        ids: Vec<(StreamId, u32)>,
+    },
+    /// Touch own pending entries, so that nobody takes them over. Answer: [`Answer::Held`].
+    GroupHold {
+        /// Where they are pending.
+        group: GroupRef,
         /// The entries.
         ids: Vec<StreamId>,
     },
@@ -107,11 +109,23 @@ pub enum StoreOp {
         /// Where the entries are pending.
         group: GroupRef,
         /// Each entry with its effect.
-        effects: Vec<(StreamId, Effect)>,
+        effects: Arc<Effects>,
     },
     /// Does the store answer? Answer: [`Answer::Done`].
     Ping,
 }
+
+/// Whose pending entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This consumer's.
+    Own,
+    /// Any consumer's, this one's included.
+    Any,
+}
+
+/// Entries, each with its effect.
+pub type Effects = Vec<(StreamId, Effect)>;
 
 /// What becomes of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +136,8 @@ pub enum Effect {
     Route(NewEntry),
     /// It is kept in a dead-letter stream.
     DeadLetter(NewEntry),
-    /// Nothing but the acknowledgement: the entry's content is gone.
-    Forget,
+    /// Nothing but the acknowledgement.
+    Nothing,
 }
 
 /// What is added to a stream as an entry of its own.
@@ -162,7 +176,7 @@ pub type Fields = Vec<(Bytes, Bytes)>;
 pub struct Entry {
     /// Its identifier.
     pub id: StreamId,
-    /// Its fields. Empty where the entry is pending but was deleted or trimmed from the stream.
+    /// Its fields.
     pub fields: Fields,
 }
 
@@ -177,18 +191,29 @@ pub enum Answer {
     Relayed(Vec<RelayEntry>),
     /// Entries of a source, none when the wait was in vain.
     Entries(Vec<Entry>),
-    /// Entries that have been held for long, in order.
+    /// A group is open; where it had to be created, the entry behind which it begins.
+    Opened(Option<StreamId>),
+    /// Entries that nobody has touched for long, in order.
     Stale(Vec<Stale>),
+    /// What was taken over.
+    Claimed {
+        /// The entries.
+        entries: Vec<Entry>,
+        /// Entries that had been deleted or trimmed from the stream; they are pending no longer.
+        gone: Vec<StreamId>,
+    },
+    /// The entries that are still pending with this consumer.
+    Held(Vec<StreamId>),
     /// For each effect, what came of it.
     Committed(Vec<Committed>),
 }
 
-/// A pending entry that a consumer has held for long.
+/// A pending entry that nobody has touched for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
     /// Its identifier.
     pub id: StreamId,
-    /// How long ago it was delivered last.
+    /// How long ago it was delivered or touched last.
     pub idle: Duration,
     /// How often it has been delivered.
     pub deliveries: u32,
@@ -253,7 +278,7 @@ impl Effect {
                 messages.map(|(room, payload)| room.len() + payload.len()).sum()
             }
             Effect::Route(entry) | Effect::DeadLetter(entry) => size_of_words(&entry.fields),
-            Effect::Forget => 0,
+            Effect::Nothing => 0,
         }
     }
 }
@@ -269,11 +294,11 @@ impl StoreOp {
             StoreOp::Append { .. } => "append to relay",
             StoreOp::RelayTip { .. } => "relay tip",
             StoreOp::RelayRead { .. } => "read relay",
-            StoreOp::GroupCreate(_) => "create group",
+            StoreOp::GroupOpen(_) => "open group",
             StoreOp::GroupRead { .. } => "read group",
-            StoreOp::GroupPending { .. } => "read own pending",
             StoreOp::GroupStale { .. } => "look for stale entries",
             StoreOp::GroupClaim { .. } => "claim",
+            StoreOp::GroupHold { .. } => "hold",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
         }
@@ -285,10 +310,10 @@ impl StoreOp {
             StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } => *block,
             StoreOp::Append { .. }
             | StoreOp::RelayTip { .. }
-            | StoreOp::GroupCreate(_)
-            | StoreOp::GroupPending { .. }
+            | StoreOp::GroupOpen(_)
             | StoreOp::GroupStale { .. }
             | StoreOp::GroupClaim { .. }
+            | StoreOp::GroupHold { .. }
             | StoreOp::Commit { .. }
             | StoreOp::Ping => Duration::ZERO,
         }

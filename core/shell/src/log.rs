@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use roomcast_core::report::Report;
-use roomcast_core::store::StoreError;
 use serde::Deserialize;
 use tracing::{Level, debug, enabled, error, info, warn};
 
@@ -34,8 +33,10 @@ pub fn write(report: &Report) {
         Report::DeadLettered { stream, entry, reason } => {
             error!(stream = &**stream, %entry, reason = &**reason, "dead-lettered and acked");
         }
-        Report::StoreFailed { what, error } if *error == StoreError::NoGroup => {
-            warn!(what, "the consumer group is gone and will be created again");
+        Report::Gone { stream, entry } => warn!(stream = &**stream, %entry, "deleted or trimmed while it was pending"),
+        Report::GroupLost { stream, group } => warn!(stream = &**stream, group = &**group, "the consumer group is gone"),
+        Report::GroupCreated { stream, group, after } => {
+            info!(stream = &**stream, group = &**group, %after, "created the consumer group");
         }
         Report::StoreFailed { what, error } => warn!(what, %error, "the store failed"),
         Report::StoreRecovered => info!("the store answers"),

@@ -1,18 +1,18 @@
-//! A source: one stream read in a consumer group, each entry taken to its end (contract C3).
+//! A source: one stream read in a consumer group, each entry taken to its end (contracts C3 and C4).
 //!
 //! ```text
-//! Creating ─▶ Recovering ─▶ Reading ⇄ Committing        Looking ─▶ Claiming, now and then, before a read
-//!     ▲            any error ─▶ Pausing ─▶ Creating      a failed commit ─▶ Pausing ─▶ the same commit again
+//!           ┌──────── Intake ────────┐   ┌──────────── Hand ────────────┐   ┌──── Work ────┐
+//! store ──▶ │ look, claim, read      │─▶ │ read ─▶ prepared ─▶ committing│─▶ │ open, commit │ ──▶ store
+//!           └───────── lane: source ─┘   └──────────────────────────────┘   └ lane: command ┘
 //! ```
 //!
-//! One thing happens at a time, so nothing read is ever in two hands of this process; what another node may claim meanwhile is
-//! protected by the guard of the commit. After any failed read the own pending entries are read
-//! again first: a read that was lost on its way back has left entries pending that this process has never seen.
+//! The two sides overlap: while the store carries out one commit, the next entries are read and prepared. No more is read than
+//! may be in hand. There is one commit at a time, so entries keep their order. What a commit could not store for the moment is
+//! committed again from the hand; what was refused is left pending, and claimed again once it is due. What stays in hand for
+//! long is touched, so that no other node takes it over; should one do so all the same, the guard of the commit makes the
+//! second commit do nothing.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
-
-use rand_chacha::rand_core::Rng as _;
 
 use super::Core;
 use super::backoff::Backoff;
@@ -21,284 +21,266 @@ use super::router::Router;
 use crate::config::{Config, Source};
 use crate::id::StreamId;
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Entry, GroupRef, Lane, Stale, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, GroupRef, Lane, StoreError, StoreOp};
 use crate::time::Time;
+
+mod hand;
+mod intake;
+
+use hand::Hand;
+use intake::Intake;
 
 /// The consumer of one source.
 #[derive(Debug)]
 pub(super) struct Consumer {
+    place: Place,
+    router: Router,
+    hand: Hand,
+    intake: Intake,
+    work: Work,
+    /// Whether the group exists, as far as is known.
+    open: bool,
+    backoff: Backoff,
+    /// Why nothing can be committed.
+    error: Option<String>,
+    /// The entries that are being touched.
+    holding: Option<Vec<StreamId>>,
+    hold_at: Time,
+}
+
+/// Where a consumer works.
+#[derive(Debug)]
+struct Place {
     index: u16,
     source: Source,
     group: GroupRef,
-    router: Router,
-    step: Step,
-    /// Entries to read next time: grows under backlog, falls back without.
-    count: usize,
-    claim_at: Time,
-    backoff: Backoff,
-    unready: Option<String>,
 }
 
-#[derive(Debug)]
-enum Step {
-    Creating,
-    /// Own pending entries are read.
-    Recovering,
-    /// Entries that have been held for long are looked for.
-    Looking,
-    /// They are taken over: how often each had been delivered, and what follows.
-    Claiming(BTreeMap<StreamId, u32>, Next),
-    Reading,
-    Committing(Commit),
-    Pausing(Then),
+/// What a consumer has asked the store for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Entries.
+    Intake,
+    /// The group to be opened, or a commit.
+    Work,
+    /// What is in hand to be touched.
+    Hold,
 }
 
-/// What follows a pause.
-#[derive(Debug)]
-enum Then {
-    Create,
-    Commit(Commit),
-}
-
-/// Entries on their way to their end: those whose effects are being stored, and those that come after them.
-#[derive(Debug)]
-struct Commit {
-    effects: Vec<(StreamId, Effect)>,
-    rest: VecDeque<Delivered>,
-    next: Next,
-}
-
-/// An entry, and how often it has been delivered, this time included.
-type Delivered = (Entry, u32);
-
-/// Bytes of effects that are stored in one go, about: a store must be able to answer in time, and memory is bounded by it.
-const COMMIT_BYTES: usize = 2 << 20;
-/// Bytes of one read beyond which the next one asks for fewer entries.
-const READ_BYTES: usize = 8 << 20;
-
-/// The longest time for which an entry that failed is left alone.
-const LONGEST_RETRY: Duration = Duration::from_secs(3600);
-
-/// What follows a commit.
+/// What is done about the entries in hand.
 #[derive(Clone, Copy, Debug)]
-enum Next {
-    /// Read on.
-    Read,
-    /// Read own pending entries beyond this one.
-    Recover(StreamId),
-    /// Look for entries to claim beyond this one.
-    Claim(StreamId),
+enum Work {
+    Idle,
+    Opening,
+    Committing,
+    Pausing(Time),
 }
 
 impl Consumer {
     pub(super) fn new(index: u16, source: Source, config: &Config) -> Consumer {
+        let group = GroupRef { stream: source.stream.as_str().into(), group: source.group.as_str().into() };
         Consumer {
-            index,
-            group: GroupRef { stream: source.stream.as_str().into(), group: source.group.as_str().into() },
             router: Router::new(&source, config),
-            step: Step::Creating,
-            count: source.count,
-            claim_at: Time::ZERO,
+            hand: Hand::default(),
+            intake: Intake::new(&source),
+            place: Place { index, source, group },
+            work: Work::Idle,
+            open: false,
             backoff: Backoff::default(),
-            unready: Some("is being opened".into()),
-            source,
+            error: Some("is being opened".into()),
+            holding: None,
+            hold_at: Time::ZERO,
         }
     }
 
     pub(super) fn start(&mut self, core: &mut Core, now: Time) {
-        self.step = Step::Creating;
-        self.ask(core, now, StoreOp::GroupCreate(self.group.clone()));
+        self.hold_later(core, now);
+        self.go_on(core, now);
     }
 
-    pub(super) fn answered(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
-        let step = core::mem::replace(&mut self.step, Step::Creating);
-        match (step, answer) {
-            (Step::Committing(commit), Ok(Answer::Committed(outcomes))) => self.committed(core, now, commit, outcomes),
-            // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
-            (Step::Committing(_), Err(StoreError::NoGroup)) => self.start(core, now),
-            (Step::Committing(commit), Err(error)) => {
-                // What was lost on a broken connection may have left entries that were never seen.
-                let next = Next::Recover(StreamId::ZERO);
-                self.pause(core, now, &error, Then::Commit(Commit { next, ..commit }));
+    pub(super) fn answered(&mut self, core: &mut Core, now: Time, errand: Errand, answer: Result<Answer, StoreError>) {
+        match errand {
+            Errand::Intake => {
+                if self.intake.answered(core, now, &self.place, &mut self.hand, answer).is_err() {
+                    self.lose_group(core);
+                }
+                self.go_on(core, now);
+                // While the store is at work on other entries, these are made ready.
+                self.prepare(core, now);
             }
-            (Step::Creating, Ok(Answer::Done)) => self.recover(core, now, StreamId::ZERO),
-            (Step::Recovering, Ok(Answer::Entries(entries))) => match entries.last().map(|entry| entry.id) {
-                // They were delivered to this process before, at least once.
-                Some(last) => self.process(core, now, entries.into_iter().map(|entry| (entry, 2)), Next::Recover(last)),
-                None => self.read(core, now),
-            },
-            (Step::Reading, Ok(Answer::Entries(entries))) => {
-                self.adapt(&entries);
-                self.process(core, now, entries.into_iter().map(|entry| (entry, 1)), Next::Read);
+            Errand::Work => {
+                self.worked(core, now, answer);
+                self.go_on(core, now);
             }
-            (Step::Looking, Ok(Answer::Stale(found))) => self.found(core, now, &found),
-            (Step::Claiming(deliveries, next), Ok(Answer::Entries(entries))) => {
-                core.stats.claimed += entries.len() as u64;
-                let count = |entry: Entry| {
-                    let before = deliveries.get(&entry.id).copied().unwrap_or_default();
-                    (entry, before.saturating_add(1))
-                };
-                self.process(core, now, entries.into_iter().map(count), next);
+            Errand::Hold => {
+                let asked = self.holding.take().unwrap_or_default();
+                if let Ok(Answer::Held(held)) = answer {
+                    self.hand.let_go(&asked, &held);
+                }
             }
-            (step @ Step::Pausing(_), _) => self.step = step,
-            (_, Err(error)) => self.pause(core, now, &error, Then::Create),
-            (_, Ok(_)) => self.pause(core, now, &StoreError::Unexpected("the answer to another question".into()), Then::Create),
         }
     }
 
-    /// A pause is over.
+    /// Time has passed.
     pub(super) fn wake(&mut self, core: &mut Core, now: Time) {
-        match core::mem::replace(&mut self.step, Step::Creating) {
-            Step::Pausing(Then::Create) => self.start(core, now),
-            Step::Pausing(Then::Commit(commit)) => self.commit(core, now, commit),
-            other => self.step = other,
+        if matches!(self.work, Work::Pausing(until) if until <= now) {
+            self.work = Work::Idle;
         }
+        if self.hold_at <= now {
+            self.hold(core, now);
+        }
+        self.intake.wake(core, now, &self.place);
+        self.go_on(core, now);
     }
 
     pub(super) fn unready(&self) -> Option<String> {
-        self.unready.as_ref().map(|reason| format!("source {} {reason}", self.source.stream))
+        let reason = self.error.as_ref().or(self.intake.error());
+        reason.map(|reason| format!("source {} {reason}", self.place.source.stream))
     }
 
-    fn recover(&mut self, core: &mut Core, now: Time, after: StreamId) {
-        self.step = Step::Recovering;
-        let op = StoreOp::GroupPending { group: self.group.clone(), after, count: self.source.most };
-        self.ask(core, now, op);
-    }
-
-    fn read(&mut self, core: &mut Core, now: Time) {
-        self.backoff.reset();
-        self.unready = None;
-        if now >= self.claim_at {
-            return self.look(core, now, StreamId::ZERO);
-        }
-        self.step = Step::Reading;
-        // The wait ends in time for the next claim.
-        let block = self.source.block.min(self.claim_at - now).max(Duration::from_millis(1));
-        let op = StoreOp::GroupRead { group: self.group.clone(), count: self.count, block };
-        self.ask(core, now, op);
-    }
-
-    /// Looks for entries that a consumer has held for long: it has died, or could not bring them to their end.
-    fn look(&mut self, core: &mut Core, now: Time, after: StreamId) {
-        self.step = Step::Looking;
-        let (group, idle) = (self.group.clone(), self.source.claim_after);
-        self.ask(core, now, StoreOp::GroupStale { group, idle, after, count: self.source.most });
-    }
-
-    fn found(&mut self, core: &mut Core, now: Time, found: &[Stale]) {
-        let next = match found.last() {
-            Some(last) if found.len() >= self.source.most => Next::Claim(last.id),
-            _ => {
-                self.claim_at = now + self.claim_pause(core);
-                Next::Read
+    /// Begins whatever can be begun.
+    fn go_on(&mut self, core: &mut Core, now: Time) {
+        if matches!(self.work, Work::Idle) {
+            if !self.open {
+                self.hand.clear();
+                return self.open(core, now);
             }
-        };
-        // The store's own clock says how long ago the last attempt was: that outlives any process.
-        let due = found.iter().filter(|stale| stale.idle >= self.retry_after(stale.deliveries));
-        let deliveries: BTreeMap<StreamId, u32> = due.map(|stale| (stale.id, stale.deliveries)).collect();
-        if deliveries.is_empty() {
-            return self.proceed(core, now, next);
-        }
-        let (group, idle, ids) = (self.group.clone(), self.source.claim_after, deliveries.keys().copied().collect());
-        self.step = Step::Claiming(deliveries, next);
-        self.ask(core, now, StoreOp::GroupClaim { group, idle, ids });
-    }
-
-    /// How long an entry is left alone that has been delivered so often: twice as long each time.
-    fn retry_after(&self, deliveries: u32) -> Duration {
-        let doublings = deliveries.saturating_sub(1).min(16);
-        self.source.claim_after.saturating_mul(1 << doublings).min(LONGEST_RETRY.max(self.source.claim_after))
-    }
-
-    /// A quarter of the idle time, jittered, so that abandoned entries wait not much longer than they must.
-    fn claim_pause(&self, core: &mut Core) -> Duration {
-        let quarter = self.source.claim_after / 4;
-        quarter + quarter.mul_f64((core.rng.next_u32() % 256) as f64 / 1024.0)
-    }
-
-    fn adapt(&mut self, read: &[Entry]) {
-        let bytes: usize = read.iter().map(Entry::bytes).sum();
-        self.count = if bytes > READ_BYTES {
-            (self.count / 2).max(1)
-        } else if read.len() >= self.count {
-            (self.count * 2).min(self.source.most)
-        } else {
-            self.source.count
-        };
-    }
-
-    fn process(&mut self, core: &mut Core, now: Time, entries: impl Iterator<Item = Delivered>, next: Next) {
-        let rest: VecDeque<Delivered> = entries.collect();
-        core.stats.entries += rest.len() as u64;
-        self.commit(core, now, Commit { effects: Vec::new(), rest, next });
-    }
-
-    /// Stores the effects at hand; where there are none, those of the next entries, as many as go at once.
-    fn commit(&mut self, core: &mut Core, now: Time, mut commit: Commit) {
-        let mut bytes = 0;
-        if commit.effects.is_empty() {
-            while bytes < COMMIT_BYTES
-                && let Some((entry, deliveries)) = commit.rest.pop_front()
-            {
-                let id = entry.id;
-                let effect = self.router.effect(core, now, entry, deliveries);
-                bytes += effect.bytes();
-                commit.effects.push((id, effect));
+            if !self.hand.is_prepared() {
+                self.error = None;
+                self.prepare(core, now);
             }
+            self.commit(core, now);
         }
-        if commit.effects.is_empty() {
-            return self.proceed(core, now, commit.next);
+        let Source { most, in_hand, .. } = self.place.source;
+        // Where nothing can be stored, more in hand would be of no use.
+        if self.open && self.error.is_none() && self.hand.has_room(most, in_hand) {
+            self.intake.go_on(core, now, &self.place);
         }
-        let op = StoreOp::Commit { group: self.group.clone(), effects: commit.effects.clone() };
-        self.step = Step::Committing(commit);
-        self.ask(core, now, op);
     }
 
-    fn committed(&mut self, core: &mut Core, now: Time, mut commit: Commit, outcomes: Vec<Committed>) {
-        let (mut busy, mut error) = (Vec::new(), None);
-        for ((id, effect), outcome) in core::mem::take(&mut commit.effects).into_iter().zip(outcomes) {
+    fn open(&mut self, core: &mut Core, now: Time) {
+        self.work = Work::Opening;
+        self.place.ask(core, now, Errand::Work, StoreOp::GroupOpen(self.place.group.clone()));
+    }
+
+    /// Decides about the next entries, as many as go at once, unless others are ready to go.
+    fn prepare(&mut self, core: &mut Core, now: Time) {
+        if self.open && self.error.is_none() && !self.hand.is_prepared() {
+            let router = &mut self.router;
+            let effect = |entry, deliveries| router.effect(core, now, entry, deliveries);
+            self.hand.prepare(self.place.source.most, effect);
+        }
+    }
+
+    fn commit(&mut self, core: &mut Core, now: Time) {
+        if let Some(effects) = self.hand.commit() {
+            self.work = Work::Committing;
+            self.place.ask(core, now, Errand::Work, StoreOp::Commit { group: self.place.group.clone(), effects });
+        }
+    }
+
+    fn worked(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
+        match (core::mem::replace(&mut self.work, Work::Idle), answer) {
+            (Work::Opening, Ok(Answer::Opened(created))) => self.opened(core, created),
+            (Work::Committing, Ok(Answer::Committed(outcomes))) => self.committed(core, now, outcomes),
+            // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
+            (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core),
+            (Work::Opening | Work::Committing, Err(error)) => {
+                self.hand.recall();
+                self.pause(core, now, &error);
+            }
+            (Work::Opening | Work::Committing, Ok(_)) => {
+                self.hand.recall();
+                self.pause(core, now, &StoreError::Unexpected("the answer to another question".into()));
+            }
+            (work @ (Work::Idle | Work::Pausing(_)), _) => self.work = work,
+        }
+    }
+
+    fn opened(&mut self, core: &mut Core, created: Option<StreamId>) {
+        if let Some(after) = created {
+            let GroupRef { stream, group } = self.place.group.clone();
+            core.report(|| Report::GroupCreated { stream, group, after });
+        }
+        self.open = true;
+        self.succeed();
+        self.intake.start();
+    }
+
+    fn committed(&mut self, core: &mut Core, now: Time, outcomes: Vec<Committed>) {
+        let mut busy = None;
+        let committing = self.hand.committed();
+        let mut again = Vec::new();
+        for ((id, effect), outcome) in committing.iter().zip(outcomes) {
             match outcome {
-                Committed::Stored => self.report_end(core, id, &effect),
+                Committed::Stored => self.place.report_end(core, *id, effect),
                 Committed::NotPending => {}
                 Committed::Failed(why @ StoreError::Busy(_)) => {
-                    error = Some(why);
-                    busy.push((id, effect));
+                    busy = Some(why);
+                    again.push((*id, effect.clone()));
                 }
-                // Left pending: it is claimed and tried again once it has been idle for long enough.
-                Committed::Failed(why) => core.failed(self.lane(), "commit an entry", &why),
+                // Left pending: it is claimed and tried again when it is due.
+                Committed::Failed(why) => {
+                    core.failed(Lane::Command, "commit an entry", &why);
+                    self.intake.retry(core, now, &self.place, *id);
+                }
             }
         }
-        let commit = Commit { effects: busy, ..commit };
-        match error {
+        self.hand.put_back(again);
+        match busy {
             Some(error) => {
-                core.failed(self.lane(), "commit an entry", &error);
-                self.pause(core, now, &error, Then::Commit(commit));
+                core.failed(Lane::Command, "commit an entry", &error);
+                self.pause(core, now, &error);
             }
-            None => self.commit(core, now, commit),
+            None => self.succeed(),
         }
     }
 
-    fn proceed(&mut self, core: &mut Core, now: Time, next: Next) {
-        match next {
-            Next::Read => self.read(core, now),
-            Next::Recover(after) => self.recover(core, now, after),
-            Next::Claim(after) => self.look(core, now, after),
+    fn succeed(&mut self) {
+        self.backoff.reset();
+        self.error = None;
+    }
+
+    fn pause(&mut self, core: &mut Core, now: Time, error: &StoreError) {
+        self.error = Some(format!("cannot be worked on: {error}"));
+        let until = now + self.backoff.pause(&mut core.rng);
+        self.work = Work::Pausing(until);
+        core.questions.wake_at(until, Wake::Source(self.place.index));
+    }
+
+    fn lose_group(&mut self, core: &mut Core) {
+        if core::mem::replace(&mut self.open, false) {
+            core.stats.groups_lost += 1;
+            let GroupRef { stream, group } = self.place.group.clone();
+            core.report(|| Report::GroupLost { stream, group });
+        }
+        self.error = Some("has lost its consumer group".into());
+    }
+
+    /// Touches what has been in hand for long.
+    fn hold(&mut self, core: &mut Core, now: Time) {
+        self.hold_later(core, now);
+        let ids = self.hand.overstaying();
+        if self.open && self.holding.is_none() && !ids.is_empty() {
+            self.place.ask(core, now, Errand::Hold, StoreOp::GroupHold { group: self.place.group.clone(), ids: ids.clone() });
+            self.holding = Some(ids);
         }
     }
 
-    fn pause(&mut self, core: &mut Core, now: Time, error: &StoreError, then: Then) {
-        self.unready = Some(format!("cannot be read: {error}"));
-        self.step = Step::Pausing(then);
-        let pause = match error {
-            // Nothing to wait for: creating the group is the remedy.
-            StoreError::NoGroup => Duration::ZERO,
-            _ => self.backoff.pause(&mut core.rng),
+    /// Three times before anybody might take an entry over.
+    fn hold_later(&mut self, core: &mut Core, now: Time) {
+        self.hold_at = now + (self.place.source.claim_after / 3).max(Duration::from_millis(1));
+        core.questions.wake_at(self.hold_at, Wake::Source(self.place.index));
+    }
+}
+
+impl Place {
+    fn ask(&self, core: &mut Core, now: Time, errand: Errand, op: StoreOp) {
+        let lane = match errand {
+            Errand::Intake => self.lane(),
+            Errand::Work | Errand::Hold => Lane::Command,
         };
-        core.questions.wake_at(now + pause, Wake::Source(self.index));
-    }
-
-    fn ask(&self, core: &mut Core, now: Time, op: StoreOp) {
-        core.ask(now, self.lane(), Purpose::Source(self.index), op);
+        core.ask(now, lane, Purpose::Source(self.index, errand), op);
     }
 
     fn lane(&self) -> Lane {
@@ -324,7 +306,7 @@ impl Consumer {
                 let reason = error.map(|(_, reason)| String::from_utf8_lossy(reason)).unwrap_or_default();
                 core.report(|| Report::DeadLettered { stream, entry, reason: reason.into() });
             }
-            Effect::Forget => {}
+            Effect::Nothing => core.stats.acked += 1,
         }
     }
 }

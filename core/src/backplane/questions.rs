@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::consumer::Errand;
 use super::outbound::Waiting;
 use crate::id::Ticket;
 use crate::store::Lane;
@@ -25,7 +26,7 @@ pub(super) enum Purpose {
     Append(Vec<Waiting>),
     Tip(u16),
     Relayed,
-    Source(u16),
+    Source(u16, Errand),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -85,7 +86,7 @@ impl Purpose {
             Purpose::Append(_) => "publish",
             Purpose::Tip(_) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
-            Purpose::Source(_) => "work on a source",
+            Purpose::Source(..) => "work on a source",
         }
     }
 }

@@ -50,9 +50,6 @@ impl Router {
 
     /// What becomes of an entry that has been delivered so often: it goes where its source says, or to the dead letters.
     pub(super) fn effect(&mut self, core: &mut Core, now: Time, entry: Entry, deliveries: u32) -> Effect {
-        if entry.fields.is_empty() {
-            return Effect::Forget;
-        }
         if deliveries > self.max_deliveries {
             // Not even decoded: that may be what went wrong.
             let reason = format!("delivered {} times and never brought to its end", deliveries - 1);

@@ -30,8 +30,15 @@ pub struct Source {
     /// How long one read waits for an entry.
     #[serde(default = "Source::default_block", with = "humantime_serde")]
     pub block: Duration,
-    /// An entry that a consumer has held for this long is tried again, by whichever node finds it; after each further failure
-    /// for twice as long, an hour at the most.
+    /// Entries in hand at the most: read, and not yet brought to their end. Beyond it nothing is read.
+    #[serde(default = "Source::default_in_hand")]
+    pub in_hand: usize,
+    /// An entry that failed is tried again by the same node after this time; after each further failure after twice the time,
+    /// an hour at the most.
+    #[serde(default = "Source::default_retry_after", with = "humantime_serde")]
+    pub retry_after: Duration,
+    /// An entry that a consumer has not touched for this long is taken over by whichever node finds it: its consumer has died.
+    /// After each further death for twice as long, an hour at the most. What a node works on it touches in time.
     #[serde(default = "Source::default_claim_after", with = "humantime_serde")]
     pub claim_after: Duration,
     /// An entry that has been delivered so often without coming to its end becomes a dead letter.
@@ -51,6 +58,8 @@ impl Source {
             count: Source::default_count(),
             most: Source::default_most(),
             block: Source::default_block(),
+            in_hand: Source::default_in_hand(),
+            retry_after: Source::default_retry_after(),
             claim_after: Source::default_claim_after(),
             max_deliveries: Source::default_max_deliveries(),
         }
@@ -76,6 +85,8 @@ impl Source {
         check(self.dead_letter != self.stream, &format!("{path}.dead_letter"), "must not be the stream itself")?;
         check(self.count > 0, &format!("{path}.count"), "must be greater than 0")?;
         check(self.most >= self.count, &format!("{path}.most"), "must be at least count")?;
+        check(self.in_hand >= self.most, &format!("{path}.in_hand"), "must be at least most")?;
+        check(!self.retry_after.is_zero(), &format!("{path}.retry_after"), "must not be zero")?;
         check(!self.block.is_zero(), &format!("{path}.block"), "must not be zero: zero would block for ever")?;
         check(self.max_deliveries > 0, &format!("{path}.max_deliveries"), "must be greater than 0")?;
         check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")?;
@@ -96,6 +107,14 @@ impl Source {
 
     fn default_block() -> Duration {
         Duration::from_secs(5)
+    }
+
+    fn default_in_hand() -> usize {
+        1_024
+    }
+
+    fn default_retry_after() -> Duration {
+        Duration::from_secs(2)
     }
 
     fn default_max_deliveries() -> u32 {

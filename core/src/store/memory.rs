@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::{
     Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, MOST_FIELDS, NewEntry, RelayEntry, Stale, StoreError, StoreOp,
+    Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
@@ -32,6 +33,8 @@ use crate::time::Time;
 #[derive(Clone, Debug)]
 pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
+    /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
+    marks: BTreeMap<(Arc<str>, Arc<str>), StreamId>,
     clients: Vec<Arc<str>>,
     waiting: VecDeque<Waiting>,
     answers: VecDeque<(ClientId, Ticket, Result<Answer, StoreError>)>,
@@ -78,7 +81,8 @@ struct Waiting {
 impl Memory {
     /// An empty store whose relay logs keep `relay_length` entries.
     pub fn new(relay_length: usize) -> Memory {
-        Memory { streams: BTreeMap::new(), clients: Vec::new(), waiting: VecDeque::new(), answers: VecDeque::new(), relay_length }
+        let (streams, marks) = (BTreeMap::new(), BTreeMap::new());
+        Memory { streams, marks, clients: Vec::new(), waiting: VecDeque::new(), answers: VecDeque::new(), relay_length }
     }
 
     /// A new client; its name is the consumer in every group it reads.
@@ -164,10 +168,23 @@ impl Memory {
     /// Deletes everything, groups included. Readers that wait on a group learn that it is gone.
     pub fn flush(&mut self) {
         self.streams.clear();
-        let (ended, waiting) =
-            core::mem::take(&mut self.waiting).into_iter().partition(|read| matches!(read.op, StoreOp::GroupRead { .. }));
+        self.marks.clear();
+        self.end_group_reads(|_| true);
+    }
+
+    /// Deletes a group, and with it the knowledge of what is pending. Its readers learn that it is gone.
+    pub fn destroy_group(&mut self, key: &str, group: &str) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.groups.remove(group);
+        }
+        self.end_group_reads(|read| *read.stream == *key && *read.group == *group);
+    }
+
+    fn end_group_reads(&mut self, ends: impl Fn(&GroupRef) -> bool) {
+        let (ended, waiting): (VecDeque<Waiting>, VecDeque<Waiting>) = core::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|read| matches!(&read.op, StoreOp::GroupRead { group, .. } if ends(group)));
         self.waiting = waiting;
-        let ended: VecDeque<Waiting> = ended;
         self.answers.extend(ended.into_iter().map(|read| (read.client, read.ticket, Err(StoreError::NoGroup))));
     }
 
@@ -185,19 +202,16 @@ impl Memory {
                 }
                 Ok(Answer::Relayed(read))
             }
-            StoreOp::GroupCreate(GroupRef { stream, group }) => {
-                self.streams.entry(stream.clone()).or_default().groups.entry(group.clone()).or_default();
-                Ok(Answer::Done)
-            }
+            StoreOp::GroupOpen(group) => Ok(Answer::Opened(self.open_group(group))),
             StoreOp::GroupRead { group, count, .. } => match self.read_group(now, client, group, *count) {
                 Ok(entries) if entries.is_empty() => return None,
                 other => other.map(Answer::Entries),
             },
-            StoreOp::GroupPending { group, after, count } => {
-                self.read_pending(now, client, group, *after, *count).map(Answer::Entries)
+            StoreOp::GroupStale { group, whose, idle, after, count } => {
+                self.stale(now, client, group, *whose, *idle, *after, *count).map(Answer::Stale)
             }
-            StoreOp::GroupStale { group, idle, after, count } => self.stale(now, group, *idle, *after, *count).map(Answer::Stale),
-            StoreOp::GroupClaim { group, idle, ids } => self.claim(now, client, group, *idle, ids).map(Answer::Entries),
+            StoreOp::GroupClaim { group, whose, idle, ids } => self.claim(now, client, group, *whose, *idle, ids),
+            StoreOp::GroupHold { group, ids } => self.hold(now, client, group, ids).map(Answer::Held),
             StoreOp::Commit { group, effects } => self.commit(now, group, effects),
             StoreOp::Ping => Ok(Answer::Done),
         })
@@ -248,39 +262,41 @@ impl Memory {
         Ok(new)
     }
 
-    fn read_pending(
+    fn open_group(&mut self, GroupRef { stream: key, group }: &GroupRef) -> Option<StreamId> {
+        let stream = self.streams.entry(key.clone()).or_default();
+        if stream.groups.contains_key(group) {
+            return None;
+        }
+        let mark = self.marks.get(&(key.clone(), group.clone())).copied().unwrap_or_default();
+        // A mark beyond the last entry is of another stream that had this key before.
+        let delivered = if mark <= stream.last { mark } else { StreamId::ZERO };
+        stream.groups.insert(group.clone(), Group { delivered, pending: BTreeMap::new() });
+        Some(delivered)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the words of one command")]
+    fn stale(
         &mut self,
         now: Time,
         client: ClientId,
         group: &GroupRef,
-        after: StreamId,
-        count: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let consumer = self.consumer(client);
-        let (entries, group) = self.group(group)?;
-        let own = group.pending.range_mut(after.next()..).filter(|(_, pending)| pending.consumer == consumer);
-        Ok(own
-            .take(count)
-            .map(|(id, pending)| {
-                pending.since = now;
-                pending.deliveries += 1;
-                Entry { id: *id, fields: entries.get(id).cloned().unwrap_or_default() }
-            })
-            .collect())
-    }
-
-    /// As `XAUTOCLAIM`: walks the pending entries from the cursor, drops those whose content is gone, takes the idle ones.
-    fn stale(
-        &mut self,
-        now: Time,
-        group: &GroupRef,
+        whose: Whose,
         idle: Duration,
         after: StreamId,
         count: usize,
     ) -> Result<Vec<Stale>, StoreError> {
+        let consumer = self.consumer(client);
         let (_, group) = self.group(group)?;
-        let old = group.pending.range(after.next()..).filter(|(_, pending)| now - pending.since >= idle).take(count);
-        Ok(old.map(|(id, pending)| Stale { id: *id, idle: now - pending.since, deliveries: pending.deliveries }).collect())
+        let old = group
+            .pending
+            .range(after.next()..)
+            .filter(|(_, pending)| now - pending.since >= idle && (whose == Whose::Any || pending.consumer == consumer));
+        let stale = |(id, pending): (&StreamId, &PendingEntry)| Stale {
+            id: *id,
+            idle: now - pending.since,
+            deliveries: pending.deliveries,
+        };
+        Ok(old.take(count).map(stale).collect())
     }
 
     fn claim(
@@ -288,23 +304,45 @@ impl Memory {
         now: Time,
         client: ClientId,
         group: &GroupRef,
+        whose: Whose,
         idle: Duration,
-        ids: &[StreamId],
-    ) -> Result<Vec<Entry>, StoreError> {
+        ids: &[(StreamId, u32)],
+    ) -> Result<Answer, StoreError> {
         let consumer = self.consumer(client);
         let (entries, group) = self.group(group)?;
-        let mut claimed = Vec::new();
-        for id in ids {
-            let Some(pending) = group.pending.get_mut(id).filter(|pending| now - pending.since >= idle) else { continue };
+        let (mut claimed, mut gone) = (Vec::new(), Vec::new());
+        for (id, deliveries) in ids {
+            let Some(pending) = group.pending.get_mut(id) else { continue };
+            if now - pending.since < idle || (whose == Whose::Own && pending.consumer != consumer) {
+                continue;
+            }
             match entries.get(id) {
                 Some(fields) => {
-                    *pending = PendingEntry { consumer: consumer.clone(), since: now, deliveries: pending.deliveries + 1 };
+                    *pending = PendingEntry { consumer: consumer.clone(), since: now, deliveries: *deliveries };
                     claimed.push(Entry { id: *id, fields: fields.clone() });
                 }
-                None => drop(group.pending.remove(id)),
+                None => {
+                    group.pending.remove(id);
+                    gone.push(*id);
+                }
             }
         }
-        Ok(claimed)
+        Ok(Answer::Claimed { entries: claimed, gone })
+    }
+
+    fn hold(&mut self, now: Time, client: ClientId, group: &GroupRef, ids: &[StreamId]) -> Result<Vec<StreamId>, StoreError> {
+        let consumer = self.consumer(client);
+        let (entries, group) = self.group(group)?;
+        let mut held = Vec::new();
+        for id in ids {
+            let Some(pending) = group.pending.get_mut(id).filter(|pending| pending.consumer == consumer) else { continue };
+            // What was trimmed cannot be claimed any more, as in Redis.
+            if entries.contains_key(id) {
+                pending.since = now;
+            }
+            held.push(*id);
+        }
+        Ok(held)
     }
 
     fn commit(&mut self, now: Time, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Result<Answer, StoreError> {
@@ -326,9 +364,15 @@ impl Memory {
                     self.append(now, stream, fields, Some(*length as usize));
                     self.wake(now, stream);
                 }
-                Effect::Forget => {}
+                Effect::Nothing => {}
             }
             outcomes.push(Committed::Stored);
+        }
+        if outcomes.contains(&Committed::Stored) {
+            let (_, state) = self.group(group)?;
+            let oldest = state.pending.first_key_value();
+            let mark = oldest.map_or(state.delivered, |(id, _)| id.previous());
+            self.marks.insert((group.stream.clone(), group.group.clone()), mark);
         }
         Ok(Answer::Committed(outcomes))
     }

@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Committed, Effect, Entry, Fields, GroupRef, MOST_FIELDS, RelayEntry, Stale, StoreError, StoreOp, scripts};
+use super::{
+    Answer, Committed, Effect, Entry, Fields, GroupRef, MOST_FIELDS, RelayEntry, Stale, StoreError, StoreOp, Whose, scripts,
+};
 use crate::config::Config;
 use crate::id::StreamId;
 use crate::message::RoomName;
@@ -67,27 +69,30 @@ impl Redis {
                 words.extend(cursors.iter().map(|(_, cursor)| text(cursor)));
                 words
             }
-            StoreOp::GroupCreate(GroupRef { stream, group }) => words(["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"]),
+            StoreOp::GroupOpen(group) => words(["EVAL", scripts::OPEN, "2", &group.stream, &self.mark_key(group), &group.group]),
             StoreOp::GroupRead { group, count, block } => {
                 let block = block.as_millis().max(1).to_string();
                 let count = count.to_string();
                 let GroupRef { stream, group } = group;
                 words(["XREADGROUP", "GROUP", group, &self.consumer, "COUNT", &count, "BLOCK", &block, "STREAMS", stream, ">"])
             }
-            StoreOp::GroupPending { group, after, count } => {
-                let (after, count) = (after.to_string(), count.to_string());
-                let GroupRef { stream, group } = group;
-                words(["XREADGROUP", "GROUP", group, &self.consumer, "COUNT", &count, "STREAMS", stream, &after])
-            }
-            StoreOp::GroupStale { group, idle, after, count } => {
+            StoreOp::GroupStale { group, whose, idle, after, count } => {
                 let (idle, after, count) = (idle.as_millis().to_string(), format!("({after}"), count.to_string());
                 let GroupRef { stream, group } = group;
-                words(["XPENDING", stream, group, "IDLE", &idle, &after, "+", &count])
+                let mut words = words(["XPENDING", stream, group, "IDLE", &idle, &after, "+", &count]);
+                if *whose == Whose::Own {
+                    words.push(text(&self.consumer));
+                }
+                words
             }
-            StoreOp::GroupClaim { group, idle, ids } => {
-                let idle = idle.as_millis().to_string();
-                let GroupRef { stream, group } = group;
-                let mut words = words(["XCLAIM", stream, group, &self.consumer, &idle]);
+            StoreOp::GroupClaim { group: GroupRef { stream, group }, whose, idle, ids } => {
+                let (idle, whose) = (idle.as_millis().to_string(), if *whose == Whose::Own { "own" } else { "any" });
+                let mut words = words(["EVAL", scripts::CLAIM, "1", stream, group, &self.consumer, &idle, whose]);
+                words.extend(ids.iter().flat_map(|(id, deliveries)| [text(id), text(deliveries)]));
+                words
+            }
+            StoreOp::GroupHold { group: GroupRef { stream, group }, ids } => {
+                let mut words = words(["EVAL", scripts::HOLD, "1", stream, group, &self.consumer]);
                 words.extend(ids.iter().map(text));
                 words
             }
@@ -105,13 +110,22 @@ impl Redis {
             StoreOp::Append { .. } => Ok(Answer::Id(stream_id(reply)?)),
             StoreOp::RelayTip { .. } => Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id))),
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
-            StoreOp::GroupCreate(_) | StoreOp::Ping => Ok(Answer::Done),
-            StoreOp::GroupRead { .. } | StoreOp::GroupPending { .. } => {
+            StoreOp::Ping => Ok(Answer::Done),
+            StoreOp::GroupOpen(_) => match reply {
+                Reply::Nil => Ok(Answer::Opened(None)),
+                from => Ok(Answer::Opened(Some(stream_id(from)?))),
+            },
+            StoreOp::GroupRead { .. } => {
                 let streams = per_stream(reply)?;
                 Ok(Answer::Entries(streams.into_iter().flat_map(|(_, entries)| entries).collect()))
             }
             StoreOp::GroupStale { .. } => array(reply)?.into_iter().map(stale).collect::<Result<_, _>>().map(Answer::Stale),
-            StoreOp::GroupClaim { .. } => entries(reply).map(Answer::Entries),
+            StoreOp::GroupClaim { .. } => {
+                let mut parts = array(reply)?.into_iter();
+                let entries = entries(parts.next().unwrap_or(Reply::Nil))?;
+                Ok(Answer::Claimed { entries, gone: stream_ids(parts.next().unwrap_or(Reply::Nil))? })
+            }
+            StoreOp::GroupHold { .. } => stream_ids(reply).map(Answer::Held),
             StoreOp::Commit { effects, .. } => {
                 let outcomes: Vec<Committed> = array(reply)?.into_iter().map(committed).collect::<Result<_, _>>()?;
                 if outcomes.len() != effects.len() {
@@ -126,11 +140,16 @@ impl Redis {
         format!("{}relay:{partition}", self.prefix)
     }
 
+    /// The key that says up to where all entries of a group have been acknowledged. In a cluster it stands beside the stream.
+    fn mark_key(&self, GroupRef { stream, group }: &GroupRef) -> String {
+        format!("{}mark:{{{stream}}}:{group}", self.prefix)
+    }
+
     fn commit(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Words {
         // The keys of all effects, each once; few enough to be searched.
-        let mut keys = vec![group.stream.to_string()];
-        let mut key_index = |key: String| match keys.iter().skip(1).position(|known| *known == key) {
-            Some(at) => at + 2,
+        let mut keys = vec![group.stream.to_string(), self.mark_key(group)];
+        let mut key_index = |key: String| match keys.iter().skip(2).position(|known| *known == key) {
+            Some(at) => at + 3,
             None => {
                 keys.push(key);
                 keys.len()
@@ -162,7 +181,7 @@ impl Redis {
                     ]);
                     args.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
                 }
-                Effect::Forget => args.push(text(0)),
+                Effect::Nothing => args.push(text(0)),
             }
         }
         let mut words = vec![Bytes::from_static(b"EVAL"), Bytes::from_static(scripts::COMMIT.as_bytes()), text(keys.len())];
@@ -198,11 +217,6 @@ pub fn error(code: &str, text: &str) -> StoreError {
         _ if says("OOM") => StoreError::Busy(whole()),
         _ => StoreError::Refused(whole()),
     }
-}
-
-/// Whether an error reply says that a group to be created exists, which is as good as created.
-pub fn is_existing_group(op: &StoreOp, code: &str) -> bool {
-    matches!(op, StoreOp::GroupCreate(_)) && code == "BUSYGROUP"
 }
 
 fn words<const N: usize>(words: [&str; N]) -> Words {
@@ -254,17 +268,9 @@ fn per_stream(reply: Reply) -> Result<Vec<(Bytes, Vec<Entry>)>, StoreError> {
 fn entries(reply: Reply) -> Result<Vec<Entry>, StoreError> {
     let mut entries = Vec::new();
     for entry in array(reply)? {
-        // Redis before 7.0 answers a claim of a deleted entry with nil.
-        if entry == Reply::Nil {
-            continue;
-        }
         let mut parts = array(entry)?.into_iter();
         let id = stream_id(parts.next().unwrap_or(Reply::Nil))?;
-        let fields = match parts.next().unwrap_or(Reply::Nil) {
-            Reply::Nil => Vec::new(),
-            fields => pairs(fields)?,
-        };
-        entries.push(Entry { id, fields });
+        entries.push(Entry { id, fields: pairs(parts.next().unwrap_or(Reply::Nil))? });
     }
     Ok(entries)
 }
@@ -308,12 +314,18 @@ fn stream_id(reply: Reply) -> Result<StreamId, StoreError> {
     str::from_utf8(&bytes(reply)?).ok().and_then(|id| id.parse().ok()).ok_or_else(|| unexpected("not a stream identifier"))
 }
 
+fn stream_ids(reply: Reply) -> Result<Vec<StreamId>, StoreError> {
+    array(reply)?.into_iter().map(stream_id).collect()
+}
+
 fn unexpected(what: &str) -> StoreError {
     StoreError::Unexpected(what.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::NewEntry;
     use super::*;
 
@@ -350,23 +362,14 @@ mod tests {
                 },
                 "XREAD COUNT 7 BLOCK 5000 STREAMS rc:relay:1 rc:relay:9 0-0 5-6",
             ),
-            (StoreOp::GroupCreate(group()), "XGROUP CREATE s g 0 MKSTREAM"),
             (StoreOp::GroupRead { group: group(), count: 10, block }, "XREADGROUP GROUP g n1 COUNT 10 BLOCK 5000 STREAMS s >"),
             (
-                StoreOp::GroupPending { group: group(), after: StreamId::ZERO, count: 10 },
-                "XREADGROUP GROUP g n1 COUNT 10 STREAMS s 0-0",
-            ),
-            (
-                StoreOp::GroupStale { group: group(), idle: block, after: StreamId::ZERO, count: 3 },
+                StoreOp::GroupStale { group: group(), whose: Whose::Any, idle: block, after: StreamId::ZERO, count: 3 },
                 "XPENDING s g IDLE 5000 (0-0 + 3",
             ),
             (
-                StoreOp::GroupClaim {
-                    group: group(),
-                    idle: block,
-                    ids: vec![StreamId { millis: 1, sequence: 2 }, StreamId { millis: 3, sequence: 4 }],
-                },
-                "XCLAIM s g n1 5000 1-2 3-4",
+                StoreOp::GroupStale { group: group(), whose: Whose::Own, idle: block, after: StreamId::ZERO, count: 3 },
+                "XPENDING s g IDLE 5000 (0-0 + 3 n1",
             ),
         ] {
             assert_eq!(spoken(&op), expected);
@@ -379,13 +382,13 @@ mod tests {
         let effects = vec![
             (StreamId { millis: 1, sequence: 0 }, Effect::Relay(vec![relay(4), relay(5)])),
             (StreamId { millis: 2, sequence: 0 }, Effect::Relay(vec![relay(4)])),
-            (StreamId { millis: 3, sequence: 0 }, Effect::Forget),
+            (StreamId { millis: 3, sequence: 0 }, Effect::Nothing),
         ];
-        let spoken = spoken(&StoreOp::Commit { group: group(), effects });
+        let spoken = spoken(&StoreOp::Commit { group: group(), effects: effects.into() });
         let (_, arguments) = spoken.split_once("return out\n ").unwrap();
         assert_eq!(
             arguments,
-            "3 s rc:relay:4 rc:relay:5 g 1-0 2 2 100000 joined 2 r p 3 100000 joined 2 r p 2-0 1 2 100000 joined 2 r p 3-0 0"
+            "4 s rc:mark:{s}:g rc:relay:4 rc:relay:5 g 1-0 2 3 100000 joined 2 r p 4 100000 joined 2 r p 2-0 1 3 100000 joined 2 r p 3-0 0"
         );
     }
 
@@ -398,24 +401,38 @@ mod tests {
             (StreamId { millis: 2, sequence: 0 }, Effect::DeadLetter(entry("d", vec![field("error", "e")]))),
             (StreamId { millis: 3, sequence: 0 }, Effect::Route(entry("t", vec![field("", "")]))),
         ];
-        let spoken = spoken(&StoreOp::Commit { group: group(), effects });
+        let spoken = spoken(&StoreOp::Commit { group: group(), effects: effects.into() });
         let (_, arguments) = spoken.split_once("return out\n ").unwrap();
-        assert_eq!(arguments, "3 s t d g 1-0 1 2 10 alone 4 a 1 a 2 2-0 1 3 10 alone 2 error e 3-0 1 2 10 alone 2  ");
+        assert_eq!(
+            arguments,
+            "4 s rc:mark:{s}:g t d g 1-0 1 3 10 alone 4 a 1 a 2 2-0 1 4 10 alone 2 error e 3-0 1 3 10 alone 2  "
+        );
     }
 
     #[test]
-    fn a_pending_entry_that_was_deleted_has_no_fields() {
-        let reply = Reply::Array(vec![Reply::Array(vec![
-            string("s"),
-            Reply::Array(vec![
-                Reply::Array(vec![string("1-0"), Reply::Nil]),
-                Reply::Array(vec![string("2-0"), Reply::Array(vec![string("data"), string("x")])]),
-            ]),
-        ])]);
-        let op = StoreOp::GroupPending { group: group(), after: StreamId::ZERO, count: 10 };
-        let Ok(Answer::Entries(entries)) = redis().answer(&op, reply) else { panic!("not entries") };
-        assert_eq!(entries[0].fields, []);
-        assert_eq!(entries[1].fields, [(Bytes::from("data"), Bytes::from("x"))]);
+    fn scripts_are_given_their_keys_and_arguments() {
+        let id = |millis| StreamId { millis, sequence: 0 };
+        let idle = core::time::Duration::from_secs(1);
+        for (op, expected) in [
+            (StoreOp::GroupOpen(group()), "return created\n 2 s rc:mark:{s}:g g"),
+            (
+                StoreOp::GroupClaim { group: group(), whose: Whose::Own, idle, ids: vec![(id(1), 2), (id(3), 4)] },
+                "return {entries, gone}\n 1 s g n1 1000 own 1-0 2 3-0 4",
+            ),
+            (StoreOp::GroupHold { group: group(), ids: vec![id(1), id(2)] }, "return held\n 1 s g n1 1-0 2-0"),
+        ] {
+            assert!(spoken(&op).ends_with(expected), "{}", spoken(&op));
+        }
+    }
+
+    #[test]
+    fn a_claim_tells_what_is_gone() {
+        let entry = Reply::Array(vec![string("2-0"), Reply::Array(vec![string("data"), string("x")])]);
+        let reply = Reply::Array(vec![Reply::Array(vec![entry]), Reply::Array(vec![string("1-0")])]);
+        let op = StoreOp::GroupClaim { group: group(), whose: Whose::Any, idle: Duration::ZERO, ids: Vec::new() };
+        let Ok(Answer::Claimed { entries, gone }) = redis().answer(&op, reply) else { panic!("not claimed") };
+        assert_eq!(entries[0].fields, [(Bytes::from("data"), Bytes::from("x"))]);
+        assert_eq!(gone, [StreamId { millis: 1, sequence: 0 }]);
     }
 
     #[test]
@@ -430,8 +447,8 @@ mod tests {
 
     #[test]
     fn each_effect_has_an_outcome_of_its_own() {
-        let effects = (1..=4).map(|millis| (StreamId { millis, sequence: 0 }, Effect::Forget)).collect();
-        let op = StoreOp::Commit { group: group(), effects };
+        let effects: Vec<_> = (1..=4).map(|millis| (StreamId { millis, sequence: 0 }, Effect::Nothing)).collect();
+        let op = StoreOp::Commit { group: group(), effects: effects.into() };
         let outcomes =
             vec![Reply::Int(1), string("ERR The stream has exhausted"), string("-OOM command not allowed"), Reply::Int(0)];
         let Ok(Answer::Committed(outcomes)) = redis().answer(&op, Reply::Array(outcomes)) else { panic!("not outcomes") };
@@ -447,9 +464,11 @@ mod tests {
         let ops = [
             StoreOp::RelayTip { partition: 0 },
             StoreOp::RelayRead { cursors: vec![], count: 1, block: core::time::Duration::ZERO },
-            StoreOp::GroupStale { group: group(), idle: core::time::Duration::ZERO, after: StreamId::ZERO, count: 1 },
-            StoreOp::GroupClaim { group: group(), idle: core::time::Duration::ZERO, ids: vec![] },
-            StoreOp::Commit { group: group(), effects: vec![] },
+            StoreOp::GroupOpen(group()),
+            StoreOp::GroupStale { group: group(), whose: Whose::Any, idle: Duration::ZERO, after: StreamId::ZERO, count: 1 },
+            StoreOp::GroupClaim { group: group(), whose: Whose::Any, idle: Duration::ZERO, ids: vec![] },
+            StoreOp::GroupHold { group: group(), ids: vec![] },
+            StoreOp::Commit { group: group(), effects: Arc::default() },
         ];
         let nested = Reply::Array(vec![Reply::Array(vec![Reply::Int(1)]), Reply::Nil]);
         for op in &ops {

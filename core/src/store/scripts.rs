@@ -2,7 +2,7 @@
 
 /// Stores the effects of entries and acknowledges them (contract C3).
 ///
-/// `KEYS`: the source, then every stream written to. `ARGV`: the group; then for each entry its identifier and its number of
+/// `KEYS`: the source, the key of its mark, then every stream written to. `ARGV`: the group; then for each entry its identifier and its number of
 /// appends; then for each append the index of its stream in `KEYS`, the stream's length, whether its words may be `joined` with
 /// those of other entries or make an entry `alone`, the number of its words, and these.
 /// Returns for each entry 1 (stored and acknowledged), 0 (no longer pending, nothing done) or an error text (still pending).
@@ -11,10 +11,12 @@
 /// Streams of a wrong type are found before anything is written, so an entry's effect is stored whole or not at all;
 /// `MULTI` could not do that, it runs the acknowledgement even after a failed append. An append `alone` is all of its entry's
 /// effect and may go to a stream of others, who can have used up its identifiers: where it fails, only its entry stays pending.
+/// The mark says up to where all entries have been acknowledged, so that a group that is lost begins there again: an identifier,
+/// or `(` and the identifier of the oldest pending entry.
 /// What all entries append to one stream leaves as one entry there, in pieces that `unpack` can take: that is most of the speed.
 pub(super) const COMMIT: &str = r"
 local wrong, words = {}, {}
-for i = 2, #KEYS do
+for i = 3, #KEYS do
   local kind = redis.call('TYPE', KEYS[i]).ok
   if kind ~= 'stream' and kind ~= 'none' then
     wrong[i] = 'WRONGTYPE ' .. KEYS[i] .. ' is a ' .. kind
@@ -64,9 +66,105 @@ while ARGV[at] do
     end
   end
 end
-for i = 2, #KEYS do append(i) end
+for i = 3, #KEYS do append(i) end
 for i = 1, #acked, 1000 do
   redis.call('XACK', KEYS[1], group, unpack(acked, i, math.min(i + 999, #acked)))
 end
+if #acked > 0 then
+  local pending = redis.call('XPENDING', KEYS[1], group)
+  local mark = pending[1] > 0 and '(' .. pending[2]
+  if not mark then
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+      local of = {}
+      for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+      if of.name == group then mark = of['last-delivered-id'] end
+    end
+  end
+  redis.pcall('SET', KEYS[2], mark)
+end
 return out
+";
+
+/// Opens a group; creates it where it does not exist.
+///
+/// `KEYS`: the stream, the key of its mark (see [`COMMIT`]). `ARGV`: the group.
+/// Returns the entry behind which a new group begins, or nothing where the group exists.
+///
+/// A mark beyond the stream's last entry is of another stream that had this key before.
+pub(super) const OPEN: &str = r"
+local function parts(id)
+  local ms, seq = id:match('^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local from = '0-0'
+local mark = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('GET', KEYS[2])
+if mark then
+  local id = mark:gsub('^%(', '')
+  local ms, seq = parts(id)
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local last_ms, last_seq = parts(info[i + 1])
+      if ms < last_ms or (ms == last_ms and seq <= last_seq) then from = id end
+    end
+  end
+  if from ~= '0-0' and from ~= mark then
+    if seq > 0 then
+      from = string.format('%.0f-%.0f', ms, seq - 1)
+    else
+      from = string.format('%.0f-18446744073709551615', ms - 1)
+    end
+  end
+end
+local created = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
+if not created.err then return from end
+if created.err:find('BUSYGROUP') then return false end
+return created
+";
+
+/// Takes pending entries over.
+///
+/// `KEYS`: the stream. `ARGV`: the group, the consumer, the least idle time in milliseconds, `own` or `any`, then for each entry
+/// its identifier and the number of deliveries it has from then on.
+/// Returns the entries, and the identifiers of those whose content is gone: these are pending no longer.
+///
+/// Redis from 7.0 on drops a pending entry without content by itself when it is claimed; before, that is done here.
+pub(super) const CLAIM: &str = r"
+local group, consumer, entries, gone = ARGV[1], ARGV[2], {}, {}
+for i = 5, #ARGV, 2 do
+  local id = ARGV[i]
+  if ARGV[4] == 'any' or #redis.call('XPENDING', KEYS[1], group, id, id, 1, consumer) == 1 then
+    local claimed = redis.call('XCLAIM', KEYS[1], group, consumer, ARGV[3], id, 'RETRYCOUNT', ARGV[i + 1])[1]
+    if claimed and claimed[2] then
+      entries[#entries + 1] = claimed
+    elseif #redis.call('XRANGE', KEYS[1], id, id) == 0 then
+      local pending = redis.call('XPENDING', KEYS[1], group, id, id, 1)[1]
+      if not pending or pending[2] == consumer then
+        redis.call('XACK', KEYS[1], group, id)
+        gone[#gone + 1] = id
+      end
+    end
+  end
+end
+return {entries, gone}
+";
+
+/// Touches own pending entries.
+///
+/// `KEYS`: the stream. `ARGV`: the group, the consumer, then the identifiers of the entries.
+/// Returns those that are still pending with this consumer.
+///
+/// One whose content was trimmed is left as it is: a claim would end it, and its content is still in somebody's hand.
+pub(super) const HOLD: &str = r"
+local group, consumer, held = ARGV[1], ARGV[2], {}
+for i = 3, #ARGV do
+  local id = ARGV[i]
+  if #redis.call('XPENDING', KEYS[1], group, id, id, 1, consumer) == 1 then
+    if #redis.call('XRANGE', KEYS[1], id, id) == 1 then
+      redis.call('XCLAIM', KEYS[1], group, consumer, 0, id, 'JUSTID')
+    end
+    held[#held + 1] = id
+  end
+end
+return held
 ";

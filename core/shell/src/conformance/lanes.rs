@@ -149,7 +149,7 @@ fn a_connection_that_is_killed_while_nothing_is_asked_is_replaced<S: Subject>(su
 /// Lanes, and a group to be read on one of them.
 pub(super) async fn with_group<S: Subject>(subject: &S, server: &Server) -> Desk<S::Timer> {
     let mut desk = Desk::new(subject, server.info(), &server.key(""));
-    assert_eq!(desk.ask(READER, StoreOp::GroupCreate(group(server))).await, Ok(Answer::Done));
+    assert_eq!(desk.ask(READER, StoreOp::GroupOpen(group(server))).await, Ok(Answer::Opened(Some(StreamId::ZERO))));
     desk
 }
 

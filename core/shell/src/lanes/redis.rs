@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, ConnectionInfo, Value};
 use roomcast_core::id::Ticket;
-use roomcast_core::store::redis::{Redis, Reply, error, is_existing_group};
+use roomcast_core::store::redis::{Redis, Reply, error};
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use roomcast_core::time::Time;
 use tracing::warn;
@@ -219,10 +219,7 @@ fn answer_all(redis: &Redis, answers: Answers<(Ticket, StoreOp)>, post: &Post) {
 }
 
 fn read(redis: &Redis, op: &StoreOp, value: Value) -> Result<Answer, StoreError> {
-    match value {
-        Value::ServerError(refusal) if is_existing_group(op, refusal.code()) => Ok(Answer::Done),
-        value => redis.answer(op, reply(value)?),
-    }
+    redis.answer(op, reply(value)?)
 }
 
 /// A value of the client library in the core's terms.

@@ -1,0 +1,118 @@
+//! Entries in hand: read, and not yet brought to their end.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::id::StreamId;
+use crate::store::{Effect, Effects, Entry};
+
+/// The entries of one consumer on their way from the read to the commit, in order.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    read: VecDeque<Delivered>,
+    /// Bytes of the entries that were read.
+    bytes: usize,
+    /// What goes with the next commit.
+    prepared: Effects,
+    /// What goes with the commit under way; shared with it.
+    committing: Arc<Effects>,
+    /// What was in hand when it was looked for what overstays.
+    seen: BTreeSet<StreamId>,
+}
+
+/// An entry, and how often it has been delivered, this time included.
+pub(super) type Delivered = (Entry, u32);
+
+/// Bytes of effects that are stored in one go, about: a store must be able to answer in time, and memory is bounded by it.
+const COMMIT_BYTES: usize = 2 << 20;
+/// Bytes of entries beyond which nothing is read.
+const READ_BYTES: usize = 8 << 20;
+
+impl Hand {
+    /// Takes what was read.
+    pub(super) fn take(&mut self, entries: impl Iterator<Item = Delivered>) {
+        for delivered in entries {
+            self.bytes += delivered.0.bytes();
+            self.read.push_back(delivered);
+        }
+    }
+
+    /// Whether so many entries more would be within the limits.
+    pub(super) fn has_room(&self, count: usize, most: usize) -> bool {
+        let entries = self.read.len() + self.prepared.len() + self.committing.len();
+        self.bytes < READ_BYTES && entries + count <= most
+    }
+
+    /// Whether a commit could begin.
+    pub(super) fn is_prepared(&self) -> bool {
+        !self.prepared.is_empty()
+    }
+
+    /// Decides about the next entries, so many at the most.
+    pub(super) fn prepare(&mut self, most: usize, mut effect: impl FnMut(Entry, u32) -> Effect) {
+        let mut bytes = 0;
+        while bytes < COMMIT_BYTES
+            && self.prepared.len() < most
+            && let Some((entry, deliveries)) = self.read.pop_front()
+        {
+            self.bytes -= entry.bytes();
+            let id = entry.id;
+            let effect = effect(entry, deliveries);
+            bytes += effect.bytes();
+            self.prepared.push((id, effect));
+        }
+    }
+
+    /// Begins a commit, if there is anything to be committed.
+    pub(super) fn commit(&mut self) -> Option<Arc<Effects>> {
+        self.committing = Arc::new(core::mem::take(&mut self.prepared));
+        (!self.committing.is_empty()).then(|| self.committing.clone())
+    }
+
+    /// Ends a commit: what it was about is in hand no longer.
+    pub(super) fn committed(&mut self) -> Arc<Effects> {
+        core::mem::take(&mut self.committing)
+    }
+
+    /// Ends a commit that failed as a whole.
+    pub(super) fn recall(&mut self) {
+        let committing = Arc::unwrap_or_clone(self.committed());
+        self.put_back(committing);
+    }
+
+    /// To be committed again, before anything else.
+    pub(super) fn put_back(&mut self, mut effects: Effects) {
+        effects.append(&mut self.prepared);
+        self.prepared = effects;
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        *self = Hand::default();
+    }
+
+    /// The entries in hand.
+    pub(super) fn ids(&self) -> BTreeSet<StreamId> {
+        let effects = self.prepared.iter().chain(self.committing.iter());
+        self.read.iter().map(|(entry, _)| entry.id).chain(effects.map(|(id, _)| *id)).collect()
+    }
+
+    /// The entries that were in hand already when this was asked last.
+    pub(super) fn overstaying(&mut self) -> Vec<StreamId> {
+        let now = self.ids();
+        let overstaying = now.intersection(&self.seen).copied().collect();
+        self.seen = now;
+        overstaying
+    }
+
+    /// Of these, only those that are `held` are still ours.
+    pub(super) fn let_go(&mut self, asked: &[StreamId], held: &[StreamId]) {
+        let held: BTreeSet<StreamId> = held.iter().copied().collect();
+        let lost: BTreeSet<StreamId> = asked.iter().copied().filter(|id| !held.contains(id)).collect();
+        if !lost.is_empty() {
+            self.read.retain(|(entry, _)| !lost.contains(&entry.id));
+            self.bytes = self.read.iter().map(|(entry, _)| entry.bytes()).sum();
+            self.prepared.retain(|(id, _)| !lost.contains(id));
+        }
+    }
+}

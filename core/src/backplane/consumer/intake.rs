@@ -1,0 +1,297 @@
+//! Intake: how entries come into the hand. New ones are read; pending ones are looked for and claimed.
+//!
+//! ```text
+//! Look(own) ─▶ Read ⇄ Look(any): now and then        Look(own): when a failed entry is due
+//!     ▲                 └▶ Claim, page by page
+//!     └──── Pausing ◀── any error
+//! ```
+//!
+//! Own entries come first. An own entry that is neither in hand nor known to have failed was lost on its way here: it counts as
+//! delivered no further time. How long an entry has been left alone is measured by the store's own clock, which outlives any
+//! process.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_chacha::rand_core::Rng as _;
+
+use super::super::backoff::Backoff;
+use super::super::questions::Wake;
+use super::super::{BackplaneAction, Core};
+use super::hand::Hand;
+use super::{Errand, Place};
+use crate::config::Source;
+use crate::id::StreamId;
+use crate::report::Report;
+use crate::store::{Answer, Entry, Stale, StoreError, StoreOp, Whose};
+use crate::time::Time;
+
+/// What is read, and when.
+#[derive(Debug)]
+pub(super) struct Intake {
+    step: Step,
+    /// Entries to read next time: grows under backlog, falls back without.
+    count: usize,
+    /// Own entries that failed, and are left pending until they are due.
+    failed: BTreeSet<StreamId>,
+    /// When the first of them is due.
+    retry_at: Time,
+    /// When to look for what others have left.
+    look_at: Time,
+    backoff: Backoff,
+    error: Option<String>,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// There is no group to read from.
+    Closed,
+    Idle(Next),
+    Looking(Whose, StreamId),
+    /// Entries are taken over: how often each has been delivered by then, and what follows.
+    Claiming(Whose, BTreeMap<StreamId, u32>, Next),
+    Reading,
+    Pausing(Time),
+}
+
+/// What is to be asked next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Read,
+    /// Look for pending entries beyond this one.
+    Look(Whose, StreamId),
+}
+
+/// The group is gone.
+#[derive(Debug)]
+pub(super) struct NoGroup;
+
+/// Bytes of one read beyond which the next one asks for fewer entries.
+const READ_BYTES: usize = 8 << 20;
+/// Entries that have failed and are not due, at the most: beyond it nothing is read.
+const MOST_FAILED: usize = 10_000;
+/// The longest time for which an entry is left alone.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+impl Intake {
+    pub(super) fn new(source: &Source) -> Intake {
+        Intake {
+            step: Step::Closed,
+            count: source.count,
+            failed: BTreeSet::new(),
+            retry_at: Time::NEVER,
+            look_at: Time::ZERO,
+            backoff: Backoff::default(),
+            error: None,
+        }
+    }
+
+    /// The group is open: what was delivered to this consumer before comes first.
+    pub(super) fn start(&mut self) {
+        if let Step::Closed | Step::Idle(_) | Step::Pausing(_) = self.step {
+            self.step = Step::Idle(Next::Look(Whose::Own, StreamId::ZERO));
+        }
+    }
+
+    /// Why nothing can be read.
+    pub(super) fn error(&self) -> Option<&String> {
+        self.error.as_ref()
+    }
+
+    /// An entry in hand was refused: it is left pending and comes again when it is due.
+    pub(super) fn retry(&mut self, core: &mut Core, now: Time, place: &Place, entry: StreamId) {
+        self.failed.insert(entry);
+        self.retry_in(core, now, place, place.source.retry_after);
+    }
+
+    /// Asks what is to be asked next, if nothing is being asked.
+    pub(super) fn go_on(&mut self, core: &mut Core, now: Time, place: &Place) {
+        let Step::Idle(next) = self.step else { return };
+        match next {
+            Next::Look(whose, after) => self.look(core, now, place, whose, after),
+            Next::Read if self.retry_at <= now => self.look(core, now, place, Whose::Own, StreamId::ZERO),
+            Next::Read if self.look_at <= now => self.look(core, now, place, Whose::Any, StreamId::ZERO),
+            Next::Read if self.failed.len() < MOST_FAILED => self.read(core, now, place),
+            Next::Read => {}
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn wake(&mut self, core: &mut Core, now: Time, place: &Place) {
+        match self.step {
+            Step::Pausing(until) if until <= now => self.step = Step::Idle(Next::Look(Whose::Own, StreamId::ZERO)),
+            // It may have begun before anything had failed.
+            Step::Reading if self.retry_at <= now => core.actions.push_back(BackplaneAction::Interrupt(place.lane())),
+            _ => {}
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        place: &Place,
+        hand: &mut Hand,
+        answer: Result<Answer, StoreError>,
+    ) -> Result<(), NoGroup> {
+        if answer.is_ok() {
+            self.backoff.reset();
+            self.error = None;
+        }
+        match (core::mem::replace(&mut self.step, Step::Closed), answer) {
+            (Step::Reading, Ok(Answer::Entries(entries))) => {
+                self.adapt(place, &entries);
+                core.stats.entries += entries.len() as u64;
+                hand.take(entries.into_iter().map(|entry| (entry, 1)));
+                self.step = Step::Idle(Next::Read);
+            }
+            (Step::Looking(whose, after), Ok(Answer::Stale(found))) => self.found(core, now, place, hand, whose, after, &found),
+            (Step::Claiming(whose, deliveries, next), Ok(Answer::Claimed { entries, gone })) => {
+                let counter = if whose == Whose::Own { &mut core.stats.retried } else { &mut core.stats.claimed };
+                *counter += entries.len() as u64;
+                self.claimed(core, place, hand, &deliveries, entries, gone);
+                self.step = Step::Idle(next);
+            }
+            (step @ (Step::Closed | Step::Idle(_) | Step::Pausing(_)), _) => self.step = step,
+            (_, Err(StoreError::NoGroup)) => {
+                self.failed.clear();
+                return Err(NoGroup);
+            }
+            (_, Err(error)) => self.pause(core, now, place, &error),
+            (_, Ok(_)) => self.pause(core, now, place, &StoreError::Unexpected("the answer to another question".into())),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, core: &mut Core, now: Time, place: &Place) {
+        self.step = Step::Reading;
+        // The wait ends in time for the next look.
+        let next = self.look_at.min(self.retry_at);
+        let block = place.source.block.min(next - now).max(Duration::from_millis(1));
+        let op = StoreOp::GroupRead { group: place.group.clone(), count: self.count, block };
+        place.ask(core, now, Errand::Intake, op);
+    }
+
+    fn look(&mut self, core: &mut Core, now: Time, place: &Place, whose: Whose, after: StreamId) {
+        if (whose, after) == (Whose::Own, StreamId::ZERO) {
+            self.retry_at = Time::NEVER;
+        }
+        self.step = Step::Looking(whose, after);
+        let idle = idle(place, whose);
+        let op = StoreOp::GroupStale { group: place.group.clone(), whose, idle, after, count: place.source.most };
+        place.ask(core, now, Errand::Intake, op);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a page of a look, and where it belongs")]
+    fn found(&mut self, core: &mut Core, now: Time, place: &Place, hand: &Hand, whose: Whose, after: StreamId, found: &[Stale]) {
+        let next = match found.last() {
+            Some(last) if found.len() >= place.source.most => Next::Look(whose, last.id),
+            _ => {
+                if whose == Whose::Any {
+                    self.look_at = now + jittered(core, place.source.claim_after / 4);
+                }
+                Next::Read
+            }
+        };
+        let in_hand = hand.ids();
+        let mut due = BTreeMap::new();
+        for stale in found.iter().filter(|stale| !in_hand.contains(&stale.id)) {
+            let failed = self.failed.contains(&stale.id);
+            let pause = match whose {
+                Whose::Own if failed => doubled(place.source.retry_after, stale.deliveries),
+                Whose::Own => Duration::ZERO,
+                Whose::Any => doubled(place.source.claim_after, stale.deliveries),
+            };
+            if stale.idle >= pause {
+                let lost = whose == Whose::Own && !failed;
+                due.insert(stale.id, if lost { stale.deliveries } else { stale.deliveries.saturating_add(1) });
+            } else if whose == Whose::Own {
+                self.retry_in(core, now, place, pause - stale.idle);
+            }
+        }
+        if whose == Whose::Own {
+            self.forget_ended(after, next, found);
+        }
+        if due.is_empty() {
+            self.step = Step::Idle(next);
+            return;
+        }
+        let ids = due.iter().map(|(id, deliveries)| (*id, *deliveries)).collect();
+        let op = StoreOp::GroupClaim { group: place.group.clone(), whose, idle: idle(place, whose), ids };
+        self.step = Step::Claiming(whose, due, next);
+        place.ask(core, now, Errand::Intake, op);
+    }
+
+    /// What failed and is pending with this consumer no longer, by the page that was found, another has brought to its end.
+    fn forget_ended(&mut self, after: StreamId, next: Next, found: &[Stale]) {
+        let pending: BTreeSet<StreamId> = found.iter().map(|stale| stale.id).collect();
+        let seen = |id: StreamId| after < id && !matches!(next, Next::Look(_, last) if id > last);
+        self.failed.retain(|id| !seen(*id) || pending.contains(id));
+    }
+
+    fn claimed(
+        &mut self,
+        core: &mut Core,
+        place: &Place,
+        hand: &mut Hand,
+        deliveries: &BTreeMap<StreamId, u32>,
+        entries: Vec<Entry>,
+        gone: Vec<StreamId>,
+    ) {
+        self.failed.retain(|id| !deliveries.contains_key(id));
+        core.stats.entries += entries.len() as u64;
+        core.stats.gone += gone.len() as u64;
+        for entry in gone {
+            core.report(|| Report::Gone { stream: place.group.stream.clone(), entry });
+        }
+        hand.take(entries.into_iter().map(|entry| {
+            let deliveries = deliveries.get(&entry.id).copied().unwrap_or(1);
+            (entry, deliveries)
+        }));
+    }
+
+    fn adapt(&mut self, place: &Place, read: &[Entry]) {
+        let bytes: usize = read.iter().map(Entry::bytes).sum();
+        self.count = if bytes > READ_BYTES {
+            (self.count / 2).max(1)
+        } else if read.len() >= self.count {
+            (self.count * 2).min(place.source.most)
+        } else {
+            place.source.count
+        };
+    }
+
+    fn retry_in(&mut self, core: &mut Core, now: Time, place: &Place, pause: Duration) {
+        let at = now + jittered(core, pause);
+        if at < self.retry_at {
+            self.retry_at = at;
+            core.questions.wake_at(at, Wake::Source(place.index));
+        }
+    }
+
+    fn pause(&mut self, core: &mut Core, now: Time, place: &Place, error: &StoreError) {
+        self.error = Some(format!("cannot be read: {error}"));
+        let until = now + self.backoff.pause(&mut core.rng);
+        self.step = Step::Pausing(until);
+        core.questions.wake_at(until, Wake::Source(place.index));
+    }
+}
+
+/// How long an entry must have been left alone to be claimed at all: what is one's own may be claimed at once.
+fn idle(place: &Place, whose: Whose) -> Duration {
+    match whose {
+        Whose::Own => Duration::ZERO,
+        Whose::Any => place.source.claim_after,
+    }
+}
+
+/// How long an entry is left alone that has been delivered so often: twice as long each time.
+fn doubled(first: Duration, deliveries: u32) -> Duration {
+    let doublings = deliveries.saturating_sub(1).min(16);
+    first.saturating_mul(1 << doublings).min(LONGEST.max(first))
+}
+
+/// Up to a quarter more, so that nodes do not all do the same at the same moment.
+fn jittered(core: &mut Core, pause: Duration) -> Duration {
+    pause + pause.mul_f64(f64::from(core.rng.next_u32() % 256) / 1024.0)
+}
