@@ -37,6 +37,7 @@ pub mod batches;
 mod client;
 pub mod commands;
 mod digest;
+mod faults;
 mod host;
 pub mod oracle;
 pub mod swarm;
@@ -234,76 +235,6 @@ impl World {
         self.pump(node);
     }
 
-    /// The test will see to it that this entry is never brought to its end: it has to become a dead letter.
-    pub fn doom(&mut self, entry: StreamId) {
-        self.added.insert(entry, batches::Expected::DeadLettered);
-    }
-
-    // ---- faults ---------------------------------------------------------------------------------------------------------
-
-    /// A node dies at once. What it was doing with the store may have been carried out or not.
-    pub fn crash(&mut self, node: usize) {
-        let host = &mut self.hosts[node];
-        if host.node().is_none() {
-            return;
-        }
-        for client in host.crash() {
-            self.clients[client].disconnect();
-        }
-        self.memory.disconnect(host.store);
-        self.publishing.retain(|(other, _), _| *other != node);
-    }
-
-    /// A node that died starts again, as a new process with a new name.
-    pub fn restart(&mut self, node: usize) {
-        if self.hosts[node].node().is_none() {
-            let boot = self.hosts[node].boot + 1;
-            self.hosts[node] = self.boot(node, boot);
-            self.pump(node);
-        }
-    }
-
-    /// The connection between a node and the store is cut: everything under way fails, whether it was carried out or not, and
-    /// everything new fails until it is healed.
-    pub fn cut_store(&mut self, node: usize) {
-        self.hosts[node].cut = true;
-        let error = || Err(StoreError::Disconnected("cut".into()));
-        for ticket in self.hosts[node].drop_in_flight(None) {
-            let boot = self.hosts[node].boot;
-            self.schedule(self.now, Happening::Answer { node, boot, ticket, answer: error() });
-        }
-        self.end_reads(node);
-    }
-
-    /// The connection works again.
-    pub fn heal_store(&mut self, node: usize) {
-        self.hosts[node].cut = false;
-    }
-
-    /// The answers that are under way to a node are lost without a sound.
-    pub fn lose_answers(&mut self, node: usize) {
-        self.hosts[node].drop_in_flight(None);
-    }
-
-    /// A publisher deletes everything in Redis. What was pending or not yet read is gone.
-    pub fn flush_all(&mut self) {
-        self.memory.flush();
-        // What was not yet routed can no longer be asked for.
-        self.added.clear();
-        self.commands.clear();
-        self.oracles.forget();
-        self.after_store();
-    }
-
-    /// The wall clock of a node steps.
-    pub fn step_wall_clock(&mut self, node: usize, unix: UnixMillis) {
-        let now = self.now;
-        if let Some(running) = self.hosts[node].node() {
-            running.set_wall_clock(now, unix);
-        }
-        self.pump(node);
-    }
-
     // ---- time -----------------------------------------------------------------------------------------------------------
 
     /// The virtual time.
@@ -328,6 +259,7 @@ impl World {
 
     /// Heals everything and lets the time pass in which promises must come true, then holds the nodes to them.
     pub fn converge(&mut self) {
+        self.set_full(false);
         for node in 0..self.hosts.len() {
             self.heal_store(node);
             self.restart(node);
@@ -548,14 +480,6 @@ impl World {
             self.schedule(at, Happening::Answer { node, boot, ticket, answer });
         }
         self.oracles.observe(&self.memory, self.config.relay.partitions);
-    }
-
-    fn end_reads(&mut self, node: usize) {
-        let store = self.hosts[node].store;
-        for lane in [Lane::Command, Lane::Relay, Lane::Source(0), Lane::Source(1)] {
-            self.memory.interrupt(store, lane);
-        }
-        self.after_store();
     }
 
     fn open(&mut self, node: usize, path: &str, user: Option<&str>) -> ClientNumber {

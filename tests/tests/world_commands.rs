@@ -86,3 +86,36 @@ fn a_command_waits_until_the_connection_to_the_store_works_again() {
     assert_eq!(world.commands_for("claude"), [1]);
     world.converge();
 }
+
+#[test]
+fn a_command_that_is_refused_becomes_a_dead_letter_after_its_last_delivery_and_delays_nobody() {
+    let mut world = World::new(70, 1);
+    world.set_refused("mcp", true);
+    let poison = world.command("mcp");
+    world.doom_command(poison);
+    let began = world.now();
+    for number in 2..=200 {
+        world.command("claude");
+        world.run(Duration::from_millis(200));
+        assert_eq!(world.commands_for("claude").len(), number - 1, "its neighbours do not wait for it");
+    }
+    assert_eq!((world.dead_letters(), world.pending()), (1, 0));
+    // Delivered at once, and after pauses of 2, 4, 8 and 16 seconds; after 32 more it would have been the sixth time.
+    let retried = world.stats().retried;
+    assert_eq!(retried, 5, "four times in vain, and once to be put away");
+    assert!(world.now() - began < Duration::from_secs(60));
+    world.converge();
+}
+
+#[test]
+fn a_command_that_is_refused_for_a_while_is_routed_once() {
+    let mut world = World::new(71, 2);
+    world.set_refused("mcp", true);
+    world.command("mcp");
+    world.run(Duration::from_secs(7));
+    assert!(world.commands_for("mcp").is_empty());
+    world.set_refused("mcp", false);
+    world.run(Duration::from_secs(20));
+    assert_eq!((world.commands_for("mcp"), world.dead_letters(), world.pending()), (vec![1], 0, 0));
+    world.converge();
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roomcast_core::config::Config;
 use roomcast_tests::world::World;
 use roomcast_tests::world::batches::Form;
 
@@ -73,6 +74,87 @@ fn an_answer_that_is_lost_after_the_commit_repeats_nothing() {
         let mut seen = world.seen(client, ROOM).to_vec();
         seen.sort_unstable();
         assert_eq!(seen, (1..=10).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_store_without_memory_holds_entries_up_and_nothing_else() {
+    let mut world = World::new(8, 3);
+    let client = world.connect(0, "a");
+    world.subscribe(client, ROOM);
+    world.settle();
+    world.set_full(true);
+    for _ in 0..50 {
+        world.file_event("w");
+        world.command("claude");
+    }
+    world.run(Duration::from_secs(600));
+    assert!(world.unready(0)[0].contains("OOM"), "{:?}", world.unready(0));
+    assert_eq!((world.stats().acked, world.dead_letters(), world.deliveries()), (0, 0, 1));
+    assert_eq!(world.stats().claimed, 0, "what a node has in hand is taken over by no other");
+    world.set_full(false);
+    // No pause is longer than ten seconds.
+    world.run(Duration::from_secs(11));
+    assert_eq!((world.stats().acked, world.pending()), (100, 0));
+    assert_eq!(world.seen(client, ROOM).len(), 50);
+    world.converge();
+}
+
+#[test]
+fn no_more_is_taken_in_hand_than_allowed() {
+    let mut config = Config::default();
+    config.sources[0].in_hand = 300;
+    let mut world = World::with(9, 1, config);
+    world.set_full(true);
+    for _ in 0..1_000 {
+        world.file_event("w");
+    }
+    world.run(Duration::from_secs(60));
+    assert!((1..=300).contains(&world.pending()), "{}", world.pending());
+    world.set_full(false);
+    world.run(Duration::from_secs(20));
+    assert_eq!((world.stats().acked, world.pending()), (1_000, 0));
+    world.converge();
+}
+
+#[test]
+fn entries_trimmed_while_a_dead_node_held_them_are_cleared_and_counted() {
+    let mut world = World::new(10, 2);
+    world.set_full(true);
+    for _ in 0..20 {
+        world.file_event("w");
+    }
+    world.run(Duration::from_secs(1));
+    let held = world.pending();
+    assert!(held > 0);
+    world.trim(0);
+    world.crash(0);
+    world.crash(1);
+    world.restart(0);
+    world.run(Duration::from_secs(100));
+    assert_eq!((world.pending(), world.stats().gone), (0, held as u64));
+}
+
+#[test]
+fn a_group_that_is_destroyed_begins_again_where_all_was_acknowledged() {
+    for delay in 0..40 {
+        let mut world = World::new(100 + delay, 1);
+        let client = world.connect(0, "a");
+        world.subscribe(client, ROOM);
+        world.settle();
+        for _ in 0..20 {
+            world.file_event("w");
+            world.run(Duration::from_micros(250));
+        }
+        world.run(Duration::from_micros(250 * delay));
+        world.destroy_group();
+        for _ in 0..20 {
+            world.file_event("w");
+        }
+        world.run(Duration::from_secs(5));
+        assert_eq!(world.seen(client, ROOM), (1..=40).collect::<Vec<_>>(), "{delay}");
+        assert!(world.stats().groups_lost >= 1);
+        world.converge();
     }
 }
 

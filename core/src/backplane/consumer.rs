@@ -27,6 +27,7 @@ use crate::time::Time;
 mod hand;
 mod intake;
 
+pub(super) use hand::Delivered;
 use hand::Hand;
 use intake::Intake;
 
@@ -167,7 +168,7 @@ impl Consumer {
     fn prepare(&mut self, core: &mut Core, now: Time) {
         if self.open && self.error.is_none() && !self.hand.is_prepared() {
             let router = &mut self.router;
-            let effect = |entry, deliveries| router.effect(core, now, entry, deliveries);
+            let effect = |delivered| router.effect(core, now, delivered);
             self.hand.prepare(self.place.source.most, effect);
         }
     }
@@ -222,7 +223,7 @@ impl Consumer {
                 // Left pending: it is claimed and tried again when it is due.
                 Committed::Failed(why) => {
                     core.failed(Lane::Command, "commit an entry", &why);
-                    self.intake.retry(core, now, &self.place, *id);
+                    self.intake.retry(core, now, &self.place, *id, why.to_string().into());
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Core;
+use super::consumer::Delivered;
 use crate::config::{Config, Destination, Source};
 use crate::store::{Effect, Entry, Fields, NewEntry};
 use crate::time::{Time, UnixMillis};
@@ -49,10 +50,14 @@ impl Router {
     }
 
     /// What becomes of an entry that has been delivered so often: it goes where its source says, or to the dead letters.
-    pub(super) fn effect(&mut self, core: &mut Core, now: Time, entry: Entry, deliveries: u32) -> Effect {
+    pub(super) fn effect(&mut self, core: &mut Core, now: Time, delivered: Delivered) -> Effect {
+        let Delivered { entry, deliveries, failure } = delivered;
         if deliveries > self.max_deliveries {
             // Not even decoded: that may be what went wrong.
-            let reason = format!("delivered {} times and never brought to its end", deliveries - 1);
+            let mut reason = format!("delivered {} times and never brought to its end", deliveries - 1);
+            if let Some(failure) = failure {
+                reason.push_str(&format!("; the last time: {failure}"));
+            }
             return self.dead_letter(core, now, entry, deliveries - 1, "max_deliveries", &reason);
         }
         let routed = match &mut self.to {

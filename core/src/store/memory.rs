@@ -4,7 +4,7 @@
 //! their order, trimmed logs. It is pure: time is an argument, and answers are polled.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub struct Memory {
     waiting: VecDeque<Waiting>,
     answers: VecDeque<(ClientId, Ticket, Result<Answer, StoreError>)>,
     relay_length: usize,
+    is_full: bool,
+    refused: BTreeSet<Arc<str>>,
 }
 
 /// A node that uses the store.
@@ -81,8 +83,16 @@ struct Waiting {
 impl Memory {
     /// An empty store whose relay logs keep `relay_length` entries.
     pub fn new(relay_length: usize) -> Memory {
-        let (streams, marks) = (BTreeMap::new(), BTreeMap::new());
-        Memory { streams, marks, clients: Vec::new(), waiting: VecDeque::new(), answers: VecDeque::new(), relay_length }
+        Memory {
+            streams: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            clients: Vec::new(),
+            waiting: VecDeque::new(),
+            answers: VecDeque::new(),
+            relay_length,
+            is_full: false,
+            refused: BTreeSet::new(),
+        }
     }
 
     /// A new client; its name is the consumer in every group it reads.
@@ -146,10 +156,9 @@ impl Memory {
         stream.flat_map(move |stream| stream.entries.range(after.next()..).map(|(id, fields)| (*id, fields)))
     }
 
-    /// The last entry that was delivered to any consumer of a group.
-    pub fn last_delivered(&self, key: &str, group: &str) -> StreamId {
-        let group = self.streams.get(key).and_then(|stream| stream.groups.get(group));
-        group.map_or(StreamId::ZERO, |group| group.delivered)
+    /// The last entry that was delivered to any consumer of a group, if there is such a group.
+    pub fn last_delivered(&self, key: &str, group: &str) -> Option<StreamId> {
+        Some(self.streams.get(key)?.groups.get(group)?.delivered)
     }
 
     /// The pending entries of a group, oldest first.
@@ -162,6 +171,20 @@ impl Memory {
     pub fn trim(&mut self, key: &str, keep: usize) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.trim(keep);
+        }
+    }
+
+    /// Whether everything that would be added is refused for the moment, as by a store that is out of memory.
+    pub fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
+    /// Whether everything that would be added to one stream is refused, as where another type of value stands in its place.
+    pub fn set_refused(&mut self, key: &str, is_refused: bool) {
+        if is_refused {
+            self.refused.insert(key.into());
+        } else {
+            self.refused.remove(key);
         }
     }
 
@@ -191,6 +214,7 @@ impl Memory {
     /// The answer, or nothing where the operation has to wait.
     fn perform(&mut self, now: Time, client: ClientId, op: &StoreOp) -> Option<Result<Answer, StoreError>> {
         Some(match op {
+            StoreOp::Append { .. } if self.is_full => Err(full()),
             StoreOp::Append { partition, messages } => Ok(Answer::Id(self.append_relay(now, *partition, messages))),
             StoreOp::RelayTip { partition } => {
                 Ok(Answer::Id(self.streams.get(&relay_key(*partition)).map_or(StreamId::ZERO, |stream| stream.last)))
@@ -348,10 +372,15 @@ impl Memory {
     fn commit(&mut self, now: Time, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Result<Answer, StoreError> {
         let mut outcomes = Vec::with_capacity(effects.len());
         for (id, effect) in effects {
-            if self.group(group)?.1.pending.remove(id).is_none() {
+            if !self.group(group)?.1.pending.contains_key(id) {
                 outcomes.push(Committed::NotPending);
                 continue;
             }
+            if let Some(refusal) = self.refusal(effect) {
+                outcomes.push(Committed::Failed(refusal));
+                continue;
+            }
+            self.group(group)?.1.pending.remove(id);
             match effect {
                 Effect::Relay(partitions) => {
                     for (partition, messages) in partitions {
@@ -375,6 +404,17 @@ impl Memory {
             self.marks.insert((group.stream.clone(), group.group.clone()), mark);
         }
         Ok(Answer::Committed(outcomes))
+    }
+
+    fn refusal(&self, effect: &Effect) -> Option<StoreError> {
+        match effect {
+            Effect::Nothing => None,
+            _ if self.is_full => Some(full()),
+            Effect::Route(entry) | Effect::DeadLetter(entry) if self.refused.contains(&entry.stream) => {
+                Some(StoreError::Refused("WRONGTYPE".into()))
+            }
+            Effect::Relay(_) | Effect::Route(_) | Effect::DeadLetter(_) => None,
+        }
     }
 
     fn group(&mut self, group: &GroupRef) -> Result<(&BTreeMap<StreamId, Fields>, &mut Group), StoreError> {
@@ -430,6 +470,10 @@ impl Waiting {
             _ => false,
         }
     }
+}
+
+fn full() -> StoreError {
+    StoreError::Busy("OOM".into())
 }
 
 fn relay_key(partition: u16) -> Arc<str> {

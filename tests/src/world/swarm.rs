@@ -67,6 +67,8 @@ enum Kind {
     CutStore,
     HealStore,
     LoseAnswers,
+    Fill,
+    Drain,
     LongPause,
 }
 
@@ -77,7 +79,7 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 19] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
@@ -94,6 +96,8 @@ const KINDS: [Kind; 17] = [
     Kind::CutStore,
     Kind::HealStore,
     Kind::LoseAnswers,
+    Kind::Fill,
+    Kind::Drain,
     Kind::LongPause,
 ];
 
@@ -184,6 +188,8 @@ impl Swarm<'_> {
                 let node = self.below(self.nodes);
                 self.world.lose_answers(node);
             }
+            Kind::Fill => self.world.set_full(true),
+            Kind::Drain => self.world.set_full(false),
         }
     }
 

@@ -20,8 +20,15 @@ pub(super) struct Hand {
     seen: BTreeSet<StreamId>,
 }
 
-/// An entry, and how often it has been delivered, this time included.
-pub(super) type Delivered = (Entry, u32);
+/// An entry that was delivered.
+#[derive(Debug)]
+pub(in super::super) struct Delivered {
+    pub(in super::super) entry: Entry,
+    /// How often, this time included.
+    pub(in super::super) deliveries: u32,
+    /// Why it failed the last time, if this node knows.
+    pub(in super::super) failure: Option<Box<str>>,
+}
 
 /// Bytes of effects that are stored in one go, about: a store must be able to answer in time, and memory is bounded by it.
 const COMMIT_BYTES: usize = 2 << 20;
@@ -32,7 +39,7 @@ impl Hand {
     /// Takes what was read.
     pub(super) fn take(&mut self, entries: impl Iterator<Item = Delivered>) {
         for delivered in entries {
-            self.bytes += delivered.0.bytes();
+            self.bytes += delivered.entry.bytes();
             self.read.push_back(delivered);
         }
     }
@@ -49,15 +56,15 @@ impl Hand {
     }
 
     /// Decides about the next entries, so many at the most.
-    pub(super) fn prepare(&mut self, most: usize, mut effect: impl FnMut(Entry, u32) -> Effect) {
+    pub(super) fn prepare(&mut self, most: usize, mut effect: impl FnMut(Delivered) -> Effect) {
         let mut bytes = 0;
         while bytes < COMMIT_BYTES
             && self.prepared.len() < most
-            && let Some((entry, deliveries)) = self.read.pop_front()
+            && let Some(delivered) = self.read.pop_front()
         {
-            self.bytes -= entry.bytes();
-            let id = entry.id;
-            let effect = effect(entry, deliveries);
+            self.bytes -= delivered.entry.bytes();
+            let id = delivered.entry.id;
+            let effect = effect(delivered);
             bytes += effect.bytes();
             self.prepared.push((id, effect));
         }
@@ -94,7 +101,7 @@ impl Hand {
     /// The entries in hand.
     pub(super) fn ids(&self) -> BTreeSet<StreamId> {
         let effects = self.prepared.iter().chain(self.committing.iter());
-        self.read.iter().map(|(entry, _)| entry.id).chain(effects.map(|(id, _)| *id)).collect()
+        self.read.iter().map(|delivered| delivered.entry.id).chain(effects.map(|(id, _)| *id)).collect()
     }
 
     /// The entries that were in hand already when this was asked last.
@@ -110,8 +117,8 @@ impl Hand {
         let held: BTreeSet<StreamId> = held.iter().copied().collect();
         let lost: BTreeSet<StreamId> = asked.iter().copied().filter(|id| !held.contains(id)).collect();
         if !lost.is_empty() {
-            self.read.retain(|(entry, _)| !lost.contains(&entry.id));
-            self.bytes = self.read.iter().map(|(entry, _)| entry.bytes()).sum();
+            self.read.retain(|delivered| !lost.contains(&delivered.entry.id));
+            self.bytes = self.read.iter().map(|delivered| delivered.entry.bytes()).sum();
             self.prepared.retain(|(id, _)| !lost.contains(id));
         }
     }

@@ -18,7 +18,7 @@ use rand_chacha::rand_core::Rng as _;
 use super::super::backoff::Backoff;
 use super::super::questions::Wake;
 use super::super::{BackplaneAction, Core};
-use super::hand::Hand;
+use super::hand::{Delivered, Hand};
 use super::{Errand, Place};
 use crate::config::Source;
 use crate::id::StreamId;
@@ -32,8 +32,8 @@ pub(super) struct Intake {
     step: Step,
     /// Entries to read next time: grows under backlog, falls back without.
     count: usize,
-    /// Own entries that failed, and are left pending until they are due.
-    failed: BTreeSet<StreamId>,
+    /// Own entries that failed, and are left pending until they are due; why.
+    failed: BTreeMap<StreamId, Box<str>>,
     /// When the first of them is due.
     retry_at: Time,
     /// When to look for what others have left.
@@ -78,7 +78,7 @@ impl Intake {
         Intake {
             step: Step::Closed,
             count: source.count,
-            failed: BTreeSet::new(),
+            failed: BTreeMap::new(),
             retry_at: Time::NEVER,
             look_at: Time::ZERO,
             backoff: Backoff::default(),
@@ -99,8 +99,8 @@ impl Intake {
     }
 
     /// An entry in hand was refused: it is left pending and comes again when it is due.
-    pub(super) fn retry(&mut self, core: &mut Core, now: Time, place: &Place, entry: StreamId) {
-        self.failed.insert(entry);
+    pub(super) fn retry(&mut self, core: &mut Core, now: Time, place: &Place, entry: StreamId, why: Box<str>) {
+        self.failed.insert(entry, why);
         self.retry_in(core, now, place, place.source.retry_after);
     }
 
@@ -142,7 +142,7 @@ impl Intake {
             (Step::Reading, Ok(Answer::Entries(entries))) => {
                 self.adapt(place, &entries);
                 core.stats.entries += entries.len() as u64;
-                hand.take(entries.into_iter().map(|entry| (entry, 1)));
+                hand.take(entries.into_iter().map(|entry| Delivered { entry, deliveries: 1, failure: None }));
                 self.step = Step::Idle(Next::Read);
             }
             (Step::Looking(whose, after), Ok(Answer::Stale(found))) => self.found(core, now, place, hand, whose, after, &found),
@@ -196,11 +196,11 @@ impl Intake {
         let in_hand = hand.ids();
         let mut due = BTreeMap::new();
         for stale in found.iter().filter(|stale| !in_hand.contains(&stale.id)) {
-            let failed = self.failed.contains(&stale.id);
+            let failed = self.failed.contains_key(&stale.id);
             let pause = match whose {
-                Whose::Own if failed => doubled(place.source.retry_after, stale.deliveries),
+                Whose::Own if failed => pause(place, place.source.retry_after, stale.deliveries),
                 Whose::Own => Duration::ZERO,
-                Whose::Any => doubled(place.source.claim_after, stale.deliveries),
+                Whose::Any => pause(place, place.source.claim_after, stale.deliveries),
             };
             if stale.idle >= pause {
                 let lost = whose == Whose::Own && !failed;
@@ -226,7 +226,7 @@ impl Intake {
     fn forget_ended(&mut self, after: StreamId, next: Next, found: &[Stale]) {
         let pending: BTreeSet<StreamId> = found.iter().map(|stale| stale.id).collect();
         let seen = |id: StreamId| after < id && !matches!(next, Next::Look(_, last) if id > last);
-        self.failed.retain(|id| !seen(*id) || pending.contains(id));
+        self.failed.retain(|id, _| !seen(*id) || pending.contains(id));
     }
 
     fn claimed(
@@ -238,7 +238,6 @@ impl Intake {
         entries: Vec<Entry>,
         gone: Vec<StreamId>,
     ) {
-        self.failed.retain(|id| !deliveries.contains_key(id));
         core.stats.entries += entries.len() as u64;
         core.stats.gone += gone.len() as u64;
         for entry in gone {
@@ -246,8 +245,9 @@ impl Intake {
         }
         hand.take(entries.into_iter().map(|entry| {
             let deliveries = deliveries.get(&entry.id).copied().unwrap_or(1);
-            (entry, deliveries)
+            Delivered { failure: self.failed.remove(&entry.id), entry, deliveries }
         }));
+        self.failed.retain(|id, _| !deliveries.contains_key(id));
     }
 
     fn adapt(&mut self, place: &Place, read: &[Entry]) {
@@ -285,9 +285,10 @@ fn idle(place: &Place, whose: Whose) -> Duration {
     }
 }
 
-/// How long an entry is left alone that has been delivered so often: twice as long each time.
-fn doubled(first: Duration, deliveries: u32) -> Duration {
-    let doublings = deliveries.saturating_sub(1).min(16);
+/// How long an entry is left alone that has been delivered so often: twice as long each time. One that was delivered for the
+/// last time need not wait to be put away.
+fn pause(place: &Place, first: Duration, deliveries: u32) -> Duration {
+    let doublings = if deliveries < place.source.max_deliveries { deliveries.saturating_sub(1).min(16) } else { 0 };
     first.saturating_mul(1 << doublings).min(LONGEST.max(first))
 }
 
