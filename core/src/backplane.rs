@@ -11,6 +11,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::config::{Config, ConfigError};
 use crate::door::{Ask, Publish, Tell};
+use crate::health::SourceHealth;
 use crate::id::{ShardId, Ticket};
 use crate::message::Composer;
 use crate::report::Report;
@@ -43,6 +44,7 @@ pub struct Backplane {
     outbound: Outbound,
     probe: Probe,
     consumers: Vec<Consumer>,
+    sources: Arc<[SourceHealth]>,
 }
 
 /// Something the host must do for the backplane.
@@ -77,6 +79,8 @@ struct Core {
     wall: WallClock,
     stats: Stats,
     reporting: bool,
+    /// Whether more is known of the sources than has been said.
+    sources_changed: bool,
 }
 
 impl Backplane {
@@ -94,6 +98,7 @@ impl Backplane {
             wall: WallClock::default(),
             stats: Stats::default(),
             reporting: false,
+            sources_changed: true,
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
@@ -103,7 +108,7 @@ impl Backplane {
             consumer.start(&mut core, now);
         }
         let relay = Relay::new(&config, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
-        Ok(Backplane { core, relay, outbound: Outbound::new(&config.relay), probe, consumers })
+        Ok(Backplane { core, relay, outbound: Outbound::new(&config.relay), probe, consumers, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -182,6 +187,14 @@ impl Backplane {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.core.stats
+    }
+
+    /// How the sources are doing, in the order of the configuration.
+    pub fn sources(&mut self) -> Arc<[SourceHealth]> {
+        if core::mem::take(&mut self.core.sources_changed) {
+            self.sources = self.consumers.iter().map(Consumer::health).collect();
+        }
+        self.sources.clone()
     }
 
     /// Why the node is not ready to serve, one reason each; empty when it is.

@@ -11,10 +11,13 @@ use serde_json::value::RawValue;
 use crate::config::{Config, Who};
 use crate::dialect::json::{Object, identifier};
 use crate::door::Unavailable;
+use crate::health::SourceHealth;
 use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::time::UnixMillis;
+
+mod sources;
 
 /// Longest body of a request that is read, in bytes.
 pub const MOST_BODY: usize = 1 << 20;
@@ -28,6 +31,8 @@ pub struct View {
     pub stats: Stats,
     /// Why it is not ready; empty when it is.
     pub unready: Vec<String>,
+    /// How its sources are doing.
+    pub sources: Arc<[SourceHealth]>,
 }
 
 /// What is to be done about a request.
@@ -114,32 +119,40 @@ impl Api {
     pub fn plan<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis, view: &View) -> Plan<'a> {
         let (method, path) = (request.method(), request.uri().path());
         let reads = method == Method::GET || method == Method::HEAD;
-        Plan::Respond(match path {
+        let plan = match path {
             "/" if reads => console(),
             "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
             "/readyz" if reads => readiness(view),
-            "/metrics" if reads => metrics(&view.stats),
-            "/api/publish" if method == Method::POST => {
-                return self
-                    .publish(request, now)
-                    .unwrap_or_else(|Refusal(status, code, message)| Plan::Respond(error(status, code, &message)));
-            }
-            "/" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+            "/metrics" if reads => metrics(view),
+            "/api/sources" if reads => return refused_or(self.sources(request, now, view)),
+            "/api/publish" if method == Method::POST => return refused_or(self.publish(request, now)),
+            "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" => not_allowed("GET, HEAD"),
             "/api/publish" => not_allowed("POST"),
             _ if self.config.routes.iter().any(|route| route.path == path) => upgrade_required(),
             _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
-        })
+        };
+        Plan::Respond(plan)
     }
 
-    fn publish<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
+    fn sources(&self, request: &Request<Bytes>, now: UnixMillis, view: &View) -> Result<Plan<'static>, Refusal> {
+        self.admin(request, now)?;
+        Ok(Plan::Respond(json(StatusCode::OK, sources::json(&view.sources))))
+    }
+
+    /// Lets nobody pass but an administrator.
+    fn admin(&self, request: &Request<Bytes>, now: UnixMillis) -> Result<(), Refusal> {
         let token = bearer(request.headers());
         let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
         let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
         let identity = self.verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
-        if !identity.is(Who::Admin, "") {
-            let message = "Only a token with the role admin may publish here";
-            return Err(Refusal(StatusCode::FORBIDDEN, "forbidden", message.into()));
+        if identity.is(Who::Admin, "") {
+            return Ok(());
         }
+        Err(Refusal(StatusCode::FORBIDDEN, "forbidden", "Only a token with the role admin may do that".into()))
+    }
+
+    fn publish<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
+        self.admin(request, now)?;
         let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, "invalid_message", message);
         let message: Message<'a> = serde_json::from_slice(request.body())
             .map_err(|why| bad(format!("The body must be a JSON object with a target, type and data: {why}")))?;
@@ -153,6 +166,10 @@ impl Api {
 
 /// A request that is refused: status, code and message.
 struct Refusal(StatusCode, &'static str, String);
+
+fn refused_or(plan: Result<Plan<'_>, Refusal>) -> Plan<'_> {
+    plan.unwrap_or_else(|Refusal(status, code, message)| Plan::Respond(error(status, code, &message)))
+}
 
 /// The answer to a publish, once the store has answered.
 pub fn published(message_id: &str, result: Result<(), Unavailable>) -> Response<Bytes> {
@@ -187,15 +204,16 @@ fn readiness(view: &View) -> Response<Bytes> {
 }
 
 /// The Prometheus text format, version 0.0.4.
-fn metrics(stats: &Stats) -> Response<Bytes> {
+fn metrics(view: &View) -> Response<Bytes> {
     let mut text = String::new();
-    for (name, help, measure, value) in stats.figures() {
+    for (name, help, measure, value) in view.stats.figures() {
         let kind = match measure {
             Measure::Counter => "counter",
             Measure::Gauge => "gauge",
         };
         text.push_str(&format!("# HELP {name}{help}\n# TYPE {name} {kind}\n{name} {value}\n"));
     }
+    sources::metrics(&view.sources, &mut text);
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into())
 }
 
@@ -229,6 +247,8 @@ fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Respon
 mod tests {
     use super::*;
     use crate::config::Auth;
+    use crate::store::GroupHealth;
+    use core::time::Duration;
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
 
@@ -297,6 +317,41 @@ mod tests {
         let (_, text) = respond(Request::get("/metrics").body(Bytes::new()).unwrap(), &view);
         let expected = "# HELP roomcast_connections_opened_total Connections accepted.\n# TYPE roomcast_connections_opened_total counter\nroomcast_connections_opened_total 3\n";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn sources_are_told_to_administrators_and_to_prometheus() {
+        let health =
+            GroupHealth { lag: 3, lag_exact: true, oldest_pending: Some(Duration::from_millis(1500)), ..Default::default() };
+        let source = SourceHealth {
+            stream: "a \"b\"".into(),
+            group: "g".into(),
+            dead_letter: "d".into(),
+            in_hand: 2,
+            unready: None,
+            last_error: Some((UnixMillis(0), "OOM".into())),
+            measured: Some((UnixMillis(1000), health)),
+        };
+        let unseen = SourceHealth { measured: None, unready: Some("is being opened".into()), ..source.clone() };
+        let view = View { sources: [source, unseen].into(), ..View::default() };
+        let sources = |authorization: &str| {
+            let request = Request::get("/api/sources").header("authorization", authorization);
+            respond(request.body(Bytes::new()).unwrap(), &view)
+        };
+        assert_eq!((sources("").0, sources(&format!("Bearer {}", token("user"))).0), (401, 403));
+        let (status, body) = sources(&format!("Bearer {}", token("admin")));
+        assert_eq!(status, 200);
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let [first, second] = &body["sources"].as_array().unwrap()[..] else { panic!("{body}") };
+        assert_eq!((&first["lag"], &first["oldest_pending_ms"], &first["ready"]), (&json!(3), &json!(1500), &json!(true)));
+        assert_eq!(first["last_error"], json!({"error": "OOM", "timestamp": "1970-01-01T00:00:00.000Z"}));
+        assert_eq!((&second["as_of"], &second["reason"], second.get("lag")), (&json!(null), &json!("is being opened"), None));
+
+        let (_, metrics) = respond(Request::get("/metrics").body(Bytes::new()).unwrap(), &view);
+        assert!(
+            metrics.contains("\n# TYPE roomcast_source_lag gauge\nroomcast_source_lag{stream=\"a \\\"b\\\"\",group=\"g\"} 3\n")
+        );
+        assert!(metrics.contains("roomcast_source_oldest_pending_seconds{stream=\"a \\\"b\\\"\",group=\"g\"} 1.5\n"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod config;
 pub mod dialect;
 pub mod door;
 pub mod frame;
+pub mod health;
 pub mod http;
 pub mod hub;
 pub mod id;

@@ -11,6 +11,7 @@ use crate::backplane::{Backplane, BackplaneAction, derive};
 use crate::config::{Config, ConfigError};
 use crate::door::{Ask, Publish, PublishId, Tell, Unavailable};
 use crate::frame::Message;
+use crate::health::SourceHealth;
 use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
 use crate::id::{ConnId, ShardId, Ticket};
 use crate::message::{Composer, Outgoing};
@@ -246,6 +247,11 @@ impl Node {
         let mut stats = self.hub.stats();
         stats.add(self.backplane.stats());
         stats
+    }
+
+    /// See [`Backplane::sources`].
+    pub fn sources(&mut self) -> Arc<[SourceHealth]> {
+        self.backplane.sources()
     }
 
     /// See [`Backplane::unready`].

@@ -102,6 +102,13 @@ pub enum Report {
         /// The entry behind which it begins: all up to there had been acknowledged.
         after: StreamId,
     },
+    /// A consumer was removed from its group: it had nothing pending, and its process is gone.
+    ConsumerRemoved {
+        /// The source's stream.
+        stream: RoomName,
+        /// The consumer's name.
+        consumer: Box<str>,
+    },
     /// A question to the store failed.
     StoreFailed {
         /// What was asked.

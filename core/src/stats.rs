@@ -80,6 +80,8 @@ stats! {
     retried: "roomcast_source_retried_total" Counter;
     /// Entries that were deleted or trimmed from their stream while they were pending.
     gone: "roomcast_source_gone_total" Counter;
+    /// Consumers removed from their groups because their processes were gone.
+    consumers_removed: "roomcast_source_consumers_removed_total" Counter;
     /// Consumer groups that were lost, and opened again.
     groups_lost: "roomcast_source_groups_lost_total" Counter;
     /// Questions to the store that failed or got no answer in time.

@@ -12,9 +12,12 @@ use bytes::Bytes;
 use crate::id::StreamId;
 use crate::message::RoomName;
 
+mod health;
 pub mod memory;
 pub mod redis;
 mod scripts;
+
+pub use health::GroupHealth;
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +105,20 @@ pub enum StoreOp {
         group: GroupRef,
         /// The entries.
         ids: Vec<StreamId>,
+    },
+    /// How is a group doing? Answer: [`Answer::Health`].
+    GroupHealth {
+        /// The group.
+        group: GroupRef,
+        /// Where its dead letters are kept.
+        dead_letter: Arc<str>,
+    },
+    /// Remove other consumers that have nothing pending and were idle for long. Answer: [`Answer::Removed`].
+    GroupTidy {
+        /// The group.
+        group: GroupRef,
+        /// How long they must have been idle.
+        idle: Duration,
     },
     /// Store the effects of entries and acknowledge them, each in one atomic step that does nothing for an entry that is
     /// no longer pending (contract C3). Answer: [`Answer::Committed`].
@@ -204,6 +221,10 @@ pub enum Answer {
     },
     /// The entries that are still pending with this consumer.
     Held(Vec<StreamId>),
+    /// How a group is doing.
+    Health(GroupHealth),
+    /// The names of the consumers that were removed.
+    Removed(Vec<Box<str>>),
     /// For each effect, what came of it.
     Committed(Vec<Committed>),
 }
@@ -299,6 +320,8 @@ impl StoreOp {
             StoreOp::GroupStale { .. } => "look for stale entries",
             StoreOp::GroupClaim { .. } => "claim",
             StoreOp::GroupHold { .. } => "hold",
+            StoreOp::GroupHealth { .. } => "look at a group",
+            StoreOp::GroupTidy { .. } => "tidy a group",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
         }
@@ -314,6 +337,8 @@ impl StoreOp {
             | StoreOp::GroupStale { .. }
             | StoreOp::GroupClaim { .. }
             | StoreOp::GroupHold { .. }
+            | StoreOp::GroupHealth { .. }
+            | StoreOp::GroupTidy { .. }
             | StoreOp::Commit { .. }
             | StoreOp::Ping => Duration::ZERO,
         }

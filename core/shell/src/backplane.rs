@@ -182,7 +182,8 @@ impl<T: Transport, M: Timer> Future for BackplaneTask<T, M> {
                 task.lanes.tick(now);
             }
             task.act();
-            task.board.set_backplane(task.backplane.stats(), task.backplane.unready());
+            let sources = task.backplane.sources();
+            task.board.set_backplane(task.backplane.stats(), task.backplane.unready(), sources);
             if task.stopping {
                 return Poll::Ready(());
             }

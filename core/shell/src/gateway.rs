@@ -9,6 +9,7 @@ use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError};
 use roomcast_core::door::Unavailable;
+use roomcast_core::health::SourceHealth;
 use roomcast_core::http::{self as http_api, Api, Plan, View};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
@@ -62,7 +63,7 @@ pub struct Host<M> {
 #[derive(Debug)]
 pub struct Board {
     hubs: Vec<Mutex<Stats>>,
-    backplane: Mutex<(Stats, Vec<String>)>,
+    backplane: Mutex<(Stats, Vec<String>, Arc<[SourceHealth]>)>,
 }
 
 impl<T: Transport> Gateway<T> {
@@ -165,7 +166,10 @@ impl<T: Transport> Gateway<T> {
 impl Board {
     fn new(hubs: usize) -> Board {
         let starting = vec!["starting".to_owned()];
-        Board { hubs: (0..hubs).map(|_| Mutex::default()).collect(), backplane: Mutex::new((Stats::default(), starting)) }
+        Board {
+            hubs: (0..hubs).map(|_| Mutex::default()).collect(),
+            backplane: Mutex::new((Stats::default(), starting, Arc::default())),
+        }
     }
 
     pub(crate) fn set_hub(&self, shard: ShardId, stats: Stats) {
@@ -174,14 +178,14 @@ impl Board {
         }
     }
 
-    pub(crate) fn set_backplane(&self, stats: &Stats, unready: Vec<String>) {
-        *lock(&self.backplane) = (*stats, unready);
+    pub(crate) fn set_backplane(&self, stats: &Stats, unready: Vec<String>, sources: Arc<[SourceHealth]>) {
+        *lock(&self.backplane) = (*stats, unready, sources);
     }
 
     fn view(&self) -> View {
-        let (mut stats, unready) = lock(&self.backplane).clone();
+        let (mut stats, unready, sources) = lock(&self.backplane).clone();
         self.hubs.iter().for_each(|hub| stats.add(&lock(hub)));
-        View { stats, unready }
+        View { stats, unready, sources }
     }
 }
 

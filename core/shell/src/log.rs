@@ -38,6 +38,9 @@ pub fn write(report: &Report) {
         Report::GroupCreated { stream, group, after } => {
             info!(stream = &**stream, group = &**group, %after, "created the consumer group");
         }
+        Report::ConsumerRemoved { stream, consumer } => {
+            info!(stream = &**stream, consumer = &**consumer, "removed a consumer whose process is gone");
+        }
         Report::StoreFailed { what, error } => warn!(what, %error, "the store failed"),
         Report::StoreRecovered => info!("the store answers"),
     }

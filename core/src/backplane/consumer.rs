@@ -12,13 +12,12 @@
 //! long is touched, so that no other node takes it over; should one do so all the same, the guard of the commit makes the
 //! second commit do nothing.
 
-use core::time::Duration;
-
 use super::Core;
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::router::Router;
 use crate::config::{Config, Source};
+use crate::health::{LastError, SourceHealth};
 use crate::id::StreamId;
 use crate::report::Report;
 use crate::store::{Answer, Committed, Effect, GroupRef, Lane, StoreError, StoreOp};
@@ -26,10 +25,12 @@ use crate::time::Time;
 
 mod hand;
 mod intake;
+mod upkeep;
 
 pub(super) use hand::Delivered;
 use hand::Hand;
 use intake::Intake;
+use upkeep::Upkeep;
 
 /// The consumer of one source.
 #[derive(Debug)]
@@ -44,9 +45,8 @@ pub(super) struct Consumer {
     backoff: Backoff,
     /// Why nothing can be committed.
     error: Option<String>,
-    /// The entries that are being touched.
-    holding: Option<Vec<StreamId>>,
-    hold_at: Time,
+    upkeep: Upkeep,
+    last_error: Option<LastError>,
 }
 
 /// Where a consumer works.
@@ -66,6 +66,10 @@ pub(super) enum Errand {
     Work,
     /// What is in hand to be touched.
     Hold,
+    /// How the group is doing.
+    Measure,
+    /// Consumers to be removed that are gone.
+    Tidy,
 }
 
 /// What is done about the entries in hand.
@@ -89,17 +93,19 @@ impl Consumer {
             open: false,
             backoff: Backoff::default(),
             error: Some("is being opened".into()),
-            holding: None,
-            hold_at: Time::ZERO,
+            upkeep: Upkeep::default(),
+            last_error: None,
         }
     }
 
     pub(super) fn start(&mut self, core: &mut Core, now: Time) {
-        self.hold_later(core, now);
         self.go_on(core, now);
     }
 
     pub(super) fn answered(&mut self, core: &mut Core, now: Time, errand: Errand, answer: Result<Answer, StoreError>) {
+        if let Err(error) = &answer {
+            self.remember(core, now, error);
+        }
         match errand {
             Errand::Intake => {
                 if self.intake.answered(core, now, &self.place, &mut self.hand, answer).is_err() {
@@ -113,12 +119,12 @@ impl Consumer {
                 self.worked(core, now, answer);
                 self.go_on(core, now);
             }
-            Errand::Hold => {
-                let asked = self.holding.take().unwrap_or_default();
-                if let Ok(Answer::Held(held)) = answer {
-                    self.hand.let_go(&asked, &held);
-                }
+            Errand::Hold => self.upkeep.held(&mut self.hand, answer),
+            Errand::Measure => {
+                self.upkeep.measured(core, now, answer);
+                core.sources_changed = true;
             }
+            Errand::Tidy => self.upkeep.tidied(core, &self.place, answer),
         }
     }
 
@@ -127,9 +133,6 @@ impl Consumer {
         if matches!(self.work, Work::Pausing(until) if until <= now) {
             self.work = Work::Idle;
         }
-        if self.hold_at <= now {
-            self.hold(core, now);
-        }
         self.intake.wake(core, now, &self.place);
         self.go_on(core, now);
     }
@@ -137,6 +140,20 @@ impl Consumer {
     pub(super) fn unready(&self) -> Option<String> {
         let reason = self.error.as_ref().or(self.intake.error());
         reason.map(|reason| format!("source {} {reason}", self.place.source.stream))
+    }
+
+    /// How the source is doing.
+    pub(super) fn health(&self) -> SourceHealth {
+        let Source { stream, group, dead_letter, .. } = &self.place.source;
+        SourceHealth {
+            stream: stream.as_str().into(),
+            group: group.as_str().into(),
+            dead_letter: dead_letter.as_str().into(),
+            in_hand: self.hand.len(),
+            unready: self.error.as_ref().or(self.intake.error()).map(|reason| reason.as_str().into()),
+            last_error: self.last_error.clone(),
+            measured: self.upkeep.health(),
+        }
     }
 
     /// Begins whatever can be begun.
@@ -152,9 +169,13 @@ impl Consumer {
             }
             self.commit(core, now);
         }
+        if !self.open {
+            return;
+        }
+        self.upkeep.go_on(core, now, &self.place, &mut self.hand);
         let Source { most, in_hand, .. } = self.place.source;
         // Where nothing can be stored, more in hand would be of no use.
-        if self.open && self.error.is_none() && self.hand.has_room(most, in_hand) {
+        if self.error.is_none() && self.hand.has_room(most, in_hand) {
             self.intake.go_on(core, now, &self.place);
         }
     }
@@ -182,7 +203,7 @@ impl Consumer {
 
     fn worked(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
         match (core::mem::replace(&mut self.work, Work::Idle), answer) {
-            (Work::Opening, Ok(Answer::Opened(created))) => self.opened(core, created),
+            (Work::Opening, Ok(Answer::Opened(created))) => self.opened(core, now, created),
             (Work::Committing, Ok(Answer::Committed(outcomes))) => self.committed(core, now, outcomes),
             // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
             (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core),
@@ -198,7 +219,7 @@ impl Consumer {
         }
     }
 
-    fn opened(&mut self, core: &mut Core, created: Option<StreamId>) {
+    fn opened(&mut self, core: &mut Core, now: Time, created: Option<StreamId>) {
         if let Some(after) = created {
             let GroupRef { stream, group } = self.place.group.clone();
             core.report(|| Report::GroupCreated { stream, group, after });
@@ -206,6 +227,7 @@ impl Consumer {
         self.open = true;
         self.succeed();
         self.intake.start();
+        self.upkeep.start(core, now, &self.place);
     }
 
     fn committed(&mut self, core: &mut Core, now: Time, outcomes: Vec<Committed>) {
@@ -217,11 +239,13 @@ impl Consumer {
                 Committed::Stored => self.place.report_end(core, *id, effect),
                 Committed::NotPending => {}
                 Committed::Failed(why @ StoreError::Busy(_)) => {
+                    self.remember(core, now, &why);
                     busy = Some(why);
                     again.push((*id, effect.clone()));
                 }
                 // Left pending: it is claimed and tried again when it is due.
                 Committed::Failed(why) => {
+                    self.remember(core, now, &why);
                     core.failed(Lane::Command, "commit an entry", &why);
                     self.intake.retry(core, now, &self.place, *id, why.to_string().into());
                 }
@@ -249,6 +273,11 @@ impl Consumer {
         core.questions.wake_at(until, Wake::Source(self.place.index));
     }
 
+    fn remember(&mut self, core: &mut Core, now: Time, error: &StoreError) {
+        self.last_error = Some((core.wall.unix(now), error.to_string().into()));
+        core.sources_changed = true;
+    }
+
     fn lose_group(&mut self, core: &mut Core) {
         if core::mem::replace(&mut self.open, false) {
             core.stats.groups_lost += 1;
@@ -257,29 +286,13 @@ impl Consumer {
         }
         self.error = Some("has lost its consumer group".into());
     }
-
-    /// Touches what has been in hand for long.
-    fn hold(&mut self, core: &mut Core, now: Time) {
-        self.hold_later(core, now);
-        let ids = self.hand.overstaying();
-        if self.open && self.holding.is_none() && !ids.is_empty() {
-            self.place.ask(core, now, Errand::Hold, StoreOp::GroupHold { group: self.place.group.clone(), ids: ids.clone() });
-            self.holding = Some(ids);
-        }
-    }
-
-    /// Three times before anybody might take an entry over.
-    fn hold_later(&mut self, core: &mut Core, now: Time) {
-        self.hold_at = now + (self.place.source.claim_after / 3).max(Duration::from_millis(1));
-        core.questions.wake_at(self.hold_at, Wake::Source(self.place.index));
-    }
 }
 
 impl Place {
     fn ask(&self, core: &mut Core, now: Time, errand: Errand, op: StoreOp) {
         let lane = match errand {
             Errand::Intake => self.lane(),
-            Errand::Work | Errand::Hold => Lane::Command,
+            Errand::Work | Errand::Hold | Errand::Measure | Errand::Tidy => Lane::Command,
         };
         core.ask(now, lane, Purpose::Source(self.index, errand), op);
     }

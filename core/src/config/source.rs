@@ -41,6 +41,9 @@ pub struct Source {
     /// After each further death for twice as long, an hour at the most. What a node works on it touches in time.
     #[serde(default = "Source::default_claim_after", with = "humantime_serde")]
     pub claim_after: Duration,
+    /// A consumer that has nothing pending and has not read for this long is removed from the group: its process is gone.
+    #[serde(default = "Source::default_forget_after", with = "humantime_serde")]
+    pub forget_after: Duration,
     /// An entry that has been delivered so often without coming to its end becomes a dead letter.
     #[serde(default = "Source::default_max_deliveries")]
     pub max_deliveries: u32,
@@ -61,6 +64,7 @@ impl Source {
             in_hand: Source::default_in_hand(),
             retry_after: Source::default_retry_after(),
             claim_after: Source::default_claim_after(),
+            forget_after: Source::default_forget_after(),
             max_deliveries: Source::default_max_deliveries(),
         }
     }
@@ -89,6 +93,7 @@ impl Source {
         check(!self.retry_after.is_zero(), &format!("{path}.retry_after"), "must not be zero")?;
         check(!self.block.is_zero(), &format!("{path}.block"), "must not be zero: zero would block for ever")?;
         check(self.max_deliveries > 0, &format!("{path}.max_deliveries"), "must be greater than 0")?;
+        check(self.forget_after > self.block, &format!("{path}.forget_after"), "must be longer than block")?;
         check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")?;
         self.to.validate(&format!("{path}.to"), self)
     }
@@ -115,6 +120,10 @@ impl Source {
 
     fn default_retry_after() -> Duration {
         Duration::from_secs(2)
+    }
+
+    fn default_forget_after() -> Duration {
+        Duration::from_secs(3600)
     }
 
     fn default_max_deliveries() -> u32 {

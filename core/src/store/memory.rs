@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Answer, Committed, Effect, Entry, Fields, GroupRef, Lane, MOST_FIELDS, NewEntry, RelayEntry, Stale, StoreError, StoreOp,
-    Whose,
+    Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, RelayEntry, Stale, StoreError,
+    StoreOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
@@ -69,6 +69,8 @@ struct Stream {
 struct Group {
     delivered: StreamId,
     pending: BTreeMap<StreamId, PendingEntry>,
+    /// When each consumer was seen last.
+    consumers: BTreeMap<Arc<str>, Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,6 +238,8 @@ impl Memory {
             }
             StoreOp::GroupClaim { group, whose, idle, ids } => self.claim(now, client, group, *whose, *idle, ids),
             StoreOp::GroupHold { group, ids } => self.hold(now, client, group, ids).map(Answer::Held),
+            StoreOp::GroupHealth { group, dead_letter } => self.health(now, group, dead_letter).map(Answer::Health),
+            StoreOp::GroupTidy { group, idle } => self.tidy(now, client, group, *idle).map(Answer::Removed),
             StoreOp::Commit { group, effects } => self.commit(now, group, effects),
             StoreOp::Ping => Ok(Answer::Done),
         })
@@ -276,6 +280,7 @@ impl Memory {
     fn read_group(&mut self, now: Time, client: ClientId, group: &GroupRef, count: usize) -> Result<Vec<Entry>, StoreError> {
         let consumer = self.consumer(client);
         let (entries, group) = self.group(group)?;
+        group.consumers.insert(consumer.clone(), now);
         let new = entries.range(group.delivered.next()..).take(count);
         let new: Vec<Entry> = new.map(|(id, fields)| Entry { id: *id, fields: fields.clone() }).collect();
         for entry in &new {
@@ -294,7 +299,7 @@ impl Memory {
         let mark = self.marks.get(&(key.clone(), group.clone())).copied().unwrap_or_default();
         // A mark beyond the last entry is of another stream that had this key before.
         let delivered = if mark <= stream.last { mark } else { StreamId::ZERO };
-        stream.groups.insert(group.clone(), Group { delivered, pending: BTreeMap::new() });
+        stream.groups.insert(group.clone(), Group { delivered, ..Group::default() });
         Some(delivered)
     }
 
@@ -367,6 +372,36 @@ impl Memory {
             held.push(*id);
         }
         Ok(held)
+    }
+
+    fn health(&mut self, now: Time, group: &GroupRef, dead_letter: &str) -> Result<GroupHealth, StoreError> {
+        let dead_letters = self.streams.get(dead_letter).map_or(0, |stream| stream.entries.len() as u64);
+        let (entries, group) = self.group(group)?;
+        let age = |id: &StreamId| Duration::from_millis((now.as_micros() / 1000).saturating_sub(id.millis));
+        let mut unread = entries.range(group.delivered.next()..).map(|(id, _)| id).peekable();
+        Ok(GroupHealth {
+            length: entries.len() as u64,
+            oldest_unread: unread.peek().map(|id| age(id)),
+            lag: unread.count() as u64,
+            lag_exact: true,
+            pending: group.pending.len() as u64,
+            oldest_pending: group.pending.keys().next().map(age),
+            most_deliveries: group.pending.values().map(|pending| pending.deliveries).max().unwrap_or_default(),
+            // Nobody trims the streams of this process but itself.
+            trimmed_unread: 0,
+            consumers: group.consumers.len() as u64,
+            dead_letters,
+        })
+    }
+
+    fn tidy(&mut self, now: Time, client: ClientId, group: &GroupRef, idle: Duration) -> Result<Vec<Box<str>>, StoreError> {
+        let own = self.consumer(client);
+        let (_, Group { pending, consumers, .. }) = self.group(group)?;
+        let has_pending = |name: &Arc<str>| pending.values().any(|entry| entry.consumer == *name);
+        let stale = |(name, seen): &(&Arc<str>, &Time)| **name != own && now - **seen >= idle && !has_pending(name);
+        let removed: Vec<Arc<str>> = consumers.iter().filter(stale).map(|(name, _)| name.clone()).collect();
+        consumers.retain(|name, _| !removed.contains(name));
+        Ok(removed.iter().map(|name| (**name).into()).collect())
     }
 
     fn commit(&mut self, now: Time, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Result<Answer, StoreError> {

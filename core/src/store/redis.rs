@@ -6,7 +6,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Answer, Committed, Effect, Entry, Fields, GroupRef, MOST_FIELDS, RelayEntry, Stale, StoreError, StoreOp, Whose, scripts,
+    Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, MOST_FIELDS, RelayEntry, Stale, StoreError, StoreOp, Whose,
+    scripts,
 };
 use crate::config::Config;
 use crate::id::StreamId;
@@ -96,6 +97,12 @@ impl Redis {
                 words.extend(ids.iter().map(text));
                 words
             }
+            StoreOp::GroupHealth { group: GroupRef { stream, group }, dead_letter } => {
+                words(["EVAL", scripts::HEALTH, "2", stream, dead_letter, group])
+            }
+            StoreOp::GroupTidy { group: GroupRef { stream, group }, idle } => {
+                words(["EVAL", scripts::TIDY, "1", stream, group, &self.consumer, &idle.as_millis().to_string()])
+            }
             StoreOp::Commit { group, effects } => self.commit(group, effects),
             StoreOp::Ping => words(["PING"]),
         }
@@ -126,6 +133,11 @@ impl Redis {
                 Ok(Answer::Claimed { entries, gone: stream_ids(parts.next().unwrap_or(Reply::Nil))? })
             }
             StoreOp::GroupHold { .. } => stream_ids(reply).map(Answer::Held),
+            StoreOp::GroupHealth { .. } => health(reply).map(Answer::Health),
+            StoreOp::GroupTidy { .. } => {
+                let name = |name| Ok(String::from_utf8_lossy(&bytes(name)?).into());
+                array(reply)?.into_iter().map(name).collect::<Result<_, _>>().map(Answer::Removed)
+            }
             StoreOp::Commit { effects, .. } => {
                 let outcomes: Vec<Committed> = array(reply)?.into_iter().map(committed).collect::<Result<_, _>>()?;
                 if outcomes.len() != effects.len() {
@@ -279,12 +291,39 @@ fn entries(reply: Reply) -> Result<Vec<Entry>, StoreError> {
 fn stale(reply: Reply) -> Result<Stale, StoreError> {
     let mut parts = array(reply)?.into_iter();
     let (id, _consumer) = (stream_id(parts.next().unwrap_or(Reply::Nil))?, parts.next());
-    let mut number = || match parts.next() {
-        Some(Reply::Int(number)) => u64::try_from(number).map_err(|_| unexpected("less than nothing")),
-        _ => Err(unexpected("not a number")),
-    };
+    let mut number = || number(parts.next().unwrap_or(Reply::Nil));
     let idle = Duration::from_millis(number()?);
     Ok(Stale { id, idle, deliveries: u32::try_from(number()?).unwrap_or(u32::MAX) })
+}
+
+/// The store's time, then the figures; see [`scripts::HEALTH`].
+fn health(reply: Reply) -> Result<GroupHealth, StoreError> {
+    let mut parts = array(reply)?.into_iter();
+    let mut next = || parts.next().unwrap_or(Reply::Nil);
+    let now = number(next())?;
+    let age = |since: Reply| match since {
+        Reply::Nil => Ok(None),
+        since => Ok(Some(Duration::from_millis(now.saturating_sub(number(since)?)))),
+    };
+    Ok(GroupHealth {
+        length: number(next())?,
+        lag: number(next())?,
+        lag_exact: number(next())? == 1,
+        oldest_unread: age(next())?,
+        pending: number(next())?,
+        oldest_pending: age(next())?,
+        most_deliveries: u32::try_from(number(next())?).unwrap_or(u32::MAX),
+        trimmed_unread: number(next())?,
+        consumers: number(next())?,
+        dead_letters: number(next())?,
+    })
+}
+
+fn number(reply: Reply) -> Result<u64, StoreError> {
+    match reply {
+        Reply::Int(number) => u64::try_from(number).map_err(|_| unexpected("less than nothing")),
+        Reply::Nil | Reply::Bytes(_) | Reply::Array(_) => Err(unexpected("not a number")),
+    }
 }
 
 fn pairs(reply: Reply) -> Result<Fields, StoreError> {

@@ -168,3 +168,81 @@ for i = 3, #ARGV do
 end
 return held
 ";
+
+/// How a group is doing.
+///
+/// `KEYS`: the stream, the dead-letter stream. `ARGV`: the group.
+/// Returns the store's time in milliseconds, then the figures of [`super::GroupHealth`] in its order; for an age the milliseconds
+/// of the entry's identifier, or nothing where there is none.
+///
+/// What Redis says of the lag is wrong after deletions, and nothing at all after some. It is zero where the last entry has been
+/// delivered, and the whole stream where its first has not. Otherwise entries are counted, up to a hundred of them or 256 KiB;
+/// only where there are more, Redis is believed, within these limits.
+pub(super) const HEALTH: &str = r"
+local function fields(list)
+  local of = {}
+  for i = 1, #list, 2 do of[list[i]] = list[i + 1] end
+  return of
+end
+local function millis(id) return tonumber(id:match('^%d+')) end
+local function first(from) return redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1)[1] end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local group
+for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local of = fields(info)
+  if of.name == ARGV[1] then group = of end
+end
+if not group then return redis.error_reply('NOGROUP no such consumer group') end
+
+local length = redis.call('XLEN', KEYS[1])
+local oldest = first('-')
+local unread = first('(' .. group['last-delivered-id'])
+local lag, exact, trimmed = 0, 1, 0
+if unread and unread[1] == oldest[1] then
+  lag = length
+  local stream = fields(redis.call('XINFO', 'STREAM', KEYS[1]))
+  if stream['entries-added'] and group['entries-read'] then
+    trimmed = math.max(0, stream['entries-added'] - length - group['entries-read'])
+  end
+elseif unread then
+  local entry, bytes = unread, 0
+  while entry and lag < 100 and bytes < 262144 do
+    lag = lag + 1
+    for _, word in ipairs(entry[2]) do bytes = bytes + #word end
+    entry = first('(' .. entry[1])
+  end
+  if entry then
+    exact = 0
+    lag = math.min(length, math.max(lag + 1, group.lag or length))
+  end
+end
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1])
+local most = 0
+for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100)) do most = math.max(most, entry[4]) end
+local letters = redis.call('TYPE', KEYS[2]).ok == 'stream' and redis.call('XLEN', KEYS[2]) or 0
+return {
+  now, length, lag, exact, unread and millis(unread[1]) or false, pending[1], pending[1] > 0 and millis(pending[2]), most, trimmed,
+  group.consumers, letters,
+}
+";
+
+/// Removes other consumers that have nothing pending and were idle for long.
+///
+/// `KEYS`: the stream. `ARGV`: the group, the consumer that asks, the least idle time in milliseconds.
+/// Returns the names of the consumers that were removed.
+///
+/// With a consumer its pending entries would go, and nobody would ever have them. That is why it is one step.
+pub(super) const TIDY: &str = r"
+local removed = {}
+for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local of = {}
+  for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+  if of.name ~= ARGV[2] and of.pending == 0 and of.idle >= tonumber(ARGV[3]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], of.name)
+    removed[#removed + 1] = of.name
+  end
+end
+return removed
+";

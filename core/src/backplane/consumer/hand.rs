@@ -46,8 +46,12 @@ impl Hand {
 
     /// Whether so many entries more would be within the limits.
     pub(super) fn has_room(&self, count: usize, most: usize) -> bool {
-        let entries = self.read.len() + self.prepared.len() + self.committing.len();
-        self.bytes < READ_BYTES && entries + count <= most
+        self.bytes < READ_BYTES && self.len() + count <= most
+    }
+
+    /// How many entries it holds.
+    pub(super) fn len(&self) -> usize {
+        self.read.len() + self.prepared.len() + self.committing.len()
     }
 
     /// Whether a commit could begin.

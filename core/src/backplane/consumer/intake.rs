@@ -293,6 +293,6 @@ fn pause(place: &Place, first: Duration, deliveries: u32) -> Duration {
 }
 
 /// Up to a quarter more, so that nodes do not all do the same at the same moment.
-fn jittered(core: &mut Core, pause: Duration) -> Duration {
+pub(super) fn jittered(core: &mut Core, pause: Duration) -> Duration {
     pause + pause.mul_f64(f64::from(core.rng.next_u32() % 256) / 1024.0)
 }
