@@ -158,6 +158,17 @@ impl Gateway {
         self.http("POST", "/api/publish", &[("authorization", &bearer)], body.to_string().as_bytes())
     }
 
+    /// What `GET /api/sources` tells an administrator of each source.
+    ///
+    /// # Panics
+    ///
+    /// When it tells nothing.
+    #[must_use]
+    pub fn sources(&self) -> Value {
+        let bearer = format!("Bearer {}", access_token(SECRET, "operator", &json!({"role": "admin"})));
+        self.http("GET", "/api/sources", &[("authorization", &bearer)], b"").json()["sources"].take()
+    }
+
     /// The value of a metric that has no labels.
     ///
     /// # Panics

@@ -24,7 +24,7 @@ pub(super) struct Upkeep {
 }
 
 /// How often the health of a group is looked at.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
+const MEASURE_EVERY: Duration = Duration::from_secs(2);
 
 impl Upkeep {
     /// The group is open.
