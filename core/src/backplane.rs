@@ -12,8 +12,9 @@ use rand_chacha::rand_core::SeedableRng as _;
 use crate::config::{Config, ConfigError};
 use crate::door::{Ask, Publish, Tell};
 use crate::health::SourceHealth;
-use crate::id::{ShardId, Ticket};
+use crate::id::{ShardId, StreamId, Ticket};
 use crate::message::Composer;
+use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
 use crate::stats::Stats;
 use crate::store::{Answer, Lane, StoreError, StoreOp};
@@ -65,6 +66,8 @@ pub enum BackplaneAction {
     Interrupt(Lane),
     /// Drop a lane's connection: it no longer answers. What still waits on it may be answered with an error or not at all.
     Reset(Lane),
+    /// Hand an entry to the host's code, and give its verdict back with [`Backplane::processed`].
+    Process(Delivery),
     /// Something for the log.
     Report(Report),
 }
@@ -135,6 +138,9 @@ impl Backplane {
     /// The store answers. An answer nobody waits for any more is ignored.
     pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
         let Some((purpose, lane)) = self.core.questions.take(ticket) else { return };
+        if let Purpose::Process(source, entry) = purpose {
+            return self.decided(now, source, entry, Verdict::Retry("no verdict in time".into()));
+        }
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
             if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) {
@@ -142,6 +148,7 @@ impl Backplane {
             }
         }
         match purpose {
+            Purpose::Process(..) => {}
             Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
             Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
@@ -151,6 +158,19 @@ impl Backplane {
                     consumer.answered(&mut self.core, now, errand, answer);
                 }
             }
+        }
+    }
+
+    /// The host's code has dealt with an entry. A verdict that comes too late is ignored: the entry is delivered again.
+    pub fn processed(&mut self, now: Time, ticket: Ticket, verdict: Verdict) {
+        if let Some((source, entry)) = self.core.questions.take_process(ticket) {
+            self.decided(now, source, entry, verdict);
+        }
+    }
+
+    fn decided(&mut self, now: Time, source: u16, entry: StreamId, verdict: Verdict) {
+        if let Some(consumer) = self.consumers.get_mut(usize::from(source)) {
+            consumer.processed(&mut self.core, now, entry, verdict);
         }
     }
 

@@ -14,7 +14,7 @@ mod limits;
 mod route;
 mod source;
 
-pub use destination::{BatchLimits, Commands, Destination, Events};
+pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use limits::{Heartbeat, Limits};
 pub use route::{AuthMode, DialectName, Route};
 pub use source::Source;
@@ -270,6 +270,7 @@ mod tests {
             r#"{"events": {"room": "r", "type": "t", "limits": {"depth": 8}}}"#,
             r#"{"commands": {}}"#,
             r#"{"commands": {"services": ["a"], "target": "{service}:in", "length": 5}}"#,
+            r#"{"host": {"processor": "p", "deadline": "1m", "at_once": 3}}"#,
             r#"{"commands": {"services": [], "streams": {"a": "a:in"}}}"#,
         ] {
             assert_eq!(source(good), Ok(()), "{good}");
@@ -281,6 +282,10 @@ mod tests {
             (r#"{"events": {"target": "t"}}"#, "unknown field `target`"),
             (r#"{"commands": {"room": "r"}}"#, "unknown field `room`"),
             (r#"{"events": {"type": ""}}"#, "sources[0].to.events.type: must not be empty"),
+            (r#"{"host": {}}"#, "missing field `processor`"),
+            (r#"{"host": {"processor": ""}}"#, "sources[0].to.host.processor: must not be empty"),
+            (r#"{"host": {"processor": "p", "at_once": 0}}"#, "sources[0].to.host.at_once: must be greater than 0"),
+            (r#"{"host": {"processor": "p", "deadline": "0s"}}"#, "sources[0].to.host.deadline: must not be zero"),
             (r#"{"commands": {"services": []}}"#, "sources[0].to.commands.services: must name at least one service"),
             (r#"{"commands": {"services": [""]}}"#, "sources[0].to.commands.services: must not have empty names"),
             (r#"{"commands": {"target": "t"}}"#, "sources[0].to.commands.target: must contain {service}"),

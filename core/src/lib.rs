@@ -31,6 +31,7 @@ pub mod id;
 pub mod message;
 pub mod node;
 pub mod pattern;
+pub mod processor;
 pub mod report;
 pub mod stats;
 pub mod store;

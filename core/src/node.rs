@@ -15,6 +15,7 @@ use crate::health::SourceHealth;
 use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
 use crate::id::{ConnId, ShardId, Ticket};
 use crate::message::{Composer, Outgoing};
+use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
 use crate::stats::Stats;
 use crate::store::{Answer, Lane, StoreError, StoreOp};
@@ -64,6 +65,7 @@ pub enum Event {
     Closed(ConnId, CloseCause),
     Written(ConnId, usize),
     Answer(Ticket, Result<Answer, StoreError>),
+    Processed(Ticket, Verdict),
     WallClock(UnixMillis),
     Tick,
 }
@@ -101,6 +103,8 @@ pub enum Action {
     Flush,
     /// What came of a message of [`Node::publish`].
     Published(PublishId, Result<(), Unavailable>),
+    /// See [`BackplaneAction::Process`].
+    Process(Delivery),
     /// Something for the log.
     Report(Report),
 }
@@ -134,6 +138,7 @@ impl Node {
             Event::Closed(conn, cause) => self.closed(now, conn, cause),
             Event::Written(conn, bytes) => self.written(conn, bytes),
             Event::Answer(ticket, answer) => self.answer(now, ticket, answer),
+            Event::Processed(ticket, verdict) => self.processed(now, ticket, verdict),
             Event::WallClock(unix) => self.set_wall_clock(now, unix),
             Event::Tick => self.tick(now),
         }
@@ -185,6 +190,11 @@ impl Node {
         self.backplane.answer(now, ticket, answer);
     }
 
+    /// See [`Backplane::processed`].
+    pub fn processed(&mut self, now: Time, ticket: Ticket, verdict: Verdict) {
+        self.backplane.processed(now, ticket, verdict);
+    }
+
     /// Time has passed: whatever is due is done.
     pub fn tick(&mut self, now: Time) {
         self.hub.tick(now);
@@ -211,6 +221,7 @@ impl Node {
                     BackplaneAction::Store { ticket, lane, op } => return Some(Action::Store { ticket, lane, op }),
                     BackplaneAction::Interrupt(lane) => return Some(Action::Interrupt(lane)),
                     BackplaneAction::Reset(lane) => return Some(Action::Reset(lane)),
+                    BackplaneAction::Process(delivery) => return Some(Action::Process(delivery)),
                     BackplaneAction::Report(report) => return Some(Action::Report(report)),
                 },
             }

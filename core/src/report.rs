@@ -109,6 +109,15 @@ pub enum Report {
         /// The consumer's name.
         consumer: Box<str>,
     },
+    /// The host's code could not deal with an entry, which is tried again later.
+    Failed {
+        /// The source's stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+        /// Why.
+        reason: Box<str>,
+    },
     /// A question to the store failed.
     StoreFailed {
         /// What was asked.

@@ -40,6 +40,7 @@ mod digest;
 mod faults;
 mod host;
 pub mod oracle;
+pub mod processing;
 pub mod swarm;
 
 use client::Client;
@@ -72,6 +73,8 @@ pub struct World {
     events_made: u64,
     /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries.
     publishing: BTreeMap<(usize, PublishId), u64>,
+    /// Entries that nodes have handed over and the test has not asked for yet.
+    handed: Vec<processing::Handed>,
     oracles: Oracles,
     digest: Digest,
 }
@@ -117,6 +120,7 @@ impl World {
             commands: BTreeMap::new(),
             events_made: 0,
             publishing: BTreeMap::new(),
+            handed: Vec::new(),
             oracles: Oracles::default(),
             digest: Digest::default(),
         };
@@ -388,6 +392,7 @@ impl World {
 
     fn perform(&mut self, node: usize, action: Action) {
         match action {
+            Action::Process(delivery) => self.hand(node, delivery),
             Action::Store { ticket, lane, op } => self.submit(node, ticket, lane, op),
             Action::Interrupt(lane) => {
                 let at = self.hosts[node].arrival(lane, self.now);

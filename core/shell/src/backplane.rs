@@ -14,6 +14,7 @@ use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::door::{Ask, Publish, PublishId, Tell, Unavailable};
 use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
+use roomcast_core::processor::Verdict;
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use slab::Slab;
 
@@ -22,6 +23,7 @@ use crate::gateway::{Board, Gateway};
 use crate::lanes::Lanes;
 use crate::log;
 use crate::mailbox::{Mailbox, Ready};
+use crate::processor::{self, BySource, Entry};
 use crate::shard;
 use crate::transport::{Timer, Transport};
 
@@ -45,6 +47,8 @@ pub enum Input {
     Ask(ShardId, Ask),
     /// The store answers.
     Answer(Ticket, Result<Answer, StoreError>),
+    /// The host's code has dealt with an entry.
+    Processed(Ticket, Verdict),
     /// A message from inside the process, for example from the HTTP API.
     Publish {
         /// The room.
@@ -76,6 +80,7 @@ pub struct BackplaneTask<T, M> {
     clock: Clock,
     board: Arc<Board>,
     publishers: Slab<oneshot::Sender<Result<(), Unavailable>>>,
+    processors: BySource,
     inbox: Vec<Input>,
     /// The next read of the relay logs, held back while a hub is behind.
     held_back: Option<(Ticket, StoreOp)>,
@@ -83,7 +88,13 @@ pub struct BackplaneTask<T, M> {
 }
 
 impl<T: Transport, M: Timer> BackplaneTask<T, M> {
-    pub(crate) fn new(backplane: Backplane, gateway: &Gateway<T>, lanes: Box<dyn Lanes>, timer: M) -> BackplaneTask<T, M> {
+    pub(crate) fn new(
+        backplane: Backplane,
+        gateway: &Gateway<T>,
+        lanes: Box<dyn Lanes>,
+        processors: BySource,
+        timer: M,
+    ) -> BackplaneTask<T, M> {
         let hubs = gateway.mailboxes();
         BackplaneTask {
             backplane,
@@ -95,6 +106,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             clock: gateway.clock(),
             board: gateway.board().clone(),
             publishers: Slab::new(),
+            processors,
             inbox: Vec::new(),
             held_back: None,
             stopping: false,
@@ -107,6 +119,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             Input::Ready(number) => self.lanes.ready(now, number),
             Input::Ask(shard, ask) => self.backplane.ask(now, shard, ask),
             Input::Answer(ticket, answer) => self.backplane.answer(now, ticket, answer),
+            Input::Processed(ticket, verdict) => self.backplane.processed(now, ticket, verdict),
             Input::Publish { room, payload, done } => {
                 let id = PublishId(self.publishers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload }));
@@ -136,6 +149,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 BackplaneAction::Interrupt(Lane::Relay) if self.held_back.is_some() => self.answer_held_back(),
                 BackplaneAction::Interrupt(lane) => self.lanes.interrupt(now, lane),
                 BackplaneAction::Reset(lane) => self.lanes.reset(lane),
+                BackplaneAction::Process(delivery) => {
+                    if let Some((stream, processor)) = self.processors.get(&delivery.source) {
+                        processor::call(processor, Entry::new(delivery, stream.clone(), self.clock, self.post.clone()));
+                    }
+                }
                 BackplaneAction::Report(report) => log::write(&report),
             }
         }
@@ -210,6 +228,7 @@ impl<T, M> fmt::Debug for BackplaneTask<T, M> {
 mod tests {
     use super::*;
     use crate::gateway::{Host, Parts};
+    use crate::processor::Processors;
     use roomcast_core::config::Config;
     use roomcast_core::id::StreamId;
     use roomcast_core::time::Time;
@@ -261,7 +280,8 @@ mod tests {
     fn the_relay_logs_are_read_no_further_while_a_hub_is_behind() {
         let submitted = Submitted::default();
         let recorder = Recorder(submitted.clone());
-        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes: Box::new(move |_| Box::new(recorder)) };
+        let lanes = Box::new(move |_| -> Box<dyn Lanes> { Box::new(recorder) });
+        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes, processors: Processors::default() };
         let config = Arc::new(Config::default());
         let Parts { gateway, mut backplane, .. } = Gateway::<Nothing>::build(config, host).unwrap();
         let mut poll = || {

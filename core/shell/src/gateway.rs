@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::log;
 use crate::mailbox::Mailbox;
+use crate::processor::Processors;
 use crate::shard::{self, Shard};
 use crate::transport::{Timer, Transport};
 
@@ -57,6 +58,8 @@ pub struct Host<M> {
     pub timer: fn() -> M,
     /// Makes the ways to the store, which answer to the mailbox given.
     pub lanes: Box<dyn FnOnce(Arc<Post>) -> Box<dyn Lanes>>,
+    /// What deals with the entries of sources that go to the host.
+    pub processors: Processors,
 }
 
 /// The figures of a gateway, posted by its tasks.
@@ -72,6 +75,7 @@ impl<T: Transport> Gateway<T> {
     /// # Errors
     /// A configuration that cannot work.
     pub fn build<M: Timer>(config: Arc<Config>, host: Host<M>) -> Result<Parts<T, M>, ConfigError> {
+        let processors = host.processors.by_source(&config)?;
         let clock = Clock::start();
         let (now, unix) = (clock.now(), clock.unix());
         let count = host.shards.clamp(1, ShardId::MOST);
@@ -98,7 +102,7 @@ impl<T: Transport> Gateway<T> {
         backplane.set_wall_clock(now, unix);
         backplane.set_reporting(log::wanted());
         let lanes = (host.lanes)(gateway.post.clone());
-        let backplane = BackplaneTask::new(backplane, &gateway, lanes, (host.timer)());
+        let backplane = BackplaneTask::new(backplane, &gateway, lanes, processors, (host.timer)());
         Ok(Parts { gateway, shards, backplane })
     }
 

@@ -30,6 +30,7 @@ pub mod options;
 pub mod peer;
 #[cfg(test)]
 mod pipe;
+pub mod processor;
 pub mod shard;
 pub mod transport;
 pub mod wire;

@@ -38,6 +38,9 @@ pub fn write(report: &Report) {
         Report::GroupCreated { stream, group, after } => {
             info!(stream = &**stream, group = &**group, %after, "created the consumer group");
         }
+        Report::Failed { stream, entry, reason } => {
+            warn!(stream = &**stream, %entry, reason = &**reason, "failed, and tried again later");
+        }
         Report::ConsumerRemoved { stream, consumer } => {
             info!(stream = &**stream, consumer = &**consumer, "removed a consumer whose process is gone");
         }

@@ -13,6 +13,7 @@ use roomcast_core::store::redis::Redis;
 use crate::gateway::{Gateway, Host, Parts};
 use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes};
 use crate::listen;
+use crate::processor::Processors;
 use crate::transport::{Timer, Transport};
 
 /// What a gateway is started with.
@@ -29,6 +30,8 @@ pub struct Options {
     /// What everything random follows from, for tests that want one run to be like another; chance without it. Whoever knows
     /// it can guess message identifiers.
     pub seed: Option<[u8; 32]>,
+    /// Code of the host that deals with the entries of sources which name it.
+    pub processors: Processors,
 }
 
 /// The store of a gateway.
@@ -44,7 +47,14 @@ impl Default for Options {
     /// One shard on the address that the binaries take by default, with the embedded store.
     fn default() -> Options {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8098));
-        Options { config: Config::default(), listen, store: Store::Memory, shards: 1, seed: None }
+        Options {
+            config: Config::default(),
+            listen,
+            store: Store::Memory,
+            shards: 1,
+            seed: None,
+            processors: Processors::default(),
+        }
     }
 }
 
@@ -78,7 +88,7 @@ impl Options {
             }
             Store::Redis(info) => return Err(StartError::Redis(info.addr().to_string().into())),
         };
-        let host = Host { shards: self.shards, seed, timer, lanes };
+        let host = Host { shards: self.shards, seed, timer, lanes, processors: self.processors };
         let parts = Gateway::build(config, host).map_err(StartError::Config)?;
         let listener = listen::bind(self.listen).map_err(|error| StartError::Listen(self.listen, error))?;
         Ok((parts, listener))

@@ -12,15 +12,16 @@
 //! long is touched, so that no other node takes it over; should one do so all the same, the guard of the commit makes the
 //! second commit do nothing.
 
-use super::Core;
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::router::Router;
-use crate::config::{Config, Source};
+use super::{BackplaneAction, Core};
+use crate::config::{Config, Host, Source};
 use crate::health::{LastError, SourceHealth};
 use crate::id::StreamId;
+use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, GroupRef, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Entry, GroupRef, Lane, StoreError, StoreOp};
 use crate::time::Time;
 
 mod hand;
@@ -128,6 +129,23 @@ impl Consumer {
         }
     }
 
+    /// The host's code has dealt with an entry, or had its time.
+    pub(super) fn processed(&mut self, core: &mut Core, now: Time, entry: StreamId, verdict: Verdict) {
+        let Some(delivered) = self.hand.take_back(entry) else { return };
+        match verdict {
+            Verdict::Done => self.hand.add(entry, Effect::Nothing),
+            Verdict::Reject(reason) => {
+                let effect = self.router.rejected(core, now, delivered, &reason);
+                self.hand.add(entry, effect);
+            }
+            Verdict::Retry(reason) => {
+                core.report(|| Report::Failed { stream: self.place.group.stream.clone(), entry, reason: reason.clone() });
+                self.intake.retry(core, now, &self.place, entry, reason);
+            }
+        }
+        self.go_on(core, now);
+    }
+
     /// Time has passed.
     pub(super) fn wake(&mut self, core: &mut Core, now: Time) {
         if matches!(self.work, Work::Pausing(until) if until <= now) {
@@ -158,19 +176,24 @@ impl Consumer {
 
     /// Begins whatever can be begun.
     fn go_on(&mut self, core: &mut Core, now: Time) {
-        if matches!(self.work, Work::Idle) {
-            if !self.open {
-                self.hand.clear();
-                return self.open(core, now);
-            }
-            if !self.hand.is_prepared() {
-                self.error = None;
-                self.prepare(core, now);
-            }
-            self.commit(core, now);
-        }
+        let is_idle = matches!(self.work, Work::Idle);
         if !self.open {
+            if is_idle {
+                self.hand.clear();
+                self.open(core, now);
+            }
             return;
+        }
+        if is_idle && !self.hand.is_prepared() {
+            // Nothing is left of what could not be stored.
+            self.error = None;
+        }
+        if self.error.is_none() {
+            self.hand_over(core, now);
+        }
+        if is_idle {
+            self.prepare(core, now);
+            self.commit(core, now);
         }
         self.upkeep.go_on(core, now, &self.place, &mut self.hand);
         let Source { most, in_hand, .. } = self.place.source;
@@ -187,10 +210,31 @@ impl Consumer {
 
     /// Decides about the next entries, as many as go at once, unless others are ready to go.
     fn prepare(&mut self, core: &mut Core, now: Time) {
-        if self.open && self.error.is_none() && !self.hand.is_prepared() {
+        if self.open && self.error.is_none() && !self.hand.is_prepared() && self.router.host().is_none() {
             let router = &mut self.router;
             let effect = |delivered| router.effect(core, now, delivered);
             self.hand.prepare(self.place.source.most, effect);
+        }
+    }
+
+    /// Hands entries to the host's code, as many as it can have at once.
+    fn hand_over(&mut self, core: &mut Core, now: Time) {
+        let Some(host) = self.router.host() else { return };
+        let (Host { at_once, .. }, deadline) = (host, now + host.deadline);
+        while self.hand.hosted() < *at_once
+            && let Some(delivered) = self.hand.next()
+        {
+            let Entry { id: entry, .. } = delivered.entry;
+            match self.router.exhausted(core, now, delivered) {
+                Ok(effect) => self.hand.add(entry, effect),
+                Err(delivered) => {
+                    let ticket = core.questions.ask_until(deadline, Lane::Command, Purpose::Process(self.place.index, entry));
+                    let (source, deliveries, fields) = (self.place.index, delivered.deliveries, delivered.entry.fields.clone());
+                    let delivery = Delivery { ticket, source, entry, fields, deliveries, deadline };
+                    core.actions.push_back(BackplaneAction::Process(delivery));
+                    self.hand.host(delivered);
+                }
+            }
         }
     }
 
@@ -305,7 +349,7 @@ impl Place {
     fn report_end(&self, core: &mut Core, entry: StreamId, effect: &Effect) {
         let stream = self.group.stream.clone();
         match effect {
-            Effect::Relay(_) => {
+            Effect::Relay(_) | Effect::Nothing => {
                 core.stats.acked += 1;
                 core.report(|| Report::Acked { stream, entry });
             }
@@ -320,7 +364,6 @@ impl Place {
                 let reason = error.map(|(_, reason)| String::from_utf8_lossy(reason)).unwrap_or_default();
                 core.report(|| Report::DeadLettered { stream, entry, reason: reason.into() });
             }
-            Effect::Nothing => core.stats.acked += 1,
         }
     }
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::consumer::Errand;
 use super::outbound::Waiting;
-use crate::id::Ticket;
+use crate::id::{StreamId, Ticket};
 use crate::store::Lane;
 use crate::table::Table;
 use crate::time::Time;
@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     Tip(u16),
     Relayed,
     Source(u16, Errand),
+    /// A verdict on an entry of a source.
+    Process(u16, StreamId),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -48,16 +50,33 @@ impl Questions {
     /// Opens a question. Its deadline leaves the store twice the time it may block for: it answers late under load, and
     /// a blocking read given up too early leaves a delivered entry that nobody has seen.
     pub(super) fn ask(&mut self, now: Time, lane: Lane, purpose: Purpose, blocks_for: Duration) -> Ticket {
+        self.ask_until(now + blocks_for * 2 + self.timeout, lane, purpose)
+    }
+
+    /// The same with a deadline of its own.
+    pub(super) fn ask_until(&mut self, deadline: Time, lane: Lane, purpose: Purpose) -> Ticket {
         self.next += 1;
         let ticket = Ticket(self.next);
         self.open.insert(ticket, (purpose, lane));
-        self.timers.arm(now + blocks_for * 2 + self.timeout, Wake::Overdue(ticket));
+        self.timers.arm(deadline, Wake::Overdue(ticket));
         ticket
     }
 
     /// Closes a question; nothing if it is closed already.
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<(Purpose, Lane)> {
         self.open.remove(&ticket)
+    }
+
+    /// Closes a question that waits for a verdict; nothing if it is closed already, or another: source and entry.
+    pub(super) fn take_process(&mut self, ticket: Ticket) -> Option<(u16, StreamId)> {
+        match self.open.get(&ticket)? {
+            (Purpose::Process(source, entry), _) => {
+                let found = (*source, *entry);
+                self.open.remove(&ticket);
+                Some(found)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn wake_at(&mut self, at: Time, wake: Wake) {
@@ -86,6 +105,7 @@ impl Purpose {
             Purpose::Append(_) => "publish",
             Purpose::Tip(_) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
+            Purpose::Process(..) => "process an entry",
             Purpose::Source(..) => "work on a source",
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Core;
 use super::consumer::Delivered;
-use crate::config::{Config, Destination, Source};
+use crate::config::{Config, Destination, Host, Source};
 use crate::store::{Effect, Entry, Fields, NewEntry};
 use crate::time::{Time, UnixMillis};
 
@@ -30,6 +30,7 @@ pub(super) struct Router {
 enum To {
     Events(Box<EventRouter>),
     Commands(CommandRouter),
+    Host(Host),
 }
 
 /// Why an entry cannot be routed: a short name that never changes, and the reason in words.
@@ -42,6 +43,7 @@ impl Router {
             to: match &source.to {
                 Destination::Events(events) => To::Events(Box::new(EventRouter::new(events, config))),
                 Destination::Commands(commands) => To::Commands(CommandRouter::new(commands)),
+                Destination::Host(host) => To::Host(host.clone()),
             },
             dead_letter: source.dead_letter.as_str().into(),
             dead_letters: source.dead_letters,
@@ -49,22 +51,46 @@ impl Router {
         }
     }
 
-    /// What becomes of an entry that has been delivered so often: it goes where its source says, or to the dead letters.
-    pub(super) fn effect(&mut self, core: &mut Core, now: Time, delivered: Delivered) -> Effect {
-        let Delivered { entry, deliveries, failure } = delivered;
-        if deliveries > self.max_deliveries {
-            // Not even decoded: that may be what went wrong.
-            let mut reason = format!("delivered {} times and never brought to its end", deliveries - 1);
-            if let Some(failure) = failure {
-                reason.push_str(&format!("; the last time: {failure}"));
-            }
-            return self.dead_letter(core, now, entry, deliveries - 1, "max_deliveries", &reason);
+    /// The host's code that deals with the entries, where it does.
+    pub(super) fn host(&self) -> Option<&Host> {
+        match &self.to {
+            To::Host(host) => Some(host),
+            To::Events(_) | To::Commands(_) => None,
         }
+    }
+
+    /// The effect of an entry that was delivered for too often already; another is given back.
+    pub(super) fn exhausted(&self, core: &Core, now: Time, delivered: Delivered) -> Result<Effect, Delivered> {
+        if delivered.deliveries <= self.max_deliveries {
+            return Err(delivered);
+        }
+        // Not even decoded: that may be what went wrong.
+        let deliveries = delivered.deliveries - 1;
+        let mut reason = format!("delivered {deliveries} times and never brought to its end");
+        if let Some(failure) = delivered.failure {
+            reason.push_str(&format!("; the last time: {failure}"));
+        }
+        Ok(self.dead_letter(core, now, delivered.entry, deliveries, "max_deliveries", &reason))
+    }
+
+    /// What becomes of an entry: it goes where its source says, or to the dead letters.
+    pub(super) fn effect(&mut self, core: &mut Core, now: Time, delivered: Delivered) -> Effect {
+        let delivered = match self.exhausted(core, now, delivered) {
+            Ok(effect) => return effect,
+            Err(delivered) => delivered,
+        };
+        let Delivered { entry, deliveries, .. } = delivered;
         let routed = match &mut self.to {
             To::Events(events) => events.route(core, now, &self.stream, &entry).map(Effect::Relay),
             To::Commands(commands) => commands.route(&entry).map(Effect::Route),
+            To::Host(_) => Err(("unroutable", "the entry is for the host's code".into())),
         };
         routed.unwrap_or_else(|(code, reason)| self.dead_letter(core, now, entry, deliveries, code, &reason))
+    }
+
+    /// The effect of an entry that the host's code has rejected.
+    pub(super) fn rejected(&self, core: &Core, now: Time, delivered: Delivered, reason: &str) -> Effect {
+        self.dead_letter(core, now, delivered.entry, delivered.deliveries, "rejected", reason)
     }
 
     /// System A's layout (`msg_id`, `error`, `timestamp`), then ours, then the original fields as they were.

@@ -1,5 +1,6 @@
 //! Destinations: what the entries of a source are, and where they go.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -22,6 +23,8 @@ pub enum Destination {
     Events(Events),
     /// Commands, which go to the streams of the services they name.
     Commands(Commands),
+    /// Whatever the host's own code can deal with.
+    Host(Host),
 }
 
 /// Where the events of a batch go.
@@ -65,11 +68,26 @@ pub struct Commands {
     pub length: u32,
 }
 
+/// Code of the host that deals with entries; see [`crate::processor`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// The name under which the host has registered it.
+    pub processor: String,
+    /// How long it may take for one entry.
+    #[serde(default = "Host::default_deadline", with = "humantime_serde")]
+    pub deadline: Duration,
+    /// Entries that it has at once at the most.
+    #[serde(default = "Host::default_at_once")]
+    pub at_once: usize,
+}
+
 impl Destination {
     pub(super) fn validate(&self, path: &str, source: &Source) -> Result<(), ConfigError> {
         match self {
             Destination::Events(events) => events.validate(&format!("{path}.events")),
             Destination::Commands(commands) => commands.validate(&format!("{path}.commands"), source),
+            Destination::Host(host) => host.validate(&format!("{path}.host")),
         }
     }
 }
@@ -101,6 +119,27 @@ impl Commands {
             check(stream != source.dead_letter, path, &format!("would route {service} to the dead letters"))?;
         }
         Ok(())
+    }
+}
+
+impl Host {
+    /// A processor with the usual numbers and times.
+    pub fn new(processor: &str) -> Host {
+        Host { processor: processor.into(), deadline: Host::default_deadline(), at_once: Host::default_at_once() }
+    }
+
+    fn validate(&self, path: &str) -> Result<(), ConfigError> {
+        check(!self.processor.is_empty(), &format!("{path}.processor"), "must not be empty")?;
+        check(!self.deadline.is_zero(), &format!("{path}.deadline"), "must not be zero")?;
+        check(self.at_once > 0, &format!("{path}.at_once"), "must be greater than 0")
+    }
+
+    fn default_deadline() -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn default_at_once() -> usize {
+        16
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::gateway::{Host, Parts};
 use crate::lanes::MemoryLanes;
 use crate::pipe::Pipe;
+use crate::processor::Processors;
 use roomcast_core::config::{Config, Route};
 use std::time::Instant;
 
@@ -18,8 +19,13 @@ const OPEN: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrad
 fn parts() -> Parts<Pipe, Never> {
     let config = Arc::new(Config { routes: vec![Route::echo("/")], ..Config::default() });
     let known = config.clone();
-    let host =
-        Host { shards: 1, seed: [1; 32], timer: || Never, lanes: Box::new(move |post| Box::new(MemoryLanes::new(&known, post))) };
+    let host = Host {
+        shards: 1,
+        seed: [1; 32],
+        timer: || Never,
+        lanes: Box::new(move |post| Box::new(MemoryLanes::new(&known, post))),
+        processors: Processors::default(),
+    };
     Gateway::build(config, host).unwrap()
 }
 fn poll(shard: &mut Shard<Pipe, Never>) -> Poll<()> {

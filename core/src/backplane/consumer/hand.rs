@@ -1,6 +1,6 @@
 //! Entries in hand: read, and not yet brought to their end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::id::StreamId;
@@ -12,6 +12,8 @@ pub(super) struct Hand {
     read: VecDeque<Delivered>,
     /// Bytes of the entries that were read.
     bytes: usize,
+    /// What the host's code has.
+    hosted: BTreeMap<StreamId, Delivered>,
     /// What goes with the next commit.
     prepared: Effects,
     /// What goes with the commit under way; shared with it.
@@ -51,7 +53,7 @@ impl Hand {
 
     /// How many entries it holds.
     pub(super) fn len(&self) -> usize {
-        self.read.len() + self.prepared.len() + self.committing.len()
+        self.read.len() + self.hosted.len() + self.prepared.len() + self.committing.len()
     }
 
     /// Whether a commit could begin.
@@ -64,14 +66,40 @@ impl Hand {
         let mut bytes = 0;
         while bytes < COMMIT_BYTES
             && self.prepared.len() < most
-            && let Some(delivered) = self.read.pop_front()
+            && let Some(delivered) = self.next()
         {
-            self.bytes -= delivered.entry.bytes();
             let id = delivered.entry.id;
             let effect = effect(delivered);
             bytes += effect.bytes();
             self.prepared.push((id, effect));
         }
+    }
+
+    /// Takes the next entry that was read.
+    pub(super) fn next(&mut self) -> Option<Delivered> {
+        let delivered = self.read.pop_front()?;
+        self.bytes -= delivered.entry.bytes();
+        Some(delivered)
+    }
+
+    /// Entries that the host's code has.
+    pub(super) fn hosted(&self) -> usize {
+        self.hosted.len()
+    }
+
+    /// The host's code has this entry now.
+    pub(super) fn host(&mut self, delivered: Delivered) {
+        self.hosted.insert(delivered.entry.id, delivered);
+    }
+
+    /// The host's code has dealt with an entry. Nothing where it is in hand no longer.
+    pub(super) fn take_back(&mut self, entry: StreamId) -> Option<Delivered> {
+        self.hosted.remove(&entry)
+    }
+
+    /// An effect that goes with the next commit.
+    pub(super) fn add(&mut self, entry: StreamId, effect: Effect) {
+        self.prepared.push((entry, effect));
     }
 
     /// Begins a commit, if there is anything to be committed.
@@ -105,7 +133,8 @@ impl Hand {
     /// The entries in hand.
     pub(super) fn ids(&self) -> BTreeSet<StreamId> {
         let effects = self.prepared.iter().chain(self.committing.iter());
-        self.read.iter().map(|delivered| delivered.entry.id).chain(effects.map(|(id, _)| *id)).collect()
+        let read = self.read.iter().map(|delivered| delivered.entry.id);
+        read.chain(self.hosted.keys().copied()).chain(effects.map(|(id, _)| *id)).collect()
     }
 
     /// The entries that were in hand already when this was asked last.
@@ -123,6 +152,7 @@ impl Hand {
         if !lost.is_empty() {
             self.read.retain(|delivered| !lost.contains(&delivered.entry.id));
             self.bytes = self.read.iter().map(|delivered| delivered.entry.bytes()).sum();
+            self.hosted.retain(|id, _| !lost.contains(id));
             self.prepared.retain(|(id, _)| !lost.contains(id));
         }
     }
