@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::limit;
-use crate::machine::Memory;
+use crate::memory::Memory;
 use crate::room::connect_subscribers;
 use crate::server::{Server, Stable};
 

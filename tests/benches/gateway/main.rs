@@ -17,11 +17,15 @@ mod frame;
 mod histogram;
 mod idle;
 mod limit;
+#[path = "../common/machine.rs"]
 mod machine;
+mod memory;
 mod room;
 mod rounds;
 mod sample;
 mod server;
+#[path = "../common/statistics.rs"]
+mod statistics;
 mod table;
 
 use clap::{Parser, ValueEnum};

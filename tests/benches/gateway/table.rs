@@ -6,6 +6,7 @@ use crate::limit::Mode;
 use crate::rounds::Run;
 use crate::sample::Sample;
 use crate::server::Stable;
+use crate::statistics::{grouped, median, median_ratio, print_aligned, spread};
 
 /// A server with which all are compared.
 pub(crate) struct Reference {
@@ -28,20 +29,7 @@ impl Reference {
 pub(crate) fn print(unit: &str, references: &[Reference], rounds: &[Vec<Run>]) {
     let mut lines = vec![head(unit, references)];
     lines.extend((0..rounds[0].len()).map(|index| row(references, rounds, index)));
-    let widths: Vec<usize> =
-        (0..lines[0].len()).map(|column| lines.iter().map(|cells| cells[column].len()).max().unwrap_or(0)).collect();
-    for cells in lines {
-        let line: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            })
-            .collect();
-        println!("{}", line.join("  "));
-    }
+    print_aligned(&lines);
 }
 
 fn head(unit: &str, references: &[Reference]) -> Vec<String> {
@@ -75,16 +63,13 @@ fn row(references: &[Reference], rounds: &[Vec<Run>], index: usize) -> Vec<Strin
     cells
 }
 
-/// The median of a run's ratios to the same kind of run of the reference, each taken within a round.
+/// A run's ratio to the same kind of run of the reference; not every server runs with any number in flight.
 fn ratio(reference: &Reference, rounds: &[Vec<Run>], index: usize, value: fn(&Sample) -> f64) -> String {
-    let within = |round: &Vec<Run>| {
+    median_ratio(rounds.iter().map(|round| {
         let own = &round[index];
         let other = round.iter().find(|run| run.server == reference.server && run.in_flight == own.in_flight)?;
         Some(value(&own.sample) / value(&other.sample))
-    };
-    // Not every server runs with any number in flight.
-    let ratios: Option<Vec<f64>> = rounds.iter().map(within).collect();
-    ratios.map_or_else(|| "-".to_owned(), |ratios| format!("{:.2}", median(ratios)))
+    }))
 }
 
 fn rate(sample: &Sample) -> f64 {
@@ -118,32 +103,4 @@ fn load_busy(sample: &Sample) -> f64 {
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
-    }
-}
-
-/// How far the extremes lie apart, relative to the median.
-fn spread(values: &[f64]) -> f64 {
-    let highest = values.iter().copied().fold(f64::MIN, f64::max);
-    let lowest = values.iter().copied().fold(f64::MAX, f64::min);
-    (highest - lowest) / median(values.to_vec())
-}
-
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -18,14 +18,25 @@ pub const BROWSER_PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// When the script fails.
 pub fn publish_file_event(options: &[&str]) -> Vec<String> {
-    let python = directory().join(".venv/bin/python");
-    let mut command = Command::new(installed(&python));
-    command.arg(directory().join("publish_file_event.py")).args(options);
+    let mut command = python(&directory().join("publish_file_event.py"));
+    command.args(options);
     let mut process = Process::spawn("publish_file_event.py", &mut command);
     let status = process.wait(PATIENCE);
     process.wait_for_end_of_output(PATIENCE);
     assert!(status.success(), "publish_file_event.py failed:\n{}", process.tail());
     process.log_lines()
+}
+
+/// A command that runs a script with the Python packages of the tests, redis-py among them.
+///
+/// # Panics
+///
+/// When they are not installed.
+#[must_use]
+pub fn python(script: &Path) -> Command {
+    let mut command = Command::new(installed(&directory().join(".venv/bin/python")));
+    command.arg(script);
+    command
 }
 
 /// Opens the console in a browser and lets it subscribe to `workspace:test-workspace`.

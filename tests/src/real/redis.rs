@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::hash::BuildHasher as _;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use super::{PATIENCE, poll_until};
 pub struct RedisServer {
     port: u16,
     directory: PathBuf,
+    program: PathBuf,
     arguments: Vec<String>,
     /// `None` while the server is stopped.
     process: Option<Process>,
@@ -49,6 +50,20 @@ impl RedisServer {
     /// As [`RedisServer::start`].
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Self {
+        let program = find_program("redis-server").expect(
+            "redis-server is needed for these tests; `tests/run` installs it, \
+             or use `apt-get install --no-install-recommends redis-server`",
+        );
+        Self::start_program(&program, arguments)
+    }
+
+    /// Starts a given server program, which takes the options of `redis-server`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_program(program: &Path, arguments: &[&str]) -> Self {
         const PORTS_TO_TRY: usize = 20;
         for _ in 0..PORTS_TO_TRY {
             let port = free_port();
@@ -57,6 +72,7 @@ impl RedisServer {
             let mut server = Self {
                 port,
                 directory,
+                program: program.into(),
                 arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
                 process: None,
                 connection: Mutex::new(Kept(None)),
@@ -84,6 +100,16 @@ impl RedisServer {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The process id.
+    ///
+    /// # Panics
+    ///
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").pid()
     }
 
     /// Runs one command in database 0 and returns what the server answers.
@@ -235,11 +261,7 @@ impl RedisServer {
     }
 
     fn launch_command(&self) -> Command {
-        let program = find_program("redis-server").expect(
-            "redis-server is needed for these tests; `tests/run` installs it, \
-             or use `apt-get install --no-install-recommends redis-server`",
-        );
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.program);
         command
             .current_dir(&self.directory)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -367,7 +389,7 @@ mod tests {
         let (one, two) = (RedisServer::start(), RedisServer::start());
         one.command(&["SET", "key", "one"]);
         assert_eq!(two.command(&["GET", "key"]), Value::Nil);
-        let pid = one.process.as_ref().map(Process::pid).unwrap();
+        let pid = one.pid();
         let directory = one.directory.clone();
         drop(one);
         assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
