@@ -172,6 +172,8 @@ impl Host {
                     self.stored = result.is_ok();
                 }
                 Action::Flush => self.flush(),
+                // No source goes to this host.
+                Action::Process(delivery) => panic!("{delivery:?}"),
                 Action::Report(_) => {}
             }
         }
