@@ -7,35 +7,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, thread};
 
+use nix::sys::signal::Signal;
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
-use roomcast_tests::real::traffic::{COMMANDS, EVENTS, ROOM, ROUTED, Source, assert_each_once, assert_silent, receive, routed};
+use roomcast_tests::real::traffic::{
+    COMMANDS, EVENTS, ROOM, ROUTED, Source, assert_each_once, assert_silent, receive, routed, sources,
+};
 use roomcast_tests::real::{PATIENCE, poll_until};
-
-/// Short times, so that what a dead node leaves is soon taken over.
-const CONFIG: &str = r#"
-[limits]
-outbox_messages = 100000
-outbox_bytes = 67108864
-
-[[sources]]
-stream = "stream:file-events"
-group = "websocket-consumers"
-dead_letter = "stream:file-events-dlq"
-to.events = { room = "workspace:{id}", type = "file.changed" }
-block = "100ms"
-claim_after = "400ms"
-
-[[sources]]
-stream = "stream:ai-commands"
-group = "websocket-router"
-dead_letter = "stream:ai-commands-dlq"
-to.commands = { length = 1000000 }
-block = "100ms"
-claim_after = "400ms"
-"#;
 
 gateway_tests!(
     nodes_killed_one_after_the_other_lose_and_repeat_no_event,
@@ -48,8 +28,6 @@ fn nodes_killed_one_after_the_other_lose_and_repeat_no_event(binary: &Path) {
     let redis = RedisServer::start();
     let (a, b) = (node(binary, &redis, "a"), node(binary, &redis, "b"));
     let (mut at_a, mut at_b) = (a.member("alice", ROOM), b.member("bob", ROOM));
-    let mut doomed = node(binary, &redis, "doomed");
-
     let arrived = AtomicUsize::new(0);
     let (seen_at_a, seen_at_b) = thread::scope(|scope| {
         let reader_at_a = scope.spawn(|| {
@@ -61,38 +39,21 @@ fn nodes_killed_one_after_the_other_lose_and_repeat_no_event(binary: &Path) {
             seen
         });
         let reader_at_b = scope.spawn(|| receive(&mut at_b, series.total()));
-        series.run(
-            &redis,
-            || arrived.load(Ordering::Relaxed),
-            |kill| {
-                doomed.kill();
-                doomed = node(binary, &redis, &format!("doomed-{kill}"));
-            },
-        );
+        series.run(binary, &redis, &mut [Doomed::start(binary, &redis, "c".into())], || arrived.load(Ordering::Relaxed));
         (reader_at_a.join().expect("the reader ends"), reader_at_b.join().expect("the reader ends"))
     });
     assert_each_once(&seen_at_a, series.total());
     assert_eq!(seen_at_a, seen_at_b, "both clients see one order");
     assert_silent(&a, [&mut at_a, &mut at_b]);
-    series.end(&redis, &[&a, &b, &doomed]);
 }
 
 /// Each of three nodes is killed in its turn and replaced.
 fn nodes_killed_one_after_the_other_lose_and_repeat_no_command(binary: &Path) {
     let series = Series::of(COMMANDS);
     let redis = RedisServer::start();
-    let mut nodes = ["a", "b", "c"].map(|name| node(binary, &redis, name));
-    series.run(
-        &redis,
-        || redis.query(&["XLEN", ROUTED]),
-        |kill| {
-            let doomed = &mut nodes[kill % 3];
-            doomed.kill();
-            *doomed = node(binary, &redis, &format!("again-{kill}"));
-        },
-    );
+    let mut nodes = ["a", "b", "c"].map(|name| Doomed::start(binary, &redis, name.into()));
+    series.run(binary, &redis, &mut nodes, || redis.query(&["XLEN", ROUTED]));
     assert_each_once(&routed(&redis, ROUTED), series.total());
-    series.end(&redis, &nodes.each_ref());
 }
 
 /// How often a node is killed, and what it is killed in the middle of.
@@ -113,22 +74,34 @@ impl Series {
         self.kills * self.entries
     }
 
-    /// Publishes, and strikes when a third of the entries for a kill has arrived and the others are still being published.
-    fn run(&self, redis: &RedisServer, arrived: impl Fn() -> usize, mut strike: impl FnMut(usize)) {
+    /// Publishes, and kills a node when a third of the entries for a kill has arrived and the others are on their way. In the
+    /// end all of them have come to a good end.
+    fn run(&self, binary: &Path, redis: &RedisServer, nodes: &mut [Doomed], arrived: impl Fn() -> usize) {
         let wait_for = |count: usize| {
             let came = poll_until(PATIENCE, || (arrived() >= count).then_some(()));
             assert!(came.is_some(), "{} of {count} entries arrived", arrived());
         };
+        let mut held = 0;
         for kill in 0..self.kills {
             let numbers = kill * self.entries..(kill + 1) * self.entries;
+            let doomed = &mut nodes[kill % nodes.len()];
             thread::scope(|scope| {
                 let numbers = numbers.clone();
                 scope.spawn(|| self.publish(redis, numbers));
                 wait_for(kill * self.entries + self.entries / 3);
-                strike(kill);
+                held += doomed.kill(&self.source, redis);
+                *doomed = Doomed::start(binary, redis, format!("{}'", doomed.name));
             });
             wait_for(numbers.end);
         }
+        self.source.wait_for_nothing_pending(redis);
+        assert_eq!(redis.query::<usize>(&["XLEN", self.source.dead_letters]), 0, "nothing was given up");
+        println!(
+            "{}: {} entries, {} kills, {held} of them in the hands of the dead",
+            self.source.stream,
+            self.total(),
+            self.kills
+        );
     }
 
     /// In two goes, the first of which is more than has been worked off when a node is killed.
@@ -137,16 +110,35 @@ impl Series {
         self.source.publish(redis, numbers.start..middle);
         self.source.publish(redis, middle..numbers.end);
     }
+}
 
-    /// Everything that was published has come to a good end.
-    fn end(&self, redis: &RedisServer, nodes: &[&Gateway]) {
-        self.source.wait_for_nothing_pending(redis);
-        assert_eq!(redis.query::<usize>(&["XLEN", self.source.dead_letters]), 0, "nothing was given up");
-        let claimed: u64 = nodes.iter().map(|node| node.metric("roomcast_source_claimed_total")).sum();
-        println!("{}: {} entries, {} kills, {claimed} taken over", self.source.stream, self.total(), self.kills);
+/// A node that is going to be killed, and the name under which it reads.
+struct Doomed {
+    node: Gateway,
+    name: String,
+}
+
+impl Doomed {
+    fn start(binary: &Path, redis: &RedisServer, name: String) -> Doomed {
+        Doomed { node: node(binary, redis, &name), name }
+    }
+
+    /// Kills it, with entries in its hands if it can be caught with any. Returns how many.
+    fn kill(&mut self, source: &Source, redis: &RedisServer) -> u64 {
+        const TRIES: usize = 50;
+        let caught = (0..TRIES).map(|_| {
+            self.node.signal(Signal::SIGCONT);
+            self.node.signal(Signal::SIGSTOP);
+            source.pending_of(redis, &self.name)
+        });
+        let held = caught.into_iter().find(|held| *held > 0);
+        self.node.kill();
+        held.unwrap_or_default()
     }
 }
 
 fn node(binary: &Path, redis: &RedisServer, name: &str) -> Gateway {
-    Setup::new(binary).option("--redis", &redis.url()).option("--node", name).config(CONFIG).start()
+    // Short times, so that what a dead node leaves is soon taken over.
+    let config = sources("100ms", "400ms");
+    Setup::new(binary).option("--redis", &redis.url()).option("--node", name).config(&config).start()
 }

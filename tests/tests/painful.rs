@@ -25,7 +25,7 @@ use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::ordeal::{Ordeal, lasts};
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
-use roomcast_tests::real::traffic::{COMMANDS, EVENTS, ROOM, ROUTED, Source, assert_each_once, receive, routed};
+use roomcast_tests::real::traffic::{COMMANDS, EVENTS, ROOM, ROUTED, Source, assert_each_once, receive, routed, sources};
 use roomcast_tests::real::{PATIENCE, poll_until};
 
 /// Held entries are tried again after this time, if a test wants that to happen.
@@ -234,25 +234,7 @@ fn a_router_that_was_only_frozen_repeats_nothing(binary: &Path) {
 }
 
 fn node(binary: &Path, redis: &RedisServer, name: &str, claim_after: &str) -> Gateway {
-    let config = format!(
-        r#"
-[[sources]]
-stream = "stream:file-events"
-group = "websocket-consumers"
-dead_letter = "stream:file-events-dlq"
-to.events = {{ room = "workspace:{{id}}", type = "file.changed" }}
-block = "50ms"
-claim_after = "{claim_after}"
-
-[[sources]]
-stream = "stream:ai-commands"
-group = "websocket-router"
-dead_letter = "stream:ai-commands-dlq"
-to.commands = {{}}
-block = "50ms"
-claim_after = "{claim_after}"
-"#
-    );
+    let config = sources("50ms", claim_after);
     Setup::new(binary).option("--redis", &redis.url()).option("--node", name).config(&config).start()
 }
 

@@ -9,34 +9,14 @@ use super::client::JsonClient;
 use super::gateway::Gateway;
 use super::redis::RedisServer;
 use super::setup::Setup;
-use super::traffic::{COMMANDS, EVENTS, ROOM, ROUTED, assert_each_once, assert_silent, number, receive, routed};
+use super::traffic::{COMMANDS, EVENTS, ROOM, ROUTED, assert_each_once, assert_silent, number, receive, routed, sources};
 use super::{PATIENCE, poll_until};
 
-/// Short times, so that what does not answer is soon given up and what stays pending is soon tried again.
-const CONFIG: &str = r#"
-[limits]
-outbox_messages = 100000
-outbox_bytes = 67108864
-
+/// Short times, so that what does not answer is soon given up.
+const RELAY: &str = r#"
 [relay]
 block = "500ms"
 timeout = "500ms"
-
-[[sources]]
-stream = "stream:file-events"
-group = "websocket-consumers"
-dead_letter = "stream:file-events-dlq"
-to.events = { room = "workspace:{id}", type = "file.changed" }
-block = "50ms"
-claim_after = "100ms"
-
-[[sources]]
-stream = "stream:ai-commands"
-group = "websocket-router"
-dead_letter = "stream:ai-commands-dlq"
-to.commands = { length = 1000000 }
-block = "50ms"
-claim_after = "100ms"
 "#;
 
 /// Longer than any time of the gateways, also than all retries of an entry with the pauses between them.
@@ -72,7 +52,9 @@ impl Ordeal {
     /// When they do not start, or let no client join.
     #[must_use]
     pub fn begin_unready(binary: &Path, url: &str) -> Self {
-        let node = |name| Setup::new(binary).option("--redis", url).option("--node", name).config(CONFIG).launch();
+        // What stays pending is soon tried again, too.
+        let config = RELAY.to_owned() + &sources("50ms", "100ms");
+        let node = |name| Setup::new(binary).option("--redis", url).option("--node", name).config(&config).launch();
         let nodes = [node("a"), node("b")];
         let clients = [nodes[0].member("alice", ROOM), nodes[1].member("bob", ROOM)];
         Self { nodes, clients, published: 0 }

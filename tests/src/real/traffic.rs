@@ -131,6 +131,35 @@ impl Source {
     }
 }
 
+/// The configuration of both sources, with these times, and of outboxes and targets that hold whatever a test publishes.
+#[must_use]
+pub fn sources(block: &str, claim_after: &str) -> String {
+    format!(
+        r#"
+[limits]
+outbox_messages = 100000
+outbox_bytes = 67108864
+
+[[sources]]
+stream = "{}"
+group = "{}"
+dead_letter = "{}"
+to.events = {{ room = "workspace:{{id}}", type = "file.changed" }}
+block = "{block}"
+claim_after = "{claim_after}"
+
+[[sources]]
+stream = "{}"
+group = "{}"
+dead_letter = "{}"
+to.commands = {{ length = 1000000 }}
+block = "{block}"
+claim_after = "{claim_after}"
+"#,
+        EVENTS.stream, EVENTS.group, EVENTS.dead_letters, COMMANDS.stream, COMMANDS.group, COMMANDS.dead_letters
+    )
+}
+
 /// A command for a service, as its publisher writes it.
 #[must_use]
 pub fn command(service: &str, message: &str) -> String {
