@@ -8,11 +8,13 @@ pub mod client;
 pub mod e2e;
 pub mod gateway;
 pub mod http;
+pub mod ordeal;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod setup;
+pub mod traffic;
 
 use std::thread;
 use std::time::{Duration, Instant};

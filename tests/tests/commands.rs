@@ -7,6 +7,7 @@ use roomcast_tests::gateway_tests;
 use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
+use roomcast_tests::real::traffic::{COMMANDS, assert_each_once, command, routed};
 use roomcast_tests::real::{PATIENCE, poll_until};
 
 const STREAM: &str = "stream:ai-commands";
@@ -48,7 +49,7 @@ fn both_forms_are_passed_on_byte_for_byte(binary: &Path) {
                     \"workspace_path\":\"\",\"session_id\":\"s\",\"timestamp\":null } ";
     let mut entries = vec![add(&redis, &[("payload", odd_json.as_bytes())])];
     let gateway = gateway(binary, &redis);
-    let plain = json("claude", "Help me debug this code");
+    let plain = command("claude", "Help me debug this code");
     let every_byte: Vec<u8> = (0..=255).collect();
     let flat = [("service", &b"claude"[..]), ("session_id", b"s"), ("workspace_path", b"/w"), ("message", &every_byte)];
     for fields in [
@@ -69,8 +70,8 @@ fn both_forms_are_passed_on_byte_for_byte(binary: &Path) {
 }
 
 fn what_is_no_command_is_kept_with_its_reason_and_the_next_good_one_routed(binary: &Path) {
-    let unknown = json("gpt", "m");
-    let without_session = json("claude", "m").replace("session_id", "session");
+    let unknown = command("gpt", "m");
+    let without_session = command("claude", "m").replace("session_id", "session");
     let broken: [(&[Field<'_>], &str); 12] = [
         (&[("payload", unknown.as_bytes())], "unknown_service"),
         (&[("service", b"gpt"), ("session_id", b"s"), ("workspace_path", b"/w"), ("message", b"m")], "unknown_service"),
@@ -89,7 +90,7 @@ fn what_is_no_command_is_kept_with_its_reason_and_the_next_good_one_routed(binar
     let gateway = gateway(binary, &redis);
     for (number, (fields, code)) in (1..).zip(broken) {
         let entry = add(&redis, fields);
-        add(&redis, &[("payload", json("claude", "m").as_bytes())]);
+        add(&redis, &[("payload", command("claude", "m").as_bytes())]);
         wait_until(|| all(&redis, CLAUDE).len() == number);
         assert_eq!(redis.pending(0, STREAM, GROUP), 0, "after {fields:?}");
 
@@ -143,7 +144,7 @@ length = 100
 "#;
     let redis = RedisServer::start();
     let gateway = Setup::new(binary).option("--redis", &redis.url()).config(CONFIG).start();
-    let add = |service: &str| add_to(&redis, "in", &[("payload", json(service, "m").as_bytes())]);
+    let add = |service: &str| add_to(&redis, "in", &[("payload", command(service, "m").as_bytes())]);
     let services = ["mcp", "extra", "claude"].into_iter().chain(std::iter::repeat_n("gemini", 500));
     services.for_each(|service| drop(add(service)));
     wait_until(|| gateway.metric(ROUTED) == 502);
@@ -158,13 +159,13 @@ length = 100
 fn long_commands_are_passed_on_whole_or_not_at_all(binary: &Path) {
     let redis = RedisServer::start();
     let gateway = gateway(binary, &redis);
-    let long = json("claude", &"x".repeat(32 << 20));
+    let long = command("claude", &"x".repeat(32 << 20));
     add(&redis, &[("payload", long.as_bytes())]);
     wait_until(|| gateway.metric(ROUTED) == 1);
     assert!(all(&redis, CLAUDE) == [owned(&[("payload", long.as_bytes())])], "the long payload is another");
 
     // A script of Redis can pass on so many fields and no more.
-    let payload = json("mcp", "m");
+    let payload = command("mcp", "m");
     for (count, routed) in [(2_000, 1), (2_001, 0)] {
         redis.command(&["DEL", MCP]);
         let mut fields = vec![("payload", payload.as_bytes())];
@@ -192,19 +193,19 @@ fn a_target_that_takes_nothing_holds_its_commands_up_and_no_others(binary: &Path
         let mut pipeline = redis::pipe();
         pipeline.atomic();
         for (number, service) in ["claude", "mcp", "claude", "mcp", "claude"].into_iter().enumerate() {
-            pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", &json(service, &number.to_string())]).ignore();
+            pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", &command(service, &number.to_string())]).ignore();
         }
         pipeline.exec(&mut connection).expect("the entries are added");
         wait_until(|| all(&redis, CLAUDE).len() == 3);
         gateway.wait_for_log(reason, PATIENCE);
         // Tried again, in vain.
         wait_until(|| gateway.metric("roomcast_source_claimed_total") >= 4);
-        assert_eq!((numbers(&redis, CLAUDE), redis.pending(0, STREAM, GROUP)), (vec![0, 2, 4], 2), "{reason}");
+        assert_eq!((routed(&redis, CLAUDE), redis.pending(0, STREAM, GROUP)), (vec![0, 2, 4], 2), "{reason}");
         assert_eq!(redis.query::<u64>(&["EXISTS", DEAD_LETTERS]), 0);
 
         redis.command(&["DEL", MCP]);
         wait_until(|| gateway.metric(ROUTED) == 5);
-        assert_eq!((numbers(&redis, MCP), redis.pending(0, STREAM, GROUP)), (vec![1, 3], 0), "{reason}");
+        assert_eq!((routed(&redis, MCP), redis.pending(0, STREAM, GROUP)), (vec![1, 3], 0), "{reason}");
     }
 }
 
@@ -215,7 +216,7 @@ fn a_redis_without_memory_loses_nothing(binary: &Path) {
     // In one go: nothing comes between, so that the commit finds no memory.
     let mut pipeline = redis::pipe();
     for number in 0..3 {
-        pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", &json("claude", &number.to_string())]).ignore();
+        pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", &command("claude", &number.to_string())]).ignore();
     }
     pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", "broken"]).ignore();
     pipeline.cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).ignore();
@@ -227,7 +228,7 @@ fn a_redis_without_memory_loses_nothing(binary: &Path) {
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
     wait_until(|| gateway.metric("roomcast_source_dead_letters_total") == 1);
     wait_until(|| gateway.metric(ROUTED) == 3);
-    assert_eq!(numbers(&redis, CLAUDE), [0, 1, 2]);
+    assert_eq!(routed(&redis, CLAUDE), [0, 1, 2]);
     assert_eq!((all(&redis, DEAD_LETTERS).len(), redis.pending(0, STREAM, GROUP)), (1, 0));
 }
 
@@ -238,26 +239,26 @@ fn two_nodes_share_the_commands(binary: &Path) {
     // Redis shares the entries out as it likes. This goes on until both nodes have had some.
     let mut published = 0;
     wait_until(|| {
-        publish(&redis, "claude", published..published + ROUND);
+        COMMANDS.publish(&redis, published..published + ROUND);
         published += ROUND;
         a.metric(ROUTED) > 0 && b.metric(ROUTED) > 0
     });
     wait_until(|| a.metric(ROUTED) + b.metric(ROUTED) == published as u64);
-    assert_each_once(&redis, published);
+    assert_each_once(&routed(&redis, CLAUDE), published);
     assert_eq!(redis.pending(0, STREAM, GROUP), 0);
 }
 
 fn a_node_killed_in_the_middle_loses_and_repeats_nothing(binary: &Path) {
-    const COMMANDS: usize = 2_000;
+    const COUNT: usize = 2_000;
     let redis = RedisServer::start();
     let (mut a, _b) = (node(binary, &redis, "a"), node(binary, &redis, "b"));
-    publish(&redis, "claude", 0..COMMANDS / 2);
-    wait_until(|| all(&redis, CLAUDE).len() >= COMMANDS / 4);
-    publish(&redis, "claude", COMMANDS / 2..COMMANDS / 2 + 50);
+    COMMANDS.publish(&redis, 0..COUNT / 2);
+    wait_until(|| all(&redis, CLAUDE).len() >= COUNT / 4);
+    COMMANDS.publish(&redis, COUNT / 2..COUNT / 2 + 50);
     a.kill();
-    publish(&redis, "claude", COMMANDS / 2 + 50..COMMANDS);
-    wait_until(|| all(&redis, CLAUDE).len() >= COMMANDS && redis.pending(0, STREAM, GROUP) == 0);
-    assert_each_once(&redis, COMMANDS);
+    COMMANDS.publish(&redis, COUNT / 2 + 50..COUNT);
+    wait_until(|| all(&redis, CLAUDE).len() >= COUNT && redis.pending(0, STREAM, GROUP) == 0);
+    assert_each_once(&routed(&redis, CLAUDE), COUNT);
 }
 
 /// A gateway with the default configuration.
@@ -267,12 +268,6 @@ fn gateway(binary: &Path, redis: &RedisServer) -> Gateway {
 
 fn node(binary: &Path, redis: &RedisServer, name: &str) -> Gateway {
     Setup::new(binary).option("--redis", &redis.url()).option("--node", name).config(IMPATIENT).start()
-}
-
-fn json(service: &str, message: &str) -> String {
-    format!(
-        r#"{{"service": "{service}", "session_id": "session-123", "workspace_path": "/workspaces/w", "message": "{message}"}}"#
-    )
 }
 
 fn add(redis: &RedisServer, fields: &[Field<'_>]) -> String {
@@ -289,16 +284,6 @@ fn add_to(redis: &RedisServer, stream: &str, fields: &[Field<'_>]) -> String {
     command.query(&mut connection).expect("the entry is added")
 }
 
-/// Adds one command for each number, all in one go; the number is the message.
-fn publish(redis: &RedisServer, service: &str, numbers: std::ops::Range<usize>) {
-    let mut connection = redis.connect(0).expect("the server is there");
-    let mut pipeline = redis::pipe();
-    for number in numbers {
-        pipeline.cmd("XADD").arg(&[STREAM, "*", "payload", &json(service, &number.to_string())]).ignore();
-    }
-    pipeline.exec(&mut connection).expect("the entries are added");
-}
-
 /// The entries of a stream, oldest first.
 fn all(redis: &RedisServer, stream: &str) -> Vec<Fields> {
     let entries: Vec<(String, Fields)> = redis.query(&["XRANGE", stream, "-", "+"]);
@@ -307,21 +292,6 @@ fn all(redis: &RedisServer, stream: &str) -> Vec<Fields> {
 
 fn owned(fields: &[Field<'_>]) -> Fields {
     fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
-}
-
-/// The numbers of the commands in a stream.
-fn numbers(redis: &RedisServer, stream: &str) -> Vec<usize> {
-    let number = |fields: &Fields| {
-        let payload: serde_json::Value = serde_json::from_slice(&fields[0].1).expect("the payload is JSON");
-        payload["message"].as_str().and_then(|number| number.parse().ok()).expect("the message is a number")
-    };
-    all(redis, stream).iter().map(number).collect()
-}
-
-fn assert_each_once(redis: &RedisServer, count: usize) {
-    let mut numbers = numbers(redis, CLAUDE);
-    numbers.sort_unstable();
-    assert!(numbers.iter().copied().eq(0..count), "{} commands of {count} are in the stream", numbers.len());
 }
 
 fn wait_until(mut holds: impl FnMut() -> bool) {

@@ -30,7 +30,9 @@ fn an_entry_ends_as_its_processor_says() {
 #[test]
 fn a_processor_has_no_more_at_once_than_it_can_take() {
     let mut world = world(1, Host { at_once: 3, ..Host::new("p") });
-    (0..100).for_each(|number| drop(world.invoice(&number.to_string())));
+    for number in 0..100 {
+        world.invoice(&number.to_string());
+    }
     world.settle();
     let mut seen = Vec::new();
     let mut handed = world.handed();
@@ -97,7 +99,9 @@ fn a_processor_that_says_nothing_in_time_has_failed_and_is_heard_no_more() {
 #[test]
 fn what_a_node_that_died_was_processing_is_processed_by_another() {
     let mut world = World::with(6, 2, config(Host::new("p")));
-    (0..20).for_each(|number| drop(world.invoice(&number.to_string())));
+    for number in 0..20 {
+        world.invoice(&number.to_string());
+    }
     world.settle();
     let (dead, alive): (Vec<Handed>, _) = world.handed().into_iter().partition(|handed| handed.node == 0);
     alive.iter().for_each(|handed| world.decide(handed, Verdict::Done));

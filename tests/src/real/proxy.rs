@@ -1,9 +1,9 @@
-//! A TCP proxy whose connections can die without a word, as those to a machine that has lost its power do.
+//! A TCP proxy whose connections can break, or die without a word, as those to a machine that has lost its power do.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Proxy {
     addr: SocketAddr,
     silences: Arc<AtomicUsize>,
+    /// One end of each connection, which is both ends.
+    connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Proxy {
@@ -25,17 +27,19 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let addr = listener.local_addr().expect("the socket is bound");
         let silences = Arc::new(AtomicUsize::new(0));
-        let seen = silences.clone();
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let (seen, open) = (silences.clone(), connections.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if let Ok(server) = TcpStream::connect(server) {
                     let born = seen.load(Ordering::SeqCst);
                     forward(&client, &server, seen.clone(), born);
                     forward(&server, &client, seen.clone(), born);
+                    open.lock().unwrap_or_else(PoisonError::into_inner).push(client);
                 }
             }
         });
-        Self { addr, silences }
+        Self { addr, silences, connections }
     }
 
     /// Where it listens.
@@ -47,6 +51,14 @@ impl Proxy {
     /// From now on nothing passes on the connections that there are, and nobody is told. New ones work.
     pub fn silence(&self) {
         self.silences.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Breaks the connections that there are, wherever they stand. New ones work.
+    pub fn cut(&self) {
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // It may have ended by itself.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -73,7 +85,7 @@ fn forward(from: &TcpStream, to: &TcpStream, silences: Arc<AtomicUsize>, born: u
             }
         }
         // The other direction ends too, and with it the connection.
-        let _ = from.shutdown(std::net::Shutdown::Both);
-        let _ = to.shutdown(std::net::Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
     });
 }

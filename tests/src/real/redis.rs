@@ -1,7 +1,10 @@
-//! A real `redis-server` of a test's own.
+//! A real Redis server of a test's own.
+//!
+//! It is `redis-server`, or whatever compatible server `ROOMCAST_TEST_REDIS` names: a path, or a program in `PATH`.
 
 use std::collections::hash_map::RandomState;
 use std::env;
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
 use std::hash::BuildHasher as _;
@@ -50,10 +53,14 @@ impl RedisServer {
     /// As [`RedisServer::start`].
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Self {
-        let program = find_program("redis-server").expect(
-            "redis-server is needed for these tests; `tests/run` installs it, \
-             or use `apt-get install --no-install-recommends redis-server`",
-        );
+        let name = env::var_os("ROOMCAST_TEST_REDIS").unwrap_or_else(|| "redis-server".into());
+        let program = find_program(&name).unwrap_or_else(|| {
+            panic!(
+                "{} is needed for these tests; `tests/run` installs redis-server, \
+                 or use `apt-get install --no-install-recommends redis-server`",
+                name.display()
+            )
+        });
         Self::start_program(&program, arguments)
     }
 
@@ -322,7 +329,8 @@ fn free_port() -> u16 {
         .expect("some port is free")
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+fn find_program(name: &OsStr) -> Option<PathBuf> {
+    // A path that is absolute stays as it is.
     env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
