@@ -53,24 +53,26 @@ impl Bare {
 /// Consumes all entries, and then waits to be killed.
 pub(crate) fn consume(bare: Bare, form: Form, url: &str) {
     let mut connection = Client::open(url).and_then(|client| client.get_connection()).expect("Redis is there");
-    let consumer = Consumer { bare, source: form.source(), config: Config::default() };
+    let source = form.source();
+    let commands = if let Destination::Commands(to) = &source.to { Some(to.length) } else { None };
+    let consumer = Consumer { bare, source, commands, config: Config::default() };
     // For each read on its way, the replies to commands that come before its own.
     let mut ahead = VecDeque::from([0; AHEAD]);
-    let mut commands = consumer.read().get_packed_command().repeat(AHEAD);
+    let mut output = consumer.read().get_packed_command().repeat(AHEAD);
     loop {
-        connection.send_packed_command(&commands).expect("Redis reads");
+        connection.send_packed_command(&output).expect("Redis reads");
         let Some(replies) = ahead.pop_front() else { break };
         for _ in 0..replies {
             reply(&mut connection);
         }
         let entries = entries(reply(&mut connection));
-        commands.clear();
+        output.clear();
         // Nothing more comes into the stream, so nothing more is read after an empty read.
         if !entries.is_empty() {
             let following = consumer.carry(entries);
             ahead.push_back(following.len());
             for command in following.iter().chain([&consumer.read()]) {
-                command.write_packed_command(&mut commands);
+                command.write_packed_command(&mut output);
             }
         }
     }
@@ -82,6 +84,8 @@ pub(crate) fn consume(bare: Bare, form: Form, url: &str) {
 struct Consumer {
     bare: Bare,
     source: Source,
+    /// Where entries are commands: about how many their stream keeps.
+    commands: Option<u32>,
     config: Config,
 }
 
@@ -110,8 +114,8 @@ impl Consumer {
         let mut acknowledge = redis::cmd("XACK");
         acknowledge.arg(&self.source.stream).arg(&self.source.group);
         let mut commands = Vec::new();
-        match &self.source.to {
-            Destination::Events(_) => {
+        match self.commands {
+            None => {
                 let mut command = append(&format!("{}relay:0", self.config.relay.prefix), self.config.relay.length);
                 for Entry { id, name: _, data } in entries {
                     command.arg(ROOM).arg(data);
@@ -119,9 +123,9 @@ impl Consumer {
                 }
                 commands.push(command);
             }
-            Destination::Commands(to) => {
+            Some(length) => {
                 for Entry { id, name, data } in entries {
-                    let mut command = append(TARGET, to.length);
+                    let mut command = append(TARGET, length);
                     command.arg(name).arg(data);
                     commands.push(command);
                     acknowledge.arg(id);
@@ -134,11 +138,11 @@ impl Consumer {
     }
 
     fn commit(&self, entries: Vec<Entry>) -> Cmd {
-        let effect = |name: Vec<u8>, data: Vec<u8>| match &self.source.to {
-            Destination::Events(_) => Effect::Relay(vec![(0, vec![(RoomName::from(ROOM), Bytes::from(data))])]),
-            Destination::Commands(to) => {
+        let effect = |name: Vec<u8>, data: Vec<u8>| match self.commands {
+            None => Effect::Relay(vec![(0, vec![(RoomName::from(ROOM), Bytes::from(data))])]),
+            Some(length) => {
                 let fields = vec![(Bytes::from(name), Bytes::from(data))];
-                Effect::Route(NewEntry { stream: TARGET.into(), length: to.length, fields })
+                Effect::Route(NewEntry { stream: TARGET.into(), length, fields })
             }
             Destination::Host(_) => unreachable!("no such source is measured"),
         };
