@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Own entries come first. An own entry that is neither in hand nor known to have failed was lost on its way here: it counts as
-//! delivered no further time. How long an entry has been left alone is measured by the store's own clock, which outlives any
+//! delivered no further time; unless it was there before this process, as an earlier one of the same name may have died of it.
+//! How long an entry has been left alone is measured by the store's own clock, which outlives any
 //! process.
 
 use core::time::Duration;
@@ -32,6 +33,8 @@ pub(super) struct Intake {
     step: Step,
     /// Entries to read next time: grows under backlog, falls back without.
     count: usize,
+    /// Whether own entries may be those of an earlier process of the same name.
+    is_new: bool,
     /// Own entries that failed, and are left pending until they are due; why.
     failed: BTreeMap<StreamId, Box<str>>,
     /// When the first of them is due.
@@ -78,6 +81,7 @@ impl Intake {
         Intake {
             step: Step::Closed,
             count: source.count,
+            is_new: true,
             failed: BTreeMap::new(),
             retry_at: Time::NEVER,
             look_at: Time::ZERO,
@@ -184,11 +188,13 @@ impl Intake {
 
     #[expect(clippy::too_many_arguments, reason = "a page of a look, and where it belongs")]
     fn found(&mut self, core: &mut Core, now: Time, place: &Place, hand: &Hand, whose: Whose, after: StreamId, found: &[Stale]) {
+        let is_new = self.is_new;
         let next = match found.last() {
             Some(last) if found.len() >= place.source.most => Next::Look(whose, last.id),
             _ => {
-                if whose == Whose::Any {
-                    self.look_at = now + jittered(core, place.source.claim_after / 4);
+                match whose {
+                    Whose::Own => self.is_new = false,
+                    Whose::Any => self.look_at = now + jittered(core, place.source.claim_after / 4),
                 }
                 Next::Read
             }
@@ -203,7 +209,7 @@ impl Intake {
                 Whose::Any => pause(place, place.source.claim_after, stale.deliveries),
             };
             if stale.idle >= pause {
-                let lost = whose == Whose::Own && !failed;
+                let lost = whose == Whose::Own && !failed && !is_new;
                 due.insert(stale.id, if lost { stale.deliveries } else { stale.deliveries.saturating_add(1) });
             } else if whose == Whose::Own {
                 self.retry_in(core, now, place, pause - stale.idle);
