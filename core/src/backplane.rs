@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::config::{Config, ConfigError};
+use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
 use crate::door::{Ask, Publish, Tell};
 use crate::id::{ShardId, Ticket};
 use crate::message::Composer;
@@ -20,6 +21,7 @@ use crate::time::{Time, UnixMillis, WallClock};
 
 mod backoff;
 mod consumer;
+mod operator;
 mod outbound;
 mod probe;
 mod questions;
@@ -27,6 +29,7 @@ mod relay;
 mod router;
 
 use consumer::Consumer;
+use operator::Operator;
 use outbound::Outbound;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
@@ -43,6 +46,7 @@ pub struct Backplane {
     outbound: Outbound,
     probe: Probe,
     consumers: Vec<Consumer>,
+    operator: Operator,
 }
 
 /// Something the host must do for the backplane.
@@ -63,6 +67,8 @@ pub enum BackplaneAction {
     Interrupt(Lane),
     /// Drop a lane's connection: it no longer answers. What still waits on it may be answered with an error or not at all.
     Reset(Lane),
+    /// What came of an operation on dead letters.
+    Operated(OperationId, Result<Outcome, Interrupted>),
     /// Something for the log.
     Report(Report),
 }
@@ -103,7 +109,8 @@ impl Backplane {
             consumer.start(&mut core, now);
         }
         let relay = Relay::new(&config, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
-        Ok(Backplane { core, relay, outbound: Outbound::new(&config.relay), probe, consumers })
+        let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
+        Ok(Backplane { core, relay, outbound, probe, consumers, operator })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -127,6 +134,12 @@ impl Backplane {
         }
     }
 
+    /// An operator wants something done with the dead letters of a source, which is named by its index in the configuration.
+    /// [`BackplaneAction::Operated`] tells what came of it.
+    pub fn operate(&mut self, now: Time, id: OperationId, source: usize, request: Request) {
+        self.operator.begin(&mut self.core, now, id, source, request);
+    }
+
     /// The store answers. An answer nobody waits for any more is ignored.
     pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
         let Some((purpose, lane)) = self.core.questions.take(ticket) else { return };
@@ -146,6 +159,7 @@ impl Backplane {
                     consumer.answered(&mut self.core, now, answer);
                 }
             }
+            Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
         }
     }
 

@@ -9,12 +9,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::config::{Config, Who};
+use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
 use crate::door::Unavailable;
 use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::time::UnixMillis;
+
+pub mod dead_letters;
 
 /// Longest body of a request that is read, in bytes.
 pub const MOST_BODY: usize = 1 << 20;
@@ -41,6 +44,13 @@ pub enum Plan<'a> {
         room: String,
         /// The message.
         message: Message<'a>,
+    },
+    /// Have something done with dead letters, then answer with [`dead_letters::answer`].
+    Operate {
+        /// The source, by its index in the configuration.
+        source: usize,
+        /// What is wanted.
+        request: dead_letter::Request,
     },
 }
 
@@ -120,9 +130,12 @@ impl Api {
             "/readyz" if reads => readiness(view),
             "/metrics" if reads => metrics(&view.stats),
             "/api/publish" if method == Method::POST => {
-                return self
-                    .publish(request, now)
-                    .unwrap_or_else(|Refusal(status, code, message)| Plan::Respond(error(status, code, &message)));
+                let plan = self.authorize(request, now).and_then(|()| self.publish(request));
+                return plan.unwrap_or_else(Refusal::plan);
+            }
+            _ if let Some(rest) = path.strip_prefix(dead_letters::PATH) => {
+                let plan = self.authorize(request, now).and_then(|()| dead_letters::plan(&self.config, rest, request));
+                return plan.unwrap_or_else(Refusal::plan);
             }
             "/" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
             "/api/publish" => not_allowed("POST"),
@@ -131,15 +144,20 @@ impl Api {
         })
     }
 
-    fn publish<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
+    /// Only administrators get any further.
+    fn authorize(&self, request: &Request<Bytes>, now: UnixMillis) -> Result<(), Refusal> {
         let token = bearer(request.headers());
         let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
         let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
         let identity = self.verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
         if !identity.is(Who::Admin, "") {
-            let message = "Only a token with the role admin may publish here";
+            let message = "Only a token with the role admin may do this";
             return Err(Refusal(StatusCode::FORBIDDEN, "forbidden", message.into()));
         }
+        Ok(())
+    }
+
+    fn publish<'a>(&self, request: &'a Request<Bytes>) -> Result<Plan<'a>, Refusal> {
         let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, "invalid_message", message);
         let message: Message<'a> = serde_json::from_slice(request.body())
             .map_err(|why| bad(format!("The body must be a JSON object with a target, type and data: {why}")))?;
@@ -153,6 +171,13 @@ impl Api {
 
 /// A request that is refused: status, code and message.
 struct Refusal(StatusCode, &'static str, String);
+
+impl Refusal {
+    fn plan<'a>(self) -> Plan<'a> {
+        let Refusal(status, code, message) = self;
+        Plan::Respond(error(status, code, &message))
+    }
+}
 
 /// The answer to a publish, once the store has answered.
 pub fn published(message_id: &str, result: Result<(), Unavailable>) -> Response<Bytes> {
@@ -242,6 +267,7 @@ mod tests {
         match Api::new(Arc::new(Config::default())).plan(&request, UnixMillis(0), view) {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
+            Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
         }
     }
 
@@ -259,6 +285,24 @@ mod tests {
         for scheme in ["Bearer", "bearer"] {
             assert_eq!(publish(&format!("{scheme} {}", token("admin")), body), (0, "r Json(\"1.0\")".into()));
         }
+    }
+
+    #[test]
+    fn only_an_administrator_works_on_dead_letters() {
+        let list = |authorization: &str, source: &str| {
+            let request = Request::get(format!("/api/dlq/{source}")).header("authorization", authorization);
+            respond(request.body(Bytes::new()).unwrap(), &View::default())
+        };
+        // Who may not work on them is not told either which sources there are.
+        for source in ["stream:file-events", "stream:none", "%"] {
+            assert_eq!(list("", source).0, 401);
+            assert_eq!(list("Bearer nonsense", source).0, 401);
+            assert_eq!(list(&format!("Bearer {}", token("user")), source).0, 403);
+        }
+        let admin = format!("Bearer {}", token("admin"));
+        assert_eq!(list(&admin, "stream:ai-commands"), (0, "1 List { count: 20, before: None }".into()));
+        assert_eq!(list(&admin, "stream:none").0, 404);
+        assert_eq!(list(&admin, "%").0, 400);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use core::fmt;
 use core::num::NonZeroU64;
 use core::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 /// A hub among the hubs of one node. Each thread that serves connections has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
@@ -104,6 +106,8 @@ pub struct StreamId {
 impl StreamId {
     /// Before every entry.
     pub const ZERO: StreamId = StreamId { millis: 0, sequence: 0 };
+    /// Behind every entry.
+    pub const LAST: StreamId = StreamId { millis: u64::MAX, sequence: u64::MAX };
 
     /// The smallest identifier after this one.
     pub fn next(self) -> StreamId {
@@ -112,11 +116,27 @@ impl StreamId {
             None => StreamId { millis: self.millis.saturating_add(1), sequence: 0 },
         }
     }
+
+    /// The greatest identifier before this one; zero has none and stays.
+    pub fn previous(self) -> StreamId {
+        match (self.millis, self.sequence.checked_sub(1)) {
+            (_, Some(sequence)) => StreamId { sequence, ..self },
+            (0, None) => StreamId::ZERO,
+            (millis, None) => StreamId { millis: millis - 1, sequence: u64::MAX },
+        }
+    }
 }
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.millis, self.sequence)
+    }
+}
+
+impl Serialize for StreamId {
+    /// As text, the way it is displayed.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

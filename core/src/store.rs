@@ -12,9 +12,12 @@ use bytes::Bytes;
 use crate::id::StreamId;
 use crate::message::RoomName;
 
+mod letters;
 pub mod memory;
 pub mod redis;
 mod scripts;
+
+pub use letters::{LetterOp, Replayed};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +114,13 @@ pub enum StoreOp {
     },
     /// Does the store answer? Answer: [`Answer::Done`].
     Ping,
+    /// Work on a dead-letter stream.
+    Letters {
+        /// Key of the stream.
+        stream: Arc<str>,
+        /// What to do.
+        op: LetterOp,
+    },
 }
 
 /// What becomes of an entry.
@@ -181,6 +191,10 @@ pub enum Answer {
     Stale(Vec<Stale>),
     /// For each effect, what came of it.
     Committed(Vec<Committed>),
+    /// How many it was about.
+    Count(u64),
+    /// For each dead letter, what came of it.
+    Replayed(Vec<Replayed>),
 }
 
 /// A pending entry that a consumer has held for long.
@@ -276,6 +290,7 @@ impl StoreOp {
             StoreOp::GroupClaim { .. } => "claim",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
+            StoreOp::Letters { op, .. } => op.name(),
         }
     }
 
@@ -290,7 +305,8 @@ impl StoreOp {
             | StoreOp::GroupStale { .. }
             | StoreOp::GroupClaim { .. }
             | StoreOp::Commit { .. }
-            | StoreOp::Ping => Duration::ZERO,
+            | StoreOp::Ping
+            | StoreOp::Letters { .. } => Duration::ZERO,
         }
     }
 }

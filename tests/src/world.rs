@@ -484,7 +484,7 @@ impl World {
                 self.oracles.observe(&self.memory, self.config.relay.partitions);
                 assert!(result.is_err() || self.oracles.has(number), "C2: message {number} is confirmed and not stored");
             }
-            Action::Report(_) => {}
+            Action::Operated(..) | Action::Report(_) => {}
         }
     }
 

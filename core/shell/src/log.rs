@@ -34,6 +34,10 @@ pub fn write(report: &Report) {
         Report::DeadLettered { stream, entry, reason } => {
             error!(stream = &**stream, %entry, reason = &**reason, "dead-lettered and acked");
         }
+        Report::LettersReplayed { stream, replayed, failures } => {
+            warn!(stream = &**stream, replayed, failures, "dead letters were replayed");
+        }
+        Report::LettersPurged { stream, letters } => warn!(stream = &**stream, letters, "dead letters were purged"),
         Report::StoreFailed { what, error } if *error == StoreError::NoGroup => {
             warn!(what, "the consumer group is gone and will be created again");
         }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::operator::Operation;
 use super::outbound::Waiting;
 use crate::id::Ticket;
 use crate::store::Lane;
@@ -26,6 +27,7 @@ pub(super) enum Purpose {
     Tip(u16),
     Relayed,
     Source(u16),
+    Operation(Box<Operation>),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -86,6 +88,7 @@ impl Purpose {
             Purpose::Tip(_) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
             Purpose::Source(_) => "work on a source",
+            Purpose::Operation(_) => "work on dead letters",
         }
     }
 }

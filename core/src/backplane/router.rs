@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Core;
 use crate::config::{Config, Destination, Source};
-use crate::store::{Effect, Entry, Fields, NewEntry};
-use crate::time::{Time, UnixMillis};
+use crate::dead_letter::{Cause, DeadLetter, Trail};
+use crate::store::{Effect, Entry, NewEntry};
+use crate::time::Time;
 
 mod commands;
 mod events;
@@ -49,38 +48,27 @@ impl Router {
     }
 
     /// What becomes of an entry that has been delivered so often: it goes where its source says, or to the dead letters.
-    pub(super) fn effect(&mut self, core: &mut Core, now: Time, entry: Entry, deliveries: u32) -> Effect {
+    pub(super) fn effect(&mut self, core: &mut Core, now: Time, mut entry: Entry, deliveries: u32) -> Effect {
         if entry.fields.is_empty() {
             return Effect::Forget;
         }
-        if deliveries > self.max_deliveries {
+        // What follows sees the fields that the publisher wrote, and no others.
+        let trail = Trail::take(&mut entry.fields);
+        let (routed, deliveries) = if deliveries > self.max_deliveries {
             // Not even decoded: that may be what went wrong.
             let reason = format!("delivered {} times and never brought to its end", deliveries - 1);
-            return self.dead_letter(core, now, entry, deliveries - 1, "max_deliveries", &reason);
-        }
-        let routed = match &mut self.to {
-            To::Events(events) => events.route(core, now, &self.stream, &entry).map(Effect::Relay),
-            To::Commands(commands) => commands.route(&entry).map(Effect::Route),
+            (Err(("max_deliveries", reason)), deliveries - 1)
+        } else {
+            let routed = match &mut self.to {
+                To::Events(events) => events.route(core, now, &self.stream, &entry).map(Effect::Relay),
+                To::Commands(commands) => commands.route(&entry).map(Effect::Route),
+            };
+            (routed, deliveries)
         };
-        routed.unwrap_or_else(|(code, reason)| self.dead_letter(core, now, entry, deliveries, code, &reason))
-    }
-
-    /// System A's layout (`msg_id`, `error`, `timestamp`), then ours, then the original fields as they were.
-    fn dead_letter(&self, core: &Core, now: Time, entry: Entry, deliveries: u32, code: &'static str, reason: &str) -> Effect {
-        let mut fields: Fields = [
-            ("msg_id", entry.id.to_string()),
-            ("error", reason.to_owned()),
-            ("timestamp", core.wall.unix(now).to_string()),
-            ("code", code.to_owned()),
-            ("source", self.stream.to_string()),
-            ("added", UnixMillis(entry.id.millis).to_string()),
-            ("deliveries", deliveries.to_string()),
-            ("fields", entry.fields.len().to_string()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from(value)))
-        .collect();
-        fields.extend(entry.fields);
-        Effect::DeadLetter(NewEntry { stream: self.dead_letter.clone(), length: self.dead_letters, fields })
+        routed.unwrap_or_else(|(code, error)| {
+            let cause = Cause { source: &self.stream, code, error: &error, deliveries, timestamp: core.wall.unix(now) };
+            let fields = DeadLetter::write(entry, &trail, cause);
+            Effect::DeadLetter(NewEntry { stream: self.dead_letter.clone(), length: self.dead_letters, fields })
+        })
     }
 }

@@ -16,6 +16,8 @@ use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
 use crate::time::Time;
 
+mod dead_letters;
+
 /// A store that lives in this process.
 ///
 /// ```
@@ -200,6 +202,7 @@ impl Memory {
             StoreOp::GroupClaim { group, idle, ids } => self.claim(now, client, group, *idle, ids).map(Answer::Entries),
             StoreOp::Commit { group, effects } => self.commit(now, group, effects),
             StoreOp::Ping => Ok(Answer::Done),
+            StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
         })
     }
 

@@ -172,7 +172,7 @@ impl Host {
                     self.stored = result.is_ok();
                 }
                 Action::Flush => self.flush(),
-                Action::Report(_) => {}
+                Action::Operated(..) | Action::Report(_) => {}
             }
         }
         panic!("actions without end");
