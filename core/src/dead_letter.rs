@@ -306,6 +306,9 @@ impl Text<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample;
 
     const CAUSE: Cause<'_> =
         Cause { source: "s", code: "not_json", error: "no JSON", deliveries: 2, timestamp: UnixMillis(1_759_712_400_000) };
@@ -345,6 +348,28 @@ mod tests {
             trail = Trail::take(&mut letter.replayed().unwrap());
         }
         assert_eq!(trail.to_string(), "7-0:not_json 7-0:not_json 7-0:not_json");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_entry_held_is_there_again_when_it_is_replayed(
+            fields in vec((sample::select(vec!["", "fields", "msg_id", "trail", TRAIL_FIELD]), vec(any::<u8>(), 0..9)), 1..9),
+            again in vec((sample::select(HEADER.to_vec()), vec(any::<u8>(), 0..9)), 0..9),
+        ) {
+            let owned = |fields: Vec<(&'static str, Vec<u8>)>| -> Fields {
+                fields.into_iter().map(|(name, value)| (Bytes::from(name), Bytes::from(value))).collect()
+            };
+            let fields = owned(fields);
+            let mut replayed = letter(&fields, &Trail::default()).replayed().unwrap();
+            assert_eq!(Trail::take(&mut replayed).to_string(), "7-0:not_json");
+            assert_eq!(replayed, fields);
+            // Letters that others wrote may hold anything.
+            let foreign = DeadLetter::read(Entry { id: id(9), fields: [owned(again), fields].concat() });
+            if let Ok(mut replayed) = foreign.replayed() {
+                assert_eq!(Trail::take(&mut replayed).lives().len(), foreign.header.trail.lives().len() + 1);
+                assert_eq!(replayed, foreign.fields);
+            }
+        }
     }
 
     #[test]

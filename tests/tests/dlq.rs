@@ -51,6 +51,7 @@ gateway_tests!(
     what_fails_again_comes_back_with_its_trail,
     a_batch_is_delivered_once_its_cause_is_gone,
     a_source_that_takes_nothing_leaves_the_letter,
+    sources_that_share_their_dead_letters_replay_only_their_own,
     letters_of_an_older_consumer_are_replayed_and_those_that_were_cut_are_not,
     letters_are_purged_by_identifier_and_all,
     sources_are_told_apart_and_wrong_requests_refused,
@@ -230,12 +231,43 @@ fn a_source_that_takes_nothing_leaves_the_letter(binary: &Path) {
             assert_eq!((&report["replayed"], &report["failures"], &report["failed"][0]["id"]), (&json!(0), &json!(1), &letter));
             assert!(text(&report["failed"][0]["error"]).contains(reason), "{report}");
         }
-        assert_eq!(ids(&gateway), [letter.clone()], "it is a letter still");
+        assert_eq!(ids(&gateway), std::slice::from_ref(&letter), "it is a letter still");
     }
     redis.command(&["DEL", STREAM]);
+    // Whoever may not delete the letter must not add its entry either.
+    redis.command(&["ACL", "SETUSER", "default", "-xdel"]);
+    let answer = api(&gateway, "POST", &format!("{}/replay", encoded(STREAM)), r#"{"all":true}"#);
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("store_refused")), "{}", answer.text());
+    assert_eq!((depth(&gateway), redis.query::<u64>(&["XLEN", STREAM])), (1, 0));
+    redis.command(&["ACL", "SETUSER", "default", "+xdel"]);
+
     assert_eq!(replay(&gateway, &json!({"all": true}))["replayed"], 1);
     // What could not be used before cannot be used now.
     wait_until(|| list(&gateway, "")["letters"][0]["trail"][0]["code"] == "not_json");
+}
+
+fn sources_that_share_their_dead_letters_replay_only_their_own(binary: &Path) {
+    const SHARED: &str = r#"
+[[sources]]
+stream = "one"
+group = "g"
+dead_letter = "dead"
+to.commands = {}
+
+[[sources]]
+stream = "two"
+group = "g"
+dead_letter = "dead"
+to.commands = {}
+"#;
+    let redis = RedisServer::start();
+    let gateway = Setup::new(binary).option("--redis", &redis.url()).config(SHARED).start();
+    add_to(&redis, "one", &[("payload", b"nonsense")]);
+    wait_until(|| gateway.metric(DEAD_LETTERS) == 1);
+    let report = api(&gateway, "POST", "two/replay", r#"{"all":true}"#).json();
+    assert_eq!((&report["replayed"], &report["failures"]), (&json!(0), &json!(1)));
+    assert!(text(&report["failed"][0]["error"]).contains("of another source"), "{report}");
+    assert_eq!(api(&gateway, "POST", "one/replay", r#"{"all":true}"#).json()["replayed"], 1);
 }
 
 fn letters_of_an_older_consumer_are_replayed_and_those_that_were_cut_are_not(binary: &Path) {

@@ -104,7 +104,7 @@ impl Operator {
     pub(super) fn answered(&mut self, core: &mut Core, now: Time, operation: Operation, answer: Result<Answer, StoreError>) {
         let Operation { id, place, work } = operation;
         let replayed = work.replayed();
-        match answer.and_then(|answer| work.next(answer)) {
+        match answer.and_then(|answer| work.next(&place, answer)) {
             Ok(Next::Ask(work)) => ask(core, now, Operation { id, place, work }),
             Ok(Next::Done(outcome)) => {
                 report(core, &place, &outcome);
@@ -155,7 +155,7 @@ impl Work {
     }
 
     /// What follows the answer.
-    fn next(self, answer: Answer) -> Result<Next, StoreError> {
+    fn next(self, place: &Place, answer: Answer) -> Result<Next, StoreError> {
         match (self, answer) {
             (Work::List { count, letters, .. }, Answer::Entries(entries)) => Ok(Next::Ask(list(count, letters, entries))),
             (Work::Count { letters, next }, Answer::Count(depth)) => Ok(Next::Done(Outcome::Listed { letters, next, depth })),
@@ -167,7 +167,7 @@ impl Work {
                 let range = entries.first().map(|last| (StreamId::ZERO, last.id));
                 Ok(Picking { range, ids: BTreeSet::new(), replay: Replay::default() }.go_on())
             }
-            (Work::Pick(picking), Answer::Entries(entries)) => Ok(picking.picked(entries)),
+            (Work::Pick(picking), Answer::Entries(entries)) => Ok(picking.picked(place, entries)),
             (Work::Replay { letters, then }, Answer::Replayed(outcomes)) => Ok(then.replayed(&letters, outcomes)),
             (Work::Purge(_), Answer::Count(count)) => Ok(Next::Done(Outcome::Purged(count))),
             _ => Err(StoreError::Unexpected("the answer to another question".into())),
@@ -192,7 +192,7 @@ impl Picking {
         }
     }
 
-    fn picked(mut self, entries: Vec<Entry>) -> Next {
+    fn picked(mut self, place: &Place, entries: Vec<Entry>) -> Next {
         if entries.is_empty()
             && let Some((id, to)) = self.range
             && id == to
@@ -203,10 +203,15 @@ impl Picking {
         self.range = self.range.zip(last).filter(|((_, to), last)| last < to).map(|((_, to), last)| (last.next(), to));
         let mut letters = Vec::with_capacity(entries.len());
         for entry in entries {
-            let id = entry.id;
-            match DeadLetter::read(entry).replayed() {
-                Ok(fields) => letters.push((id, fields)),
-                Err(reason) => self.replay.failed(id, StoreError::Refused(reason.into())),
+            let letter = DeadLetter::read(entry);
+            // Sources may share a dead-letter stream.
+            let replayed = match letter.header.source.as_deref().is_none_or(|source| source == &*place.source) {
+                true => letter.replayed(),
+                false => Err("the letter is of another source"),
+            };
+            match replayed {
+                Ok(fields) => letters.push((letter.id, fields)),
+                Err(reason) => self.replay.failed(letter.id, StoreError::Refused(reason.into())),
             }
         }
         match letters.is_empty() {
