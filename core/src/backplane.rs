@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::config::{Config, ConfigError};
+use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
 use crate::door::{Ask, Publish, Tell};
 use crate::health::SourceHealth;
 use crate::id::{ShardId, StreamId, Ticket};
@@ -22,6 +23,7 @@ use crate::time::{Time, UnixMillis, WallClock};
 
 mod backoff;
 mod consumer;
+mod operator;
 mod outbound;
 mod probe;
 mod questions;
@@ -29,6 +31,7 @@ mod relay;
 mod router;
 
 use consumer::Consumer;
+use operator::Operator;
 use outbound::Outbound;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
@@ -46,6 +49,7 @@ pub struct Backplane {
     probe: Probe,
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
+    operator: Operator,
 }
 
 /// Something the host must do for the backplane.
@@ -68,6 +72,8 @@ pub enum BackplaneAction {
     Reset(Lane),
     /// Hand an entry to the host's code, and give its verdict back with [`Backplane::processed`].
     Process(Delivery),
+    /// What came of an operation on dead letters.
+    Operated(OperationId, Result<Outcome, Interrupted>),
     /// Something for the log.
     Report(Report),
 }
@@ -111,7 +117,8 @@ impl Backplane {
             consumer.start(&mut core, now);
         }
         let relay = Relay::new(&config, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
-        Ok(Backplane { core, relay, outbound: Outbound::new(&config.relay), probe, consumers, sources: Arc::default() })
+        let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
+        Ok(Backplane { core, relay, outbound, probe, consumers, operator, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -133,6 +140,12 @@ impl Backplane {
                 self.outbound.publish(&mut self.core, shard, id, room, payload);
             }
         }
+    }
+
+    /// An operator wants something done with the dead letters of a source, which is named by its index in the configuration.
+    /// [`BackplaneAction::Operated`] tells what came of it.
+    pub fn operate(&mut self, now: Time, id: OperationId, source: usize, request: Request) {
+        self.operator.begin(&mut self.core, now, id, source, request);
     }
 
     /// The store answers. An answer nobody waits for any more is ignored.
@@ -158,6 +171,7 @@ impl Backplane {
                     consumer.answered(&mut self.core, now, errand, answer);
                 }
             }
+            Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
         }
     }
 

@@ -152,6 +152,20 @@ impl Config {
         }
         Ok(())
     }
+
+    /// The index of the source that reads a stream, in a group where several do; nothing where there is no such source.
+    ///
+    /// # Errors
+    /// The groups of the sources that read this stream, where it is not said which is meant.
+    pub fn source_of(&self, stream: &str, group: Option<&str>) -> Result<Option<usize>, Vec<&str>> {
+        let fits = |source: &Source| source.stream == stream && group.is_none_or(|group| group == source.group);
+        let found: Vec<usize> = (0..).zip(&self.sources).filter(|(_, source)| fits(source)).map(|(at, _)| at).collect();
+        match found[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err(self.sources.iter().filter(|source| fits(source)).map(|source| source.group.as_str()).collect()),
+        }
+    }
 }
 
 impl Default for Config {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::config::{Config, Who};
+use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
 use crate::door::Unavailable;
 use crate::health::SourceHealth;
@@ -17,6 +18,7 @@ use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::time::UnixMillis;
 
+pub mod dead_letters;
 mod sources;
 
 /// Longest body of a request that is read, in bytes.
@@ -46,6 +48,13 @@ pub enum Plan<'a> {
         room: String,
         /// The message.
         message: Message<'a>,
+    },
+    /// Have something done with dead letters, then answer with [`dead_letters::answer`].
+    Operate {
+        /// The source, by its index in the configuration.
+        source: usize,
+        /// What is wanted.
+        request: dead_letter::Request,
     },
 }
 
@@ -126,6 +135,9 @@ impl Api {
             "/metrics" if reads => metrics(view),
             "/api/sources" if reads => return refused_or(self.sources(request, now, view)),
             "/api/publish" if method == Method::POST => return refused_or(self.publish(request, now)),
+            _ if let Some(rest) = path.strip_prefix(dead_letters::PATH) => {
+                return refused_or(self.admin(request, now).and_then(|()| dead_letters::plan(&self.config, rest, request)));
+            }
             "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" => not_allowed("GET, HEAD"),
             "/api/publish" => not_allowed("POST"),
             _ if self.config.routes.iter().any(|route| route.path == path) => upgrade_required(),
@@ -262,6 +274,7 @@ mod tests {
         match Api::new(Arc::new(Config::default())).plan(&request, UnixMillis(0), view) {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
+            Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
         }
     }
 
@@ -279,6 +292,24 @@ mod tests {
         for scheme in ["Bearer", "bearer"] {
             assert_eq!(publish(&format!("{scheme} {}", token("admin")), body), (0, "r Json(\"1.0\")".into()));
         }
+    }
+
+    #[test]
+    fn only_an_administrator_works_on_dead_letters() {
+        let list = |authorization: &str, source: &str| {
+            let request = Request::get(format!("/api/dlq/{source}")).header("authorization", authorization);
+            respond(request.body(Bytes::new()).unwrap(), &View::default())
+        };
+        // Who may not work on them is not told either which sources there are.
+        for source in ["stream:file-events", "stream:none", "%"] {
+            assert_eq!(list("", source).0, 401);
+            assert_eq!(list("Bearer nonsense", source).0, 401);
+            assert_eq!(list(&format!("Bearer {}", token("user")), source).0, 403);
+        }
+        let admin = format!("Bearer {}", token("admin"));
+        assert_eq!(list(&admin, "stream:ai-commands"), (0, "1 List { count: 20, before: None }".into()));
+        assert_eq!(list(&admin, "stream:none").0, 404);
+        assert_eq!(list(&admin, "%").0, 400);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use core::fmt;
 use core::num::NonZeroU64;
 use core::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 /// A hub among the hubs of one node. Each thread that serves connections has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
@@ -104,6 +106,8 @@ pub struct StreamId {
 impl StreamId {
     /// Before every entry.
     pub const ZERO: StreamId = StreamId { millis: 0, sequence: 0 };
+    /// Behind every entry.
+    pub const LAST: StreamId = StreamId { millis: u64::MAX, sequence: u64::MAX };
 
     /// The smallest identifier after this one.
     pub fn next(self) -> StreamId {
@@ -126,6 +130,13 @@ impl StreamId {
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.millis, self.sequence)
+    }
+}
+
+impl Serialize for StreamId {
+    /// As text, the way it is displayed.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -13,7 +13,7 @@
 //! * [`hub::Hub`] is the clients' side: connections, tokens, rooms, and what waits to be written to each connection.
 //! * [`backplane::Backplane`] is the store's side: what is read, acknowledged, retried, dead-lettered and relayed.
 //! * [`door`] is all that they say to each other; [`store`] is all that is asked of Redis, with its translation and a model.
-//! * [`dialect`], [`http`], [`batch`] and [`command`] know the formats, and nothing of rooms.
+//! * [`dialect`], [`http`], [`batch`], [`command`] and [`dead_letter`] know the formats, and nothing of rooms.
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -21,6 +21,7 @@ pub mod backplane;
 pub mod batch;
 pub mod command;
 pub mod config;
+pub mod dead_letter;
 pub mod dialect;
 pub mod door;
 pub mod frame;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::backplane::{Backplane, BackplaneAction, derive};
 use crate::config::{Config, ConfigError};
+use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
 use crate::door::{Ask, Publish, PublishId, Tell, Unavailable};
 use crate::frame::Message;
 use crate::health::SourceHealth;
@@ -51,6 +52,7 @@ pub struct Node {
     composer: Composer,
     wall: WallClock,
     publishes: u64,
+    operations: u64,
     flush_told: bool,
 }
 
@@ -105,6 +107,8 @@ pub enum Action {
     Published(PublishId, Result<(), Unavailable>),
     /// See [`BackplaneAction::Process`].
     Process(Delivery),
+    /// What came of an operation of [`Node::operate`].
+    Operated(OperationId, Result<Outcome, Interrupted>),
     /// Something for the log.
     Report(Report),
 }
@@ -121,6 +125,7 @@ impl Node {
             composer: Composer::new(derive(seed, b'n')),
             wall: WallClock::default(),
             publishes: 0,
+            operations: 0,
             flush_told: false,
         })
     }
@@ -185,6 +190,15 @@ impl Node {
         id
     }
 
+    /// Has something done with the dead letters of a source, which is named by its index in the configuration.
+    /// [`Action::Operated`] tells what came of it.
+    pub fn operate(&mut self, now: Time, source: usize, request: Request) -> OperationId {
+        self.operations += 1;
+        let id = OperationId(self.operations);
+        self.backplane.operate(now, id, source, request);
+        id
+    }
+
     /// See [`Backplane::answer`].
     pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
         self.backplane.answer(now, ticket, answer);
@@ -222,6 +236,7 @@ impl Node {
                     BackplaneAction::Interrupt(lane) => return Some(Action::Interrupt(lane)),
                     BackplaneAction::Reset(lane) => return Some(Action::Reset(lane)),
                     BackplaneAction::Process(delivery) => return Some(Action::Process(delivery)),
+                    BackplaneAction::Operated(id, outcome) => return Some(Action::Operated(id, outcome)),
                     BackplaneAction::Report(report) => return Some(Action::Report(report)),
                 },
             }

@@ -118,6 +118,22 @@ pub enum Report {
         /// Why.
         reason: Box<str>,
     },
+    /// Dead letters were put back into their source.
+    LettersReplayed {
+        /// The dead-letter stream.
+        stream: RoomName,
+        /// How many.
+        replayed: u64,
+        /// How many were to be and could not.
+        failures: u64,
+    },
+    /// Dead letters were deleted.
+    LettersPurged {
+        /// The dead-letter stream.
+        stream: RoomName,
+        /// How many.
+        letters: u64,
+    },
     /// A question to the store failed.
     StoreFailed {
         /// What was asked.

@@ -13,11 +13,13 @@ use crate::id::StreamId;
 use crate::message::RoomName;
 
 mod health;
+mod letters;
 pub mod memory;
 pub mod redis;
 mod scripts;
 
 pub use health::GroupHealth;
+pub use letters::{LetterOp, Replayed};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +132,13 @@ pub enum StoreOp {
     },
     /// Does the store answer? Answer: [`Answer::Done`].
     Ping,
+    /// Work on a dead-letter stream.
+    Letters {
+        /// Key of the stream.
+        stream: Arc<str>,
+        /// What to do.
+        op: LetterOp,
+    },
 }
 
 /// Whose pending entries.
@@ -227,6 +236,10 @@ pub enum Answer {
     Removed(Vec<Box<str>>),
     /// For each effect, what came of it.
     Committed(Vec<Committed>),
+    /// How many it was about.
+    Count(u64),
+    /// For each dead letter, what came of it.
+    Replayed(Vec<Replayed>),
 }
 
 /// A pending entry that nobody has touched for long.
@@ -324,6 +337,7 @@ impl StoreOp {
             StoreOp::GroupTidy { .. } => "tidy a group",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
+            StoreOp::Letters { op, .. } => op.name(),
         }
     }
 
@@ -340,7 +354,8 @@ impl StoreOp {
             | StoreOp::GroupHealth { .. }
             | StoreOp::GroupTidy { .. }
             | StoreOp::Commit { .. }
-            | StoreOp::Ping => Duration::ZERO,
+            | StoreOp::Ping
+            | StoreOp::Letters { .. } => Duration::ZERO,
         }
     }
 }

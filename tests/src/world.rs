@@ -25,6 +25,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use roomcast_core::config::{AuthMode, Config, Route};
+use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome};
 use roomcast_core::door::PublishId;
 use roomcast_core::hub::CloseCause;
 use roomcast_core::id::{ConnId, StreamId, Ticket};
@@ -36,6 +37,7 @@ use roomcast_core::time::{Time, UnixMillis};
 pub mod batches;
 mod client;
 pub mod commands;
+mod dead_letters;
 mod digest;
 mod faults;
 mod host;
@@ -70,11 +72,15 @@ pub struct World {
     added: BTreeMap<StreamId, batches::Expected>,
     /// The same of the command stream.
     commands: BTreeMap<StreamId, commands::Expected>,
+    /// What should have become of commands that had to be dead-lettered.
+    doomed: BTreeMap<StreamId, commands::Expected>,
     events_made: u64,
     /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries.
     publishing: BTreeMap<(usize, PublishId), u64>,
     /// Entries that nodes have handed over and the test has not asked for yet.
     handed: Vec<processing::Handed>,
+    /// What came of operations on dead letters: node and its number for it.
+    operated: BTreeMap<(usize, OperationId), Result<Outcome, Interrupted>>,
     oracles: Oracles,
     digest: Digest,
 }
@@ -118,9 +124,11 @@ impl World {
             sequence: 0,
             added: BTreeMap::new(),
             commands: BTreeMap::new(),
+            doomed: BTreeMap::new(),
             events_made: 0,
             publishing: BTreeMap::new(),
             handed: Vec::new(),
+            operated: BTreeMap::new(),
             oracles: Oracles::default(),
             digest: Digest::default(),
         };
@@ -421,6 +429,7 @@ impl World {
                 self.oracles.observe(&self.memory, self.config.relay.partitions);
                 assert!(result.is_err() || self.oracles.has(number), "C2: message {number} is confirmed and not stored");
             }
+            Action::Operated(id, outcome) => drop(self.operated.insert((node, id), outcome)),
             Action::Report(_) => {}
         }
     }

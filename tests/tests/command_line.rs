@@ -32,10 +32,12 @@ gateway_tests!(
 
 fn help_and_version_are_told(binary: &Path) {
     for (arguments, expected) in [
-        (&["--help"][..], &["serve", "token", "publish"][..]),
+        (&["--help"][..], &["serve", "token", "publish", "dlq"][..]),
         (&["serve", "--help"], &["--config", "--listen", "--redis", "--jwt-secret", "--shards", "REDIS_HOST", "JWT_SECRET_KEY"]),
         (&["token", "--help"], &["--user", "--role", "--rooms", "--ttl"]),
         (&["publish", "--help"], &["--room", "--type", "--data"]),
+        (&["dlq", "--help"], &["list", "show", "replay", "purge"]),
+        (&["dlq", "replay", "--help"], &["--id", "--all", "--group", "--json", "--url", "--token"]),
         (&["--version"], &[env!("CARGO_PKG_VERSION")]),
     ] {
         let output = run(clean_command(binary).args(arguments));

@@ -1,8 +1,10 @@
-//! The command line of every Roomcast binary: runs a gateway, makes tokens, publishes messages.
+//! The command line of every Roomcast binary: runs a gateway, makes tokens, publishes messages, works on dead letters.
 //!
 //! A binary gives its name and a function that runs a gateway on its runtime; everything else is the same for all.
 #![forbid(unsafe_code)]
 
+mod client;
+mod dlq;
 mod file;
 mod publish;
 mod redis;
@@ -34,6 +36,7 @@ pub fn main(name: &'static str, serve: fn(Service) -> Outcome) -> ExitCode {
         Command::Serve(command) => command.run(name, serve),
         Command::Token(command) => command.run(),
         Command::Publish(command) => command.run(),
+        Command::Dlq(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,4 +63,6 @@ enum Command {
     Token(token::Token),
     /// Publish a message through a gateway that runs.
     Publish(publish::Publish),
+    /// List, show, replay or purge the dead letters of a source.
+    Dlq(dlq::Dlq),
 }

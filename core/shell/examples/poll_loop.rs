@@ -159,7 +159,7 @@ impl Driver {
                 Some(Action::Store { ticket, lane, op }) => self.store.submit(now, self.client, lane, ticket, op),
                 Some(Action::Interrupt(lane) | Action::Reset(lane)) => self.store.interrupt(self.client, lane),
                 Some(Action::Drop(conn)) => self.keys.get(&conn).copied().map_or((), |key| self.remove(now, key)),
-                Some(Action::Published(..) | Action::Report(Report::Broadcast { .. })) => {}
+                Some(Action::Published(..) | Action::Operated(..) | Action::Report(Report::Broadcast { .. })) => {}
                 Some(Action::Report(report)) => eprintln!("{report:?}"),
                 // Nothing is left but to write; or an outbox is half full, and its client shall not be taken for a slow one.
                 rest => match self.node.poll_flush() {

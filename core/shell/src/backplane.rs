@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
+use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome, Request};
 use roomcast_core::door::{Ask, Publish, PublishId, Tell, Unavailable};
 use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
@@ -58,6 +59,15 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Result<(), Unavailable>>,
     },
+    /// An operation on dead letters.
+    Operate {
+        /// The source, by its index in the configuration.
+        source: usize,
+        /// What is wanted.
+        request: Request,
+        /// Where to say what came of it.
+        done: oneshot::Sender<Result<Outcome, Interrupted>>,
+    },
     /// End the task.
     Stop,
 }
@@ -81,6 +91,7 @@ pub struct BackplaneTask<T, M> {
     board: Arc<Board>,
     publishers: Slab<oneshot::Sender<Result<(), Unavailable>>>,
     processors: BySource,
+    operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
     inbox: Vec<Input>,
     /// The next read of the relay logs, held back while a hub is behind.
     held_back: Option<(Ticket, StoreOp)>,
@@ -107,6 +118,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             board: gateway.board().clone(),
             publishers: Slab::new(),
             processors,
+            operators: Slab::new(),
             inbox: Vec::new(),
             held_back: None,
             stopping: false,
@@ -124,6 +136,10 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 let id = PublishId(self.publishers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload }));
             }
+            Input::Operate { source, request, done } => {
+                let id = OperationId(self.operators.insert(done) as u64);
+                self.backplane.operate(now, id, source, request);
+            }
             Input::Stop => self.stopping = true,
         }
     }
@@ -137,6 +153,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                     if let Some(done) = self.publishers.try_remove(id.0 as usize) {
                         // Nobody is there any more to hear it: the request was given up.
                         let _ = done.send(result);
+                    }
+                }
+                BackplaneAction::Operated(id, outcome) => {
+                    if let Some(done) = self.operators.try_remove(id.0 as usize) {
+                        let _ = done.send(outcome);
                     }
                 }
                 BackplaneAction::Tell(shard, tell) => {

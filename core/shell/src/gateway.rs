@@ -8,13 +8,15 @@ use futures_channel::oneshot;
 use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError};
+use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::Unavailable;
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
+use roomcast_core::store::StoreError;
 
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clock::Clock;
@@ -120,6 +122,7 @@ impl<T: Transport> Gateway<T> {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());
                 http_api::published(&message_id, stored.await.unwrap_or(Err(Unavailable)))
             }
+            Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
         }
     }
 
@@ -129,6 +132,17 @@ impl<T: Transport> Gateway<T> {
         let (done, stored) = oneshot::channel();
         self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, done });
         (envelope.message_id, stored)
+    }
+
+    /// Has something done with the dead letters of a source, which is named by its index in the configuration.
+    ///
+    /// # Errors
+    /// What the store said, and how far the operation had come.
+    pub async fn operate(&self, source: usize, request: LetterRequest) -> Result<Outcome, Interrupted> {
+        let (done, outcome) = oneshot::channel();
+        self.post.post(backplane::Input::Operate { source, request, done });
+        let stopped = || Interrupted { replayed: 0, error: StoreError::Disconnected("the gateway has stopped".into()) };
+        outcome.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// The figures and the readiness at the moment.

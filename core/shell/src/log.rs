@@ -41,6 +41,10 @@ pub fn write(report: &Report) {
         Report::Failed { stream, entry, reason } => {
             warn!(stream = &**stream, %entry, reason = &**reason, "failed, and tried again later");
         }
+        Report::LettersReplayed { stream, replayed, failures } => {
+            warn!(stream = &**stream, replayed, failures, "dead letters were replayed");
+        }
+        Report::LettersPurged { stream, letters } => warn!(stream = &**stream, letters, "dead letters were purged"),
         Report::ConsumerRemoved { stream, consumer } => {
             info!(stream = &**stream, consumer = &**consumer, "removed a consumer whose process is gone");
         }

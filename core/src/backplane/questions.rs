@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::consumer::Errand;
+use super::operator::Operation;
 use super::outbound::Waiting;
 use crate::id::{StreamId, Ticket};
 use crate::store::Lane;
@@ -29,6 +30,7 @@ pub(super) enum Purpose {
     Source(u16, Errand),
     /// A verdict on an entry of a source.
     Process(u16, StreamId),
+    Operation(Box<Operation>),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -107,6 +109,7 @@ impl Purpose {
             Purpose::Relayed => "read the relay logs",
             Purpose::Process(..) => "process an entry",
             Purpose::Source(..) => "work on a source",
+            Purpose::Operation(_) => "work on dead letters",
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Core;
 use super::consumer::Delivered;
 use crate::config::{Config, Destination, Host, Source};
-use crate::store::{Effect, Entry, Fields, NewEntry};
-use crate::time::{Time, UnixMillis};
+use crate::dead_letter::{Cause, DeadLetter};
+use crate::store::{Effect, NewEntry};
+use crate::time::Time;
 
 mod commands;
 mod events;
@@ -59,18 +58,17 @@ impl Router {
         }
     }
 
-    /// The effect of an entry that was delivered for too often already; another is given back.
+    /// The effect of an entry that was delivered too often already; another is given back.
     pub(super) fn exhausted(&self, core: &Core, now: Time, delivered: Delivered) -> Result<Effect, Delivered> {
-        if delivered.deliveries <= self.max_deliveries {
+        let Some(deliveries) = delivered.deliveries.checked_sub(1).filter(|before| *before >= self.max_deliveries) else {
             return Err(delivered);
-        }
+        };
         // Not even decoded: that may be what went wrong.
-        let deliveries = delivered.deliveries - 1;
         let mut reason = format!("delivered {deliveries} times and never brought to its end");
-        if let Some(failure) = delivered.failure {
+        if let Some(failure) = &delivered.failure {
             reason.push_str(&format!("; the last time: {failure}"));
         }
-        Ok(self.dead_letter(core, now, delivered.entry, deliveries, "max_deliveries", &reason))
+        Ok(self.dead_letter(core, now, Delivered { deliveries, ..delivered }, "max_deliveries", &reason))
     }
 
     /// What becomes of an entry: it goes where its source says, or to the dead letters.
@@ -79,36 +77,24 @@ impl Router {
             Ok(effect) => return effect,
             Err(delivered) => delivered,
         };
-        let Delivered { entry, deliveries, .. } = delivered;
+        let entry = &delivered.entry;
         let routed = match &mut self.to {
-            To::Events(events) => events.route(core, now, &self.stream, &entry).map(Effect::Relay),
-            To::Commands(commands) => commands.route(&entry).map(Effect::Route),
+            To::Events(events) => events.route(core, now, &self.stream, entry).map(Effect::Relay),
+            To::Commands(commands) => commands.route(entry).map(Effect::Route),
             To::Host(_) => Err(("unroutable", "the entry is for the host's code".into())),
         };
-        routed.unwrap_or_else(|(code, reason)| self.dead_letter(core, now, entry, deliveries, code, &reason))
+        routed.unwrap_or_else(|(code, reason)| self.dead_letter(core, now, delivered, code, &reason))
     }
 
     /// The effect of an entry that the host's code has rejected.
     pub(super) fn rejected(&self, core: &Core, now: Time, delivered: Delivered, reason: &str) -> Effect {
-        self.dead_letter(core, now, delivered.entry, delivered.deliveries, "rejected", reason)
+        self.dead_letter(core, now, delivered, "rejected", reason)
     }
 
-    /// System A's layout (`msg_id`, `error`, `timestamp`), then ours, then the original fields as they were.
-    fn dead_letter(&self, core: &Core, now: Time, entry: Entry, deliveries: u32, code: &'static str, reason: &str) -> Effect {
-        let mut fields: Fields = [
-            ("msg_id", entry.id.to_string()),
-            ("error", reason.to_owned()),
-            ("timestamp", core.wall.unix(now).to_string()),
-            ("code", code.to_owned()),
-            ("source", self.stream.to_string()),
-            ("added", UnixMillis(entry.id.millis).to_string()),
-            ("deliveries", deliveries.to_string()),
-            ("fields", entry.fields.len().to_string()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from(value)))
-        .collect();
-        fields.extend(entry.fields);
+    fn dead_letter(&self, core: &Core, now: Time, delivered: Delivered, code: &'static str, error: &str) -> Effect {
+        let Delivered { entry, deliveries, trail, .. } = delivered;
+        let cause = Cause { source: &self.stream, code, error, deliveries, timestamp: core.wall.unix(now) };
+        let fields = DeadLetter::write(entry, &trail, cause);
         Effect::DeadLetter(NewEntry { stream: self.dead_letter.clone(), length: self.dead_letters, fields })
     }
 }

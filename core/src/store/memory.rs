@@ -17,6 +17,8 @@ use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
 use crate::time::Time;
 
+mod dead_letters;
+
 /// A store that lives in this process.
 ///
 /// ```
@@ -242,6 +244,7 @@ impl Memory {
             StoreOp::GroupTidy { group, idle } => self.tidy(now, client, group, *idle).map(Answer::Removed),
             StoreOp::Commit { group, effects } => self.commit(now, group, effects),
             StoreOp::Ping => Ok(Answer::Done),
+            StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
         })
     }
 

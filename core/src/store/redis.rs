@@ -13,6 +13,8 @@ use crate::config::Config;
 use crate::id::StreamId;
 use crate::message::RoomName;
 
+mod dead_letters;
+
 /// The words of one command.
 pub type Words = Vec<Bytes>;
 
@@ -105,6 +107,7 @@ impl Redis {
             }
             StoreOp::Commit { group, effects } => self.commit(group, effects),
             StoreOp::Ping => words(["PING"]),
+            StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
         }
     }
 
@@ -145,6 +148,7 @@ impl Redis {
                 }
                 Ok(Answer::Committed(outcomes))
             }
+            StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
         }
     }
 
@@ -251,15 +255,18 @@ fn committed(reply: Reply) -> Result<Committed, StoreError> {
     match reply {
         Reply::Int(1) => Ok(Committed::Stored),
         Reply::Int(0) => Ok(Committed::NotPending),
-        Reply::Bytes(text) => {
-            let text = String::from_utf8_lossy(&text);
-            // Redis 6 hands a script some errors as they stand in its protocol.
-            let text = text.trim_start_matches('-');
-            let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
-            Ok(Committed::Failed(error(code, rest)))
-        }
+        Reply::Bytes(text) => Ok(Committed::Failed(script_error(&text))),
         Reply::Int(_) | Reply::Nil | Reply::Array(_) => Err(unexpected("an unknown outcome")),
     }
+}
+
+/// What an error means that a script has caught.
+fn script_error(text: &[u8]) -> StoreError {
+    let text = String::from_utf8_lossy(text);
+    // Redis 6 hands a script some errors as they stand in its protocol.
+    let text = text.trim_start_matches('-');
+    let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
+    error(code, rest)
 }
 
 fn per_stream(reply: Reply) -> Result<Vec<(Bytes, Vec<Entry>)>, StoreError> {

@@ -131,7 +131,6 @@ impl Consumer {
                     acknowledge.arg(id);
                 }
             }
-            Destination::Host(_) => unreachable!("no such source is measured"),
         }
         commands.push(acknowledge);
         commands
@@ -144,7 +143,6 @@ impl Consumer {
                 let fields = vec![(Bytes::from(name), Bytes::from(data))];
                 Effect::Route(NewEntry { stream: TARGET.into(), length, fields })
             }
-            Destination::Host(_) => unreachable!("no such source is measured"),
         };
         let effects = entries.into_iter().map(|Entry { id, name, data }| {
             let id = String::from_utf8_lossy(&id).parse::<StreamId>().expect("Redis names entries");

@@ -12,11 +12,6 @@ impl World {
         self.added.insert(entry, batches::Expected::DeadLettered);
     }
 
-    /// The same of a command.
-    pub fn doom_command(&mut self, entry: StreamId) {
-        self.commands.insert(entry, commands::Expected::DeadLettered);
-    }
-
     /// A node dies at once. What it was doing with the store may have been carried out or not.
     pub fn crash(&mut self, node: usize) {
         let host = &mut self.hosts[node];

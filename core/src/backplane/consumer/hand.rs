@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::dead_letter::Trail;
 use crate::id::StreamId;
 use crate::store::{Effect, Effects, Entry};
 
@@ -30,12 +31,22 @@ pub(in super::super) struct Delivered {
     pub(in super::super) deliveries: u32,
     /// Why it failed the last time, if this node knows.
     pub(in super::super) failure: Option<Box<str>>,
+    /// What is known of its earlier lives; among its fields it stands no longer.
+    pub(in super::super) trail: Trail,
 }
 
 /// Bytes of effects that are stored in one go, about: a store must be able to answer in time, and memory is bounded by it.
 const COMMIT_BYTES: usize = 2 << 20;
 /// Bytes of entries beyond which nothing is read.
 const READ_BYTES: usize = 8 << 20;
+
+impl Delivered {
+    pub(super) fn new(mut entry: Entry, deliveries: u32, failure: Option<Box<str>>) -> Delivered {
+        // All that follows sees the fields that the publisher wrote, and no others.
+        let trail = Trail::take(&mut entry.fields);
+        Delivered { entry, deliveries, failure, trail }
+    }
+}
 
 impl Hand {
     /// Takes what was read.

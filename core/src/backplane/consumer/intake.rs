@@ -146,7 +146,7 @@ impl Intake {
             (Step::Reading, Ok(Answer::Entries(entries))) => {
                 self.adapt(place, &entries);
                 core.stats.entries += entries.len() as u64;
-                hand.take(entries.into_iter().map(|entry| Delivered { entry, deliveries: 1, failure: None }));
+                hand.take(entries.into_iter().map(|entry| Delivered::new(entry, 1, None)));
                 self.step = Step::Idle(Next::Read);
             }
             (Step::Looking(whose, after), Ok(Answer::Stale(found))) => self.found(core, now, place, hand, whose, after, &found),
@@ -251,7 +251,8 @@ impl Intake {
         }
         hand.take(entries.into_iter().map(|entry| {
             let deliveries = deliveries.get(&entry.id).copied().unwrap_or(1);
-            Delivered { failure: self.failed.remove(&entry.id), entry, deliveries }
+            let failure = self.failed.remove(&entry.id);
+            Delivered::new(entry, deliveries, failure)
         }));
         self.failed.retain(|id, _| !deliveries.contains_key(id));
     }

@@ -1,0 +1,75 @@
+//! A gateway that runs, as the commands that speak to one reach it: by its HTTP API, as an administrator.
+
+use std::error::Error;
+use std::time::Duration;
+
+use clap::Args;
+use ureq::RequestBuilder;
+use ureq::http::StatusCode;
+use ureq::typestate::WithBody;
+
+use crate::token::Claims;
+
+/// Which gateway, and what opens it.
+#[derive(Debug, Args)]
+pub(crate) struct Client {
+    /// The gateway.
+    #[arg(long, env = "ROOMCAST_URL", default_value = "http://127.0.0.1:8098")]
+    url: String,
+    /// A token with the role admin.
+    #[arg(long, env = "ROOMCAST_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Instead of a token, the gateway's secret: a token is made with it.
+    #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_name = "SECRET")]
+    jwt_secret: Option<String>,
+}
+
+/// A request of the API, with the JSON of its body.
+pub(crate) enum Request {
+    Get,
+    Post(String),
+    Delete(String),
+}
+
+/// How long an answer may take. Whatever the gateway asks the store for has a shorter deadline of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Client {
+    /// Sends a request, and gives the body of the answer if the gateway has done what was asked.
+    pub(crate) fn call(&self, request: Request, path: &str, patience: Duration) -> Result<String, Box<dyn Error>> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(patience))
+            // The body of a refusal says more than its status.
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let bearer = format!("Bearer {}", self.bearer()?);
+        let send = |request: RequestBuilder<WithBody>, body: String| {
+            request.header("authorization", &bearer).header("content-type", "application/json").send(body)
+        };
+        let mut response = match request {
+            Request::Get => agent.get(url).header("authorization", &bearer).call()?,
+            Request::Post(body) => send(agent.post(url), body)?,
+            Request::Delete(body) => send(agent.delete(url).force_send_body(), body)?,
+        };
+        let status = response.status();
+        // A dead letter may be as long as an entry can be.
+        let answer = response.body_mut().with_config().limit(u64::MAX).read_to_string()?;
+        match status {
+            StatusCode::OK => Ok(answer),
+            _ => Err(format!("the gateway answered {status}: {answer}").into()),
+        }
+    }
+
+    fn bearer(&self) -> Result<String, Box<dyn Error>> {
+        match (&self.token, &self.jwt_secret) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, Some(secret)) => {
+                let claims = Claims { sub: "roomcast-cli", role: Some("admin"), ..Claims::default() };
+                Ok(claims.sign(secret, Duration::from_secs(60))?)
+            }
+            (None, None) => Err("give --token or --jwt-secret (or ROOMCAST_TOKEN or JWT_SECRET_KEY)".into()),
+        }
+    }
+}
