@@ -122,13 +122,16 @@ pub enum StoreOp {
         /// How long they must have been idle.
         idle: Duration,
     },
-    /// Store the effects of entries and acknowledge them, each in one atomic step that does nothing for an entry that is
-    /// no longer pending (contract C3). Answer: [`Answer::Committed`].
+    /// Store the effects of entries and acknowledge them, in one atomic step that does nothing for an entry that is no longer
+    /// pending (contract C3). Answer: [`Answer::Committed`], or [`Answer::Declined`].
     Commit {
         /// Where the entries are pending.
         group: GroupRef,
         /// Each entry with its effect.
         effects: Arc<Effects>,
+        /// All of them or none: only where each is [`Effect::Relay`] or [`Effect::Nothing`] and every entry is pending with this
+        /// consumer; otherwise it is declined. Much cheaper than each by itself.
+        together: bool,
     },
     /// Does the store answer? Answer: [`Answer::Done`].
     Ping,
@@ -234,6 +237,8 @@ pub enum Answer {
     Health(GroupHealth),
     /// The names of the consumers that were removed.
     Removed(Vec<Box<str>>),
+    /// The effects cannot be stored together, and none is; each by itself may.
+    Declined,
     /// For each effect, what came of it.
     Committed(Vec<Committed>),
     /// How many it was about.

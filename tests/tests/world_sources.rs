@@ -182,7 +182,7 @@ fn an_entry_that_no_node_survives_becomes_a_dead_letter_after_its_last_delivery(
     for delivery in 1..=5 {
         // The node dies as soon as it has been given the entry, before anything can be stored.
         while world.deliveries() < delivery {
-            world.run(Duration::from_micros(500));
+            world.run(Duration::from_micros(50));
         }
         tried_at.push(world.now());
         world.crash(0);

@@ -15,13 +15,15 @@
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
 use super::router::Router;
+use std::sync::Arc;
+
 use super::{BackplaneAction, Core};
 use crate::config::{Config, Host, Source};
 use crate::health::{LastError, SourceHealth};
 use crate::id::StreamId;
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Entry, GroupRef, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, StoreError, StoreOp};
 use crate::time::Time;
 
 mod hand;
@@ -240,15 +242,22 @@ impl Consumer {
 
     fn commit(&mut self, core: &mut Core, now: Time) {
         if let Some(effects) = self.hand.commit() {
-            self.work = Work::Committing;
-            self.place.ask(core, now, Errand::Work, StoreOp::Commit { group: self.place.group.clone(), effects });
+            let together = effects.iter().all(|(_, effect)| matches!(effect, Effect::Relay(_) | Effect::Nothing));
+            self.ask_to_commit(core, now, effects, together);
         }
+    }
+
+    fn ask_to_commit(&mut self, core: &mut Core, now: Time, effects: Arc<Effects>, together: bool) {
+        self.work = Work::Committing;
+        let op = StoreOp::Commit { group: self.place.group.clone(), effects, together };
+        self.place.ask(core, now, Errand::Work, op);
     }
 
     fn worked(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
         match (core::mem::replace(&mut self.work, Work::Idle), answer) {
             (Work::Opening, Ok(Answer::Opened(created))) => self.opened(core, now, created),
             (Work::Committing, Ok(Answer::Committed(outcomes))) => self.committed(core, now, outcomes),
+            (Work::Committing, Ok(Answer::Declined)) => self.ask_to_commit(core, now, self.hand.committing(), false),
             // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
             (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core),
             (Work::Opening | Work::Committing, Err(error)) => {

@@ -242,7 +242,7 @@ impl Memory {
             StoreOp::GroupHold { group, ids } => self.hold(now, client, group, ids).map(Answer::Held),
             StoreOp::GroupHealth { group, dead_letter } => self.health(now, group, dead_letter).map(Answer::Health),
             StoreOp::GroupTidy { group, idle } => self.tidy(now, client, group, *idle).map(Answer::Removed),
-            StoreOp::Commit { group, effects } => self.commit(now, group, effects),
+            StoreOp::Commit { group, effects, together } => self.commit(now, client, group, effects, *together),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
         })
@@ -407,7 +407,17 @@ impl Memory {
         Ok(removed.iter().map(|name| (**name).into()).collect())
     }
 
-    fn commit(&mut self, now: Time, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Result<Answer, StoreError> {
+    fn commit(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        group: &GroupRef,
+        effects: &[(StreamId, Effect)],
+        together: bool,
+    ) -> Result<Answer, StoreError> {
+        if together && !self.can_commit_together(client, group, effects)? {
+            return Ok(Answer::Declined);
+        }
         let mut outcomes = Vec::with_capacity(effects.len());
         for (id, effect) in effects {
             if !self.group(group)?.1.pending.contains_key(id) {
@@ -442,6 +452,21 @@ impl Memory {
             self.marks.insert((group.stream.clone(), group.group.clone()), mark);
         }
         Ok(Answer::Committed(outcomes))
+    }
+
+    fn can_commit_together(
+        &mut self,
+        client: ClientId,
+        group: &GroupRef,
+        effects: &[(StreamId, Effect)],
+    ) -> Result<bool, StoreError> {
+        if self.is_full {
+            return Err(full());
+        }
+        let consumer = self.consumer(client);
+        let pending = &self.group(group)?.1.pending;
+        let is_own = |id| pending.get(id).is_some_and(|pending| pending.consumer == consumer);
+        Ok(effects.iter().all(|(id, effect)| is_own(id) && matches!(effect, Effect::Relay(_) | Effect::Nothing)))
     }
 
     fn refusal(&self, effect: &Effect) -> Option<StoreError> {

@@ -5,15 +5,13 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{
-    Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, MOST_FIELDS, RelayEntry, Stale, StoreError, StoreOp, Whose,
-    scripts,
-};
+use super::{Answer, Entry, Fields, GroupHealth, GroupRef, RelayEntry, Stale, StoreError, StoreOp, Whose, scripts};
 use crate::config::Config;
 use crate::id::StreamId;
-use crate::message::RoomName;
 
+mod commit;
 mod dead_letters;
+mod pack;
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -29,6 +27,8 @@ pub enum Reply {
     Bytes(Bytes),
     /// An array.
     Array(Vec<Reply>),
+    /// An error, by [`error`].
+    Error(StoreError),
 }
 
 /// Translates between operations and Redis, for one node.
@@ -39,7 +39,7 @@ pub enum Reply {
 ///
 /// let redis = Redis::new(&Config::default());
 /// let op = StoreOp::RelayTip { partition: 3 };
-/// assert_eq!(redis.command(&op).join(&b' '), b"XREVRANGE rc:relay:3 + - COUNT 1");
+/// assert_eq!(redis.commands(&op)[0].join(&b' '), b"XREVRANGE rc:relay:3 + - COUNT 1");
 /// assert_eq!(redis.answer(&op, Reply::Array(vec![])), Ok(Answer::Id(Default::default())));
 /// ```
 #[derive(Clone, Debug)]
@@ -55,13 +55,21 @@ impl Redis {
         Redis { prefix: config.relay.prefix.clone(), consumer: config.node.clone(), relay_length: config.relay.length }
     }
 
-    /// The words of the command that carries an operation out.
-    pub fn command(&self, op: &StoreOp) -> Words {
+    /// The words of the commands that carry an operation out. They are sent in one go; the reply to the last is the operation's,
+    /// unless one before it has failed.
+    pub fn commands(&self, op: &StoreOp) -> Vec<Words> {
+        match op {
+            StoreOp::Commit { group, effects, together: true } => self.commit_together(group, effects),
+            _ => vec![self.command(op)],
+        }
+    }
+
+    fn command(&self, op: &StoreOp) -> Words {
         match op {
             StoreOp::Append { partition, messages } => {
                 let length = self.relay_length.to_string();
-                let mut words = words(["XADD", &self.relay_key(*partition), "MAXLEN", "~", &length, "*"]);
-                put_messages(&mut words, messages);
+                let mut words = words(["XADD", &self.relay_key(*partition), "MAXLEN", "~", &length, "*", pack::FIELD]);
+                words.push(pack::pack(messages.iter()));
                 words
             }
             StoreOp::RelayTip { partition } => words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"]),
@@ -105,7 +113,7 @@ impl Redis {
             StoreOp::GroupTidy { group: GroupRef { stream, group }, idle } => {
                 words(["EVAL", scripts::TIDY, "1", stream, group, &self.consumer, &idle.as_millis().to_string()])
             }
-            StoreOp::Commit { group, effects } => self.commit(group, effects),
+            StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
         }
@@ -141,13 +149,7 @@ impl Redis {
                 let name = |name| Ok(String::from_utf8_lossy(&bytes(name)?).into());
                 array(reply)?.into_iter().map(name).collect::<Result<_, _>>().map(Answer::Removed)
             }
-            StoreOp::Commit { effects, .. } => {
-                let outcomes: Vec<Committed> = array(reply)?.into_iter().map(committed).collect::<Result<_, _>>()?;
-                if outcomes.len() != effects.len() {
-                    return Err(unexpected("a different number of outcomes"));
-                }
-                Ok(Answer::Committed(outcomes))
-            }
+            StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
         }
     }
@@ -161,51 +163,6 @@ impl Redis {
         format!("{}mark:{{{stream}}}:{group}", self.prefix)
     }
 
-    fn commit(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Words {
-        // The keys of all effects, each once; few enough to be searched.
-        let mut keys = vec![group.stream.to_string(), self.mark_key(group)];
-        let mut key_index = |key: String| match keys.iter().skip(2).position(|known| *known == key) {
-            Some(at) => at + 3,
-            None => {
-                keys.push(key);
-                keys.len()
-            }
-        };
-        let mut args = vec![text(&group.group)];
-        for (id, effect) in effects {
-            args.push(text(id));
-            match effect {
-                Effect::Relay(partitions) => {
-                    let appends = partitions
-                        .iter()
-                        .flat_map(|(partition, messages)| messages.chunks(MOST_FIELDS).map(move |chunk| (*partition, chunk)));
-                    args.push(text(appends.clone().count()));
-                    for (partition, messages) in appends {
-                        let key = key_index(self.relay_key(partition));
-                        args.extend([text(key), text(self.relay_length), word("joined"), text(messages.len() * 2)]);
-                        put_messages(&mut args, messages);
-                    }
-                }
-                Effect::Route(entry) | Effect::DeadLetter(entry) => {
-                    let fields = &entry.fields[..entry.fields.len().min(MOST_FIELDS)];
-                    args.extend([
-                        text(1),
-                        text(key_index(entry.stream.to_string())),
-                        text(entry.length),
-                        word("alone"),
-                        text(fields.len() * 2),
-                    ]);
-                    args.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
-                }
-                Effect::Nothing => args.push(text(0)),
-            }
-        }
-        let mut words = vec![Bytes::from_static(b"EVAL"), Bytes::from_static(scripts::COMMIT.as_bytes()), text(keys.len())];
-        words.extend(keys.into_iter().map(Bytes::from));
-        words.extend(args);
-        words
-    }
-
     fn relayed(&self, reply: Reply) -> Result<Vec<RelayEntry>, StoreError> {
         let mut relayed = Vec::new();
         for (key, entries) in per_stream(reply)? {
@@ -213,7 +170,11 @@ impl Redis {
                 .ok()
                 .and_then(|key| key.strip_prefix(&self.prefix)?.strip_prefix("relay:")?.parse().ok())
                 .ok_or_else(|| unexpected("the key of another stream"))?;
-            relayed.extend(entries.into_iter().map(|Entry { id, fields: messages }| RelayEntry { partition, id, messages }));
+            relayed.extend(entries.into_iter().map(|Entry { id, fields }| {
+                let packed = fields.into_iter().filter(|(name, _)| name.as_ref() == pack::FIELD.as_bytes());
+                let messages = packed.flat_map(|(_, packed)| pack::unpack(packed)).collect();
+                RelayEntry { partition, id, messages }
+            }));
         }
         Ok(relayed)
     }
@@ -247,20 +208,6 @@ fn text(value: impl Display) -> Bytes {
     Bytes::from(value.to_string())
 }
 
-fn put_messages(words: &mut Words, messages: &[(RoomName, Bytes)]) {
-    words.extend(messages.iter().flat_map(|(room, payload)| [text(room), payload.clone()]));
-}
-
-fn committed(reply: Reply) -> Result<Committed, StoreError> {
-    match reply {
-        Reply::Int(1) => Ok(Committed::Stored),
-        Reply::Int(0) => Ok(Committed::NotPending),
-        Reply::Bytes(text) => Ok(Committed::Failed(script_error(&text))),
-        Reply::Int(_) | Reply::Nil | Reply::Array(_) => Err(unexpected("an unknown outcome")),
-    }
-}
-
-/// What an error means that a script has caught.
 fn script_error(text: &[u8]) -> StoreError {
     let text = String::from_utf8_lossy(text);
     // Redis 6 hands a script some errors as they stand in its protocol.
@@ -329,6 +276,7 @@ fn health(reply: Reply) -> Result<GroupHealth, StoreError> {
 fn number(reply: Reply) -> Result<u64, StoreError> {
     match reply {
         Reply::Int(number) => u64::try_from(number).map_err(|_| unexpected("less than nothing")),
+        Reply::Error(error) => Err(error),
         Reply::Nil | Reply::Bytes(_) | Reply::Array(_) => Err(unexpected("not a number")),
     }
 }
@@ -345,6 +293,7 @@ fn pairs(reply: Reply) -> Result<Fields, StoreError> {
 fn array(reply: Reply) -> Result<Vec<Reply>, StoreError> {
     match reply {
         Reply::Array(items) => Ok(items),
+        Reply::Error(error) => Err(error),
         Reply::Nil | Reply::Int(_) | Reply::Bytes(_) => Err(unexpected("not an array")),
     }
 }
@@ -352,6 +301,7 @@ fn array(reply: Reply) -> Result<Vec<Reply>, StoreError> {
 fn bytes(reply: Reply) -> Result<Bytes, StoreError> {
     match reply {
         Reply::Bytes(bytes) => Ok(bytes),
+        Reply::Error(error) => Err(error),
         Reply::Nil | Reply::Int(_) | Reply::Array(_) => Err(unexpected("not a string")),
     }
 }
@@ -372,7 +322,6 @@ fn unexpected(what: &str) -> StoreError {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::NewEntry;
     use super::*;
 
     fn redis() -> Redis {
@@ -384,7 +333,7 @@ mod tests {
     }
 
     fn spoken(op: &StoreOp) -> String {
-        let words = redis().command(op);
+        let words = redis().commands(op).concat();
         words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
     }
 
@@ -398,7 +347,7 @@ mod tests {
         for (op, expected) in [
             (
                 StoreOp::Append { partition: 2, messages: vec![("room".into(), "payload".into())] },
-                "XADD rc:relay:2 MAXLEN ~ 100000 * room payload",
+                "XADD rc:relay:2 MAXLEN ~ 100000 * m 4:room,7:payload,",
             ),
             (
                 StoreOp::RelayRead {
@@ -420,39 +369,6 @@ mod tests {
         ] {
             assert_eq!(spoken(&op), expected);
         }
-    }
-
-    #[test]
-    fn a_commit_names_each_stream_once() {
-        let relay = |partition| (partition, vec![(RoomName::from("r"), Bytes::from("p"))]);
-        let effects = vec![
-            (StreamId { millis: 1, sequence: 0 }, Effect::Relay(vec![relay(4), relay(5)])),
-            (StreamId { millis: 2, sequence: 0 }, Effect::Relay(vec![relay(4)])),
-            (StreamId { millis: 3, sequence: 0 }, Effect::Nothing),
-        ];
-        let spoken = spoken(&StoreOp::Commit { group: group(), effects: effects.into() });
-        let (_, arguments) = spoken.split_once("return out\n ").unwrap();
-        assert_eq!(
-            arguments,
-            "4 s rc:mark:{s}:g rc:relay:4 rc:relay:5 g 1-0 2 3 100000 joined 2 r p 4 100000 joined 2 r p 2-0 1 3 100000 joined 2 r p 3-0 0"
-        );
-    }
-
-    #[test]
-    fn what_goes_to_another_stream_is_an_entry_of_its_own() {
-        let entry = |stream: &str, fields| NewEntry { stream: stream.into(), length: 10, fields };
-        let field = |name: &'static str, value: &'static str| (Bytes::from(name), Bytes::from(value));
-        let effects = vec![
-            (StreamId { millis: 1, sequence: 0 }, Effect::Route(entry("t", vec![field("a", "1"), field("a", "2")]))),
-            (StreamId { millis: 2, sequence: 0 }, Effect::DeadLetter(entry("d", vec![field("error", "e")]))),
-            (StreamId { millis: 3, sequence: 0 }, Effect::Route(entry("t", vec![field("", "")]))),
-        ];
-        let spoken = spoken(&StoreOp::Commit { group: group(), effects: effects.into() });
-        let (_, arguments) = spoken.split_once("return out\n ").unwrap();
-        assert_eq!(
-            arguments,
-            "4 s rc:mark:{s}:g t d g 1-0 1 3 10 alone 4 a 1 a 2 2-0 1 4 10 alone 2 error e 3-0 1 3 10 alone 2  "
-        );
     }
 
     #[test]
@@ -492,20 +408,6 @@ mod tests {
     }
 
     #[test]
-    fn each_effect_has_an_outcome_of_its_own() {
-        let effects: Vec<_> = (1..=4).map(|millis| (StreamId { millis, sequence: 0 }, Effect::Nothing)).collect();
-        let op = StoreOp::Commit { group: group(), effects: effects.into() };
-        let outcomes =
-            vec![Reply::Int(1), string("ERR The stream has exhausted"), string("-OOM command not allowed"), Reply::Int(0)];
-        let Ok(Answer::Committed(outcomes)) = redis().answer(&op, Reply::Array(outcomes)) else { panic!("not outcomes") };
-        use StoreError::{Busy, Refused};
-        assert!(matches!(
-            &outcomes[..],
-            [Committed::Stored, Committed::Failed(Refused(_)), Committed::Failed(Busy(_)), Committed::NotPending]
-        ));
-    }
-
-    #[test]
     fn nonsense_is_an_error_and_never_a_panic() {
         let ops = [
             StoreOp::RelayTip { partition: 0 },
@@ -514,7 +416,8 @@ mod tests {
             StoreOp::GroupStale { group: group(), whose: Whose::Any, idle: Duration::ZERO, after: StreamId::ZERO, count: 1 },
             StoreOp::GroupClaim { group: group(), whose: Whose::Any, idle: Duration::ZERO, ids: vec![] },
             StoreOp::GroupHold { group: group(), ids: vec![] },
-            StoreOp::Commit { group: group(), effects: Arc::default() },
+            StoreOp::Commit { group: group(), effects: Arc::default(), together: false },
+            StoreOp::Commit { group: group(), effects: Arc::default(), together: true },
         ];
         let nested = Reply::Array(vec![Reply::Array(vec![Reply::Int(1)]), Reply::Nil]);
         for op in &ops {

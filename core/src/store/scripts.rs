@@ -1,38 +1,98 @@
 //! The Lua scripts, each one atomic step of the contract.
 
-/// Stores the effects of entries and acknowledges them (contract C3).
+/// Sets the mark of a group: up to where all entries have been acknowledged, so that a group that is lost begins there again. It
+/// is an identifier, or `(` and the identifier of the oldest pending entry. `KEYS[1]` is the source, `KEYS[2]` the key of its mark.
+macro_rules! mark {
+    () => {
+        r"
+local function mark(group)
+  local pending = redis.call('XPENDING', KEYS[1], group)
+  local mark = pending[1] > 0 and '(' .. pending[2]
+  if not mark then
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+      local of = {}
+      for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+      if of.name == group then mark = of['last-delivered-id'] end
+    end
+  end
+  redis.pcall('SET', KEYS[2], mark)
+end
+local function acknowledge(group, ids)
+  for i = 1, #ids, 1000 do
+    redis.call('XACK', KEYS[1], group, unpack(ids, i, math.min(i + 999, #ids)))
+  end
+  if #ids > 0 then mark(group) end
+end
+"
+    };
+}
+
+/// Acknowledges entries whose effects the same transaction has appended just before (contract C3).
 ///
-/// `KEYS`: the source, the key of its mark, then every stream written to. `ARGV`: the group; then for each entry its identifier and its number of
-/// appends; then for each append the index of its stream in `KEYS`, the stream's length, whether its words may be `joined` with
-/// those of other entries or make an entry `alone`, the number of its words, and these.
+/// `KEYS`: the source, the key of its mark, then every relay log written to. `ARGV`: the group, the consumer, the first and the
+/// last of the entries, how many pending ones to look at, then the entries.
+/// Returns 1; or 0, where not every entry is pending with this consumer or something else than a stream stands in a log's place.
+/// Then nothing is acknowledged, and what the transaction has appended is taken back: the last entry of each log.
+///
+/// The messages themselves never pass through a script: that would cost several times as much.
+pub(super) const TOGETHER: &str = concat!(
+    mark!(),
+    r"
+local group, fine = ARGV[1], true
+for i = 3, #KEYS do fine = fine and redis.call('TYPE', KEYS[i]).ok == 'stream' end
+local found = redis.pcall('XPENDING', KEYS[1], group, ARGV[3], ARGV[4], ARGV[5], ARGV[2])
+local pending, ids = {}, {}
+if not found.err then
+  for _, entry in ipairs(found) do pending[entry[1]] = true end
+end
+for i = 6, #ARGV do
+  fine = fine and pending[ARGV[i]]
+  ids[#ids + 1] = ARGV[i]
+end
+if fine then
+  acknowledge(group, ids)
+  return 1
+end
+for i = 3, #KEYS do
+  if redis.call('TYPE', KEYS[i]).ok == 'stream' then
+    local last = redis.call('XREVRANGE', KEYS[i], '+', '-', 'COUNT', 1)[1]
+    redis.call('XDEL', KEYS[i], last[1])
+  end
+end
+return found.err and found or 0
+"
+);
+
+/// Stores the effects of entries and acknowledges them (contract C3), each by itself.
+///
+/// `KEYS`: the source, the key of its mark, then every stream written to. `ARGV`: the group, the consumer, the first and the last
+/// of the entries, how many pending ones to look at; then for each entry its identifier and its number of appends; then for each
+/// append the index of its stream in `KEYS`, the stream's length, whether its one word may be `joined` with those of other entries
+/// to one value or its words make an entry `alone`, the number of its words, and these.
 /// Returns for each entry 1 (stored and acknowledged), 0 (no longer pending, nothing done) or an error text (still pending).
 ///
-/// The guard is "still pending": a second call, by a retry or by a consumer that was thought dead, writes nothing.
+/// The guard is "still pending": a second call, by a retry or by a consumer that was thought dead, writes nothing. Entries that
+/// are pending with another consumer are looked for one by one.
 /// Streams of a wrong type are found before anything is written, so an entry's effect is stored whole or not at all;
 /// `MULTI` could not do that, it runs the acknowledgement even after a failed append. An append `alone` is all of its entry's
 /// effect and may go to a stream of others, who can have used up its identifiers: where it fails, only its entry stays pending.
-/// The mark says up to where all entries have been acknowledged, so that a group that is lost begins there again: an identifier,
-/// or `(` and the identifier of the oldest pending entry.
-/// What all entries append to one stream leaves as one entry there, in pieces that `unpack` can take: that is most of the speed.
-pub(super) const COMMIT: &str = r"
-local wrong, words = {}, {}
+pub(super) const EACH: &str = concat!(
+    mark!(),
+    r"
+local wrong, joined, lengths = {}, {}, {}
 for i = 3, #KEYS do
   local kind = redis.call('TYPE', KEYS[i]).ok
   if kind ~= 'stream' and kind ~= 'none' then
     wrong[i] = 'WRONGTYPE ' .. KEYS[i] .. ' is a ' .. kind
   end
-  words[i] = {}
+  joined[i] = {}
 end
-local group, at, out, acked, lengths = ARGV[1], 2, {}, {}, {}
-local function append(i)
-  if #words[i] > 0 then
-    redis.call('XADD', KEYS[i], 'MAXLEN', '~', lengths[i], '*', unpack(words[i]))
-    words[i] = {}
-  end
-end
+local group, at, out, acked, mine = ARGV[1], 6, {}, {}, {}
+for _, entry in ipairs(redis.call('XPENDING', KEYS[1], group, ARGV[3], ARGV[4], ARGV[5], ARGV[2])) do mine[entry[1]] = true end
 while ARGV[at] do
   local id, appends = ARGV[at], tonumber(ARGV[at + 1])
-  local pending = #redis.call('XPENDING', KEYS[1], group, id, id, 1) == 1
+  local pending = mine[id]
+  if pending == nil then pending = #redis.call('XPENDING', KEYS[1], group, id, id, 1) == 1 end
   local first, failure = at + 2, nil
   at = first
   for _ = 1, appends do
@@ -47,47 +107,35 @@ while ARGV[at] do
     local from = first
     for _ = 1, appends do
       local i, count = tonumber(ARGV[from]), tonumber(ARGV[from + 3])
-      if #words[i] + count > 4000 or ARGV[from + 2] == 'alone' then append(i) end
       lengths[i] = ARGV[from + 1]
       if ARGV[from + 2] == 'alone' then
         local added = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', lengths[i], '*', unpack(ARGV, from + 4, from + 3 + count))
         failure = type(added) == 'table' and added.err
       else
-        local into = words[i]
-        for word = from + 4, from + 3 + count do into[#into + 1] = ARGV[word] end
+        table.insert(joined[i], ARGV[from + 4])
       end
       from = from + 4 + count
     end
     if failure then
       out[#out + 1] = failure
     else
+      mine[id] = false
       acked[#acked + 1] = id
       out[#out + 1] = 1
     end
   end
 end
-for i = 3, #KEYS do append(i) end
-for i = 1, #acked, 1000 do
-  redis.call('XACK', KEYS[1], group, unpack(acked, i, math.min(i + 999, #acked)))
+for i = 3, #KEYS do
+  if #joined[i] > 0 then redis.call('XADD', KEYS[i], 'MAXLEN', '~', lengths[i], '*', 'm', table.concat(joined[i])) end
 end
-if #acked > 0 then
-  local pending = redis.call('XPENDING', KEYS[1], group)
-  local mark = pending[1] > 0 and '(' .. pending[2]
-  if not mark then
-    for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-      local of = {}
-      for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
-      if of.name == group then mark = of['last-delivered-id'] end
-    end
-  end
-  redis.pcall('SET', KEYS[2], mark)
-end
+acknowledge(group, acked)
 return out
-";
+"
+);
 
 /// Opens a group; creates it where it does not exist.
 ///
-/// `KEYS`: the stream, the key of its mark (see [`COMMIT`]). `ARGV`: the group.
+/// `KEYS`: the stream, the key of its mark (see [`EACH`]). `ARGV`: the group.
 /// Returns the entry behind which a new group begins, or nothing where the group exists.
 ///
 /// A mark beyond the stream's last entry is of another stream that had this key before.

@@ -101,7 +101,7 @@ impl Consumer {
     fn carry(&self, entries: Vec<Entry>) -> Vec<Cmd> {
         match self.bare {
             Bare::Plain => self.append_and_acknowledge(entries),
-            Bare::Commit => vec![self.commit(entries)],
+            Bare::Commit => self.commit(entries),
         }
     }
 
@@ -136,7 +136,7 @@ impl Consumer {
         commands
     }
 
-    fn commit(&self, entries: Vec<Entry>) -> Cmd {
+    fn commit(&self, entries: Vec<Entry>) -> Vec<Cmd> {
         let effect = |name: Vec<u8>, data: Vec<u8>| match self.commands {
             None => Effect::Relay(vec![(0, vec![(RoomName::from(ROOM), Bytes::from(data))])]),
             Some(length) => {
@@ -149,12 +149,15 @@ impl Consumer {
             (id, effect(name, data))
         });
         let group = GroupRef { stream: self.source.stream.as_str().into(), group: self.source.group.as_str().into() };
-        let op = StoreOp::Commit { group, effects: Arc::new(effects.collect()) };
-        let mut command = Cmd::new();
-        for word in Redis::new(&self.config).command(&op) {
-            command.arg(&word[..]);
-        }
-        command
+        let op = StoreOp::Commit { group, effects: Arc::new(effects.collect()), together: self.commands.is_none() };
+        let command = |words: Vec<Bytes>| {
+            let mut command = Cmd::new();
+            for word in words {
+                command.arg(&word[..]);
+            }
+            command
+        };
+        Redis::new(&self.config).commands(&op).into_iter().map(command).collect()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use redis::{Cmd, ConnectionInfo, Parser, RedisError, Value};
+use redis::{ConnectionInfo, Parser, RedisError, Value};
 use roomcast_core::store::StoreError;
 use roomcast_core::store::redis::error;
 
@@ -36,10 +36,18 @@ pub(super) struct Server {
 pub(super) struct Link<Q> {
     state: State,
     /// What has been asked and not been answered, the oldest first.
-    asked: VecDeque<Q>,
+    asked: VecDeque<Asked<Q>>,
     /// Commands that have not been written, beginning at `written`.
     output: Vec<u8>,
     written: usize,
+}
+
+struct Asked<Q> {
+    question: Q,
+    /// Replies that are still to come; the last of them is the answer.
+    replies: usize,
+    /// Unless one before it was an error: the first such.
+    failure: Option<Value>,
 }
 
 enum State {
@@ -68,10 +76,10 @@ impl<Q> Link<Q> {
         Link { state: State::Closed, asked: VecDeque::new(), output: Vec::new(), written: 0 }
     }
 
-    /// Asks something. It is sent with the next [`Link::drive`].
-    pub(super) fn ask(&mut self, question: Q, command: &Cmd) {
-        self.asked.push_back(question);
-        command.write_packed_command(&mut self.output);
+    /// Asks something, by one or more commands. They are sent with the next [`Link::drive`].
+    pub(super) fn ask<W: AsRef<[u8]>>(&mut self, question: Q, commands: &[Vec<W>]) {
+        self.asked.push_back(Asked { question, replies: commands.len(), failure: None });
+        commands.iter().for_each(|words| put_command(&mut self.output, words));
     }
 
     /// Whether answers are awaited.
@@ -92,7 +100,7 @@ impl<Q> Link<Q> {
         self.state = State::Closed;
         self.output = Vec::new();
         self.written = 0;
-        answers.extend(self.asked.drain(..).map(|question| (question, Err(error.clone()))));
+        answers.extend(self.asked.drain(..).map(|asked| (asked.question, Err(error.clone()))));
     }
 
     /// Goes on as far as possible, and wakes the task when it can go on again.
@@ -146,7 +154,7 @@ impl<Q> Link<Q> {
         let mut greetings = 0;
         let mut greet = |words: &[&str]| {
             greetings += 1;
-            words.iter().fold(&mut Cmd::new(), |command, word| command.arg(word)).write_packed_command(&mut greeting);
+            put_command(&mut greeting, words);
         };
         let settings = server.info.redis_settings();
         match (settings.username(), settings.password()) {
@@ -166,7 +174,7 @@ impl<Q> Link<Q> {
 
 impl Open {
     /// Takes bytes, which may hold replies, or parts of one.
-    fn take<Q>(&mut self, bytes: &[u8], asked: &mut VecDeque<Q>, answers: &mut Answers<Q>) -> Result<(), StoreError> {
+    fn take<Q>(&mut self, bytes: &[u8], asked: &mut VecDeque<Asked<Q>>, answers: &mut Answers<Q>) -> Result<(), StoreError> {
         let mut feed = Feed { bytes, is_dry: false };
         loop {
             let value = match self.parser.parse_value(&mut feed) {
@@ -188,10 +196,17 @@ impl Open {
                     Value::Int(client) => self.client = Some(client),
                     _ => {}
                 }
-            } else if let Some(question) = asked.pop_front() {
-                answers.push((question, Ok(value)));
-            } else {
+                continue;
+            }
+            let Some(first) = asked.front_mut() else {
                 return Err(StoreError::Disconnected("a reply to nothing".into()));
+            };
+            first.replies -= 1;
+            if first.replies > 0 {
+                let is_error = matches!(value, Value::ServerError(_));
+                first.failure = first.failure.take().or(is_error.then_some(value));
+            } else if let Some(Asked { question, failure, .. }) = asked.pop_front() {
+                answers.push((question, Ok(failure.unwrap_or(value))));
             }
         }
         self.read += bytes.len();
@@ -199,6 +214,17 @@ impl Open {
             (self.parser, self.read) = (Parser::new(), 0);
         }
         Ok(())
+    }
+}
+
+/// A command as Redis reads it. The client library's own way would copy every word once more.
+fn put_command<W: AsRef<[u8]>>(output: &mut Vec<u8>, words: &[W]) {
+    // Writing to memory cannot fail.
+    let _ = write!(output, "*{}\r\n", words.len());
+    for word in words.iter().map(AsRef::as_ref) {
+        let _ = write!(output, "${}\r\n", word.len());
+        output.extend_from_slice(word);
+        output.extend_from_slice(b"\r\n");
     }
 }
 
@@ -257,10 +283,8 @@ mod tests {
         answers
     }
 
-    fn get(key: &str) -> Cmd {
-        let mut command = Cmd::new();
-        command.arg("GET").arg(key);
-        command
+    fn get(key: &str) -> [Vec<&str>; 1] {
+        [vec!["GET", key]]
     }
 
     #[test]
@@ -308,6 +332,21 @@ mod tests {
         assert!(matches!(&drive(&mut link, &server)[..], [(3, Err(StoreError::Disconnected(_)))]));
         link.ask(4, &get("d"));
         assert!(matches!(&drive(&mut link, &server)[..], [(4, Err(StoreError::Disconnected(_)))]), "refused");
+    }
+
+    #[test]
+    fn the_last_of_several_replies_is_the_answer_unless_one_before_it_failed() {
+        let (wire, server) = (Pipe::default(), server("redis://h"));
+        will_connect([&wire]);
+        let mut link = Link::new();
+        link.ask(1, &[vec!["MULTI"], vec!["INCR", "a"], vec!["EXEC"]]);
+        link.ask(2, &[vec!["MULTI"], vec!["INCR", "a"], vec!["EXEC"]]);
+        link.ask(3, &get("a"));
+        wire.feed(b":9\r\n+OK\r\n+QUEUED\r\n*1\r\n:1\r\n+OK\r\n-OOM no\r\n-EXECABORT because\r\n$1\r\n1\r\n");
+        let answers = drive(&mut link, &server);
+        assert_eq!(answers[0], (1, Ok(Value::Array(vec![Value::Int(1)]))));
+        assert!(matches!(&answers[1], (2, Ok(Value::ServerError(error))) if error.code() == "OOM"), "{answers:?}");
+        assert_eq!(answers[2], (3, Ok(Value::BulkString(b"1".to_vec()))));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, ConnectionInfo, Value};
+use redis::{ConnectionInfo, Value};
 use roomcast_core::id::Ticket;
 use roomcast_core::store::redis::{Redis, Reply, error};
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
@@ -95,7 +95,7 @@ impl RedisLanes {
         }
         for connection in &self.lanes {
             if let (true, Some(client)) = (connection.interrupted, connection.link.client()) {
-                self.unblocker.ask((), Cmd::new().arg("CLIENT").arg("UNBLOCK").arg(client));
+                self.unblocker.ask((), &[vec!["CLIENT", "UNBLOCK", &client.to_string()]]);
                 self.unblock_until = Some(now + UNBLOCK_TIMEOUT);
                 self.unblocker_waker.ready();
             }
@@ -145,12 +145,9 @@ impl RedisLanes {
 
 impl Lanes for RedisLanes {
     fn submit(&mut self, _now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
-        let mut command = Cmd::new();
-        for word in self.redis.command(&op) {
-            command.arg(word.as_ref());
-        }
+        let commands = self.redis.commands(&op);
         let connection = self.connection(lane);
-        connection.link.ask((ticket, op), &command);
+        connection.link.ask((ticket, op), &commands);
         // Driven once for all that is submitted in this round: a whole batch leaves in one write.
         connection.waker.ready();
     }
@@ -219,7 +216,10 @@ fn answer_all(redis: &Redis, answers: Answers<(Ticket, StoreOp)>, post: &Post) {
 }
 
 fn read(redis: &Redis, op: &StoreOp, value: Value) -> Result<Answer, StoreError> {
-    redis.answer(op, reply(value)?)
+    match reply(value)? {
+        Reply::Error(error) => Err(error),
+        reply => redis.answer(op, reply),
+    }
 }
 
 /// A value of the client library in the core's terms.
@@ -231,7 +231,7 @@ fn reply(value: Value) -> Result<Reply, StoreError> {
         Value::SimpleString(text) => Reply::Bytes(text.into()),
         Value::Okay => Reply::Bytes(Bytes::from_static(b"OK")),
         Value::Array(items) => Reply::Array(items.into_iter().map(reply).collect::<Result<_, _>>()?),
-        Value::ServerError(refusal) => return Err(error(refusal.code(), refusal.details().unwrap_or_default())),
+        Value::ServerError(refusal) => Reply::Error(error(refusal.code(), refusal.details().unwrap_or_default())),
         other => return Err(StoreError::Unexpected(format!("{other:?}").into())),
     })
 }

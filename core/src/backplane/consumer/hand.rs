@@ -119,6 +119,11 @@ impl Hand {
         (!self.committing.is_empty()).then(|| self.committing.clone())
     }
 
+    /// What goes with the commit under way.
+    pub(super) fn committing(&self) -> Arc<Effects> {
+        self.committing.clone()
+    }
+
     /// Ends a commit: what it was about is in hand no longer.
     pub(super) fn committed(&mut self) -> Arc<Effects> {
         core::mem::take(&mut self.committing)

@@ -35,6 +35,7 @@ pub(super) fn answer(op: &LetterOp, reply: Reply) -> Result<Answer, StoreError> 
         LetterOp::Read { .. } => entries(reply).map(Answer::Entries),
         LetterOp::Count | LetterOp::Delete(_) | LetterOp::DeleteAll => match reply {
             Reply::Int(count) => u64::try_from(count).map(Answer::Count).map_err(|_| unexpected("less than nothing")),
+            Reply::Error(error) => Err(error),
             Reply::Nil | Reply::Bytes(_) | Reply::Array(_) => Err(unexpected("not a number")),
         },
         LetterOp::Replay { letters, .. } => {
@@ -55,7 +56,7 @@ fn replayed(reply: Reply) -> Result<Replayed, StoreError> {
             _ => Err(unexpected("an unknown outcome")),
         },
         id @ Reply::Bytes(_) => stream_id(id).map(Replayed::Added),
-        Reply::Int(_) | Reply::Nil => Err(unexpected("an unknown outcome")),
+        Reply::Int(_) | Reply::Nil | Reply::Error(_) => Err(unexpected("an unknown outcome")),
     }
 }
 

@@ -1,0 +1,202 @@
+//! Commits: effects and acknowledgements in one atomic step, in the words of Redis.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::super::{Answer, Committed, Effect, GroupRef, MOST_FIELDS, StoreError, scripts};
+use super::{Redis, Reply, Words, array, pack, script_error, text, unexpected, word, words};
+use crate::id::StreamId;
+use crate::message::RoomName;
+
+/// Pending entries of one's own, beside those of a commit, among which these are looked for in one go.
+const MOST_BETWEEN: usize = 1_000;
+
+impl Redis {
+    /// All or nothing, and much cheaper: the messages do not pass through a script, which only acknowledges; or takes back what
+    /// the transaction has appended before it, where something is not as it should be.
+    pub(super) fn commit_together(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Vec<Words> {
+        let mut logs: BTreeMap<u16, Vec<&(RoomName, Bytes)>> = BTreeMap::new();
+        for (_, effect) in effects {
+            if let Effect::Relay(partitions) = effect {
+                for (partition, messages) in partitions {
+                    logs.entry(*partition).or_default().extend(messages);
+                }
+            }
+        }
+        let length = self.relay_length.to_string();
+        let mut commands = vec![words(["MULTI"])];
+        let mut keys = vec![Bytes::from(group.stream.to_string()), Bytes::from(self.mark_key(group))];
+        for (partition, messages) in logs {
+            let key = self.relay_key(partition);
+            let mut append = words(["XADD", &key, "MAXLEN", "~", &length, "*", pack::FIELD]);
+            append.push(pack::pack(messages.into_iter()));
+            commands.push(append);
+            keys.push(Bytes::from(key));
+        }
+        let mut script = words(["EVAL", scripts::TOGETHER]);
+        script.push(text(keys.len()));
+        script.extend(keys);
+        self.put_guard(&mut script, group, effects);
+        script.extend(effects.iter().map(|(id, _)| text(id)));
+        commands.extend([script, words(["EXEC"])]);
+        commands
+    }
+
+    /// Each entry by itself, whatever becomes of the others.
+    pub(super) fn commit_each(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Words {
+        // The keys of all effects, each once; few enough to be searched.
+        let mut keys = vec![group.stream.to_string(), self.mark_key(group)];
+        let mut key_index = |key: String| match keys.iter().skip(2).position(|known| *known == key) {
+            Some(at) => at + 3,
+            None => {
+                keys.push(key);
+                keys.len()
+            }
+        };
+        let mut args = Vec::new();
+        self.put_guard(&mut args, group, effects);
+        for (id, effect) in effects {
+            args.push(text(id));
+            match effect {
+                Effect::Relay(partitions) => {
+                    args.push(text(partitions.len()));
+                    for (partition, messages) in partitions {
+                        let key = key_index(self.relay_key(*partition));
+                        args.extend([text(key), text(self.relay_length), word("joined"), text(1), pack::pack(messages.iter())]);
+                    }
+                }
+                Effect::Route(entry) | Effect::DeadLetter(entry) => {
+                    let fields = &entry.fields[..entry.fields.len().min(MOST_FIELDS)];
+                    args.extend([
+                        text(1),
+                        text(key_index(entry.stream.to_string())),
+                        text(entry.length),
+                        word("alone"),
+                        text(fields.len() * 2),
+                    ]);
+                    args.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
+                }
+                Effect::Nothing => args.push(text(0)),
+            }
+        }
+        let mut words = words(["EVAL", scripts::EACH]);
+        words.push(text(keys.len()));
+        words.extend(keys.into_iter().map(Bytes::from));
+        words.extend(args);
+        words
+    }
+
+    /// What both scripts need to find out which entries are pending.
+    fn put_guard(&self, args: &mut Words, group: &GroupRef, effects: &[(StreamId, Effect)]) {
+        let ids = || effects.iter().map(|(id, _)| *id);
+        let (first, last) = (ids().min().unwrap_or_default(), ids().max().unwrap_or_default());
+        let most = effects.len() + MOST_BETWEEN;
+        args.extend([text(&group.group), text(&self.consumer), text(first), text(last), text(most)]);
+    }
+}
+
+pub(super) fn answer(effects: usize, together: bool, reply: Reply) -> Result<Answer, StoreError> {
+    let mut outcomes = array(reply)?;
+    if together {
+        // The identifiers of what was appended, then the script's word.
+        return match outcomes.pop() {
+            Some(Reply::Int(1)) => Ok(Answer::Committed(vec![Committed::Stored; effects])),
+            Some(Reply::Int(0)) => Ok(Answer::Declined),
+            Some(Reply::Error(error)) => Err(error),
+            _ => Err(unexpected("an unknown outcome")),
+        };
+    }
+    if outcomes.len() != effects {
+        return Err(unexpected("a different number of outcomes"));
+    }
+    outcomes.into_iter().map(committed).collect::<Result<_, _>>().map(Answer::Committed)
+}
+
+fn committed(reply: Reply) -> Result<Committed, StoreError> {
+    match reply {
+        Reply::Int(1) => Ok(Committed::Stored),
+        Reply::Int(0) => Ok(Committed::NotPending),
+        Reply::Bytes(text) => Ok(Committed::Failed(script_error(&text))),
+        Reply::Int(_) | Reply::Nil | Reply::Array(_) | Reply::Error(_) => Err(unexpected("an unknown outcome")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::store::{NewEntry, StoreOp};
+
+    fn spoken(effects: Vec<(StreamId, Effect)>, together: bool) -> String {
+        let redis = Redis::new(&Config { node: "n1".into(), ..Config::default() });
+        let group = GroupRef { stream: "s".into(), group: "g".into() };
+        let words = redis.commands(&StoreOp::Commit { group, effects: effects.into(), together }).concat();
+        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        words.join(" ").replace(scripts::EACH, "each").replace(scripts::TOGETHER, "together")
+    }
+
+    fn id(millis: u64) -> StreamId {
+        StreamId { millis, sequence: 0 }
+    }
+
+    fn relay(partitions: &[u16], payload: &'static str) -> Effect {
+        Effect::Relay(partitions.iter().map(|partition| (*partition, vec![("r".into(), Bytes::from(payload))])).collect())
+    }
+
+    #[test]
+    fn what_is_committed_together_is_one_entry_in_each_log() {
+        let effects = vec![(id(2), relay(&[4, 5], "a")), (id(1), relay(&[4], "b")), (id(3), Effect::Nothing)];
+        assert_eq!(
+            spoken(effects, true),
+            "MULTI XADD rc:relay:4 MAXLEN ~ 100000 * m 1:r,1:a,1:r,1:b, XADD rc:relay:5 MAXLEN ~ 100000 * m 1:r,1:a, \
+             EVAL together 4 s rc:mark:{s}:g rc:relay:4 rc:relay:5 g n1 1-0 3-0 1003 2-0 1-0 3-0 EXEC"
+        );
+    }
+
+    #[test]
+    fn what_is_committed_by_itself_names_each_stream_once() {
+        let entry = |stream: &str, fields| NewEntry { stream: stream.into(), length: 10, fields };
+        let field = |name: &'static str, value: &'static str| (Bytes::from(name), Bytes::from(value));
+        let effects = vec![
+            (id(1), relay(&[4, 5], "a")),
+            (id(2), relay(&[4], "b")),
+            (id(3), Effect::Route(entry("t", vec![field("a", "1"), field("a", "2")]))),
+            (id(4), Effect::DeadLetter(entry("d", vec![field("error", "e")]))),
+            (id(5), Effect::Nothing),
+            (id(6), Effect::Route(entry("t", vec![field("", "")]))),
+        ];
+        assert_eq!(
+            spoken(effects, false),
+            "EVAL each 6 s rc:mark:{s}:g rc:relay:4 rc:relay:5 t d g n1 1-0 6-0 1006 \
+             1-0 2 3 100000 joined 1 1:r,1:a, 4 100000 joined 1 1:r,1:a, 2-0 1 3 100000 joined 1 1:r,1:b, \
+             3-0 1 5 10 alone 4 a 1 a 2 4-0 1 6 10 alone 2 error e 5-0 0 6-0 1 5 10 alone 2  "
+        );
+    }
+
+    #[test]
+    fn each_effect_has_an_outcome_of_its_own() {
+        let string = |text: &'static str| Reply::Bytes(Bytes::from(text));
+        let outcomes =
+            vec![Reply::Int(1), string("ERR The stream has exhausted"), string("-OOM command not allowed"), Reply::Int(0)];
+        let Ok(Answer::Committed(outcomes)) = answer(4, false, Reply::Array(outcomes)) else { panic!("not outcomes") };
+        use StoreError::{Busy, Refused};
+        assert!(matches!(
+            &outcomes[..],
+            [Committed::Stored, Committed::Failed(Refused(_)), Committed::Failed(Busy(_)), Committed::NotPending]
+        ));
+    }
+
+    #[test]
+    fn the_script_has_the_last_word_on_what_is_committed_together() {
+        let appended = || Reply::Bytes(Bytes::from("1-0"));
+        let wrong = || Reply::Error(StoreError::Refused("WRONGTYPE".into()));
+        for (replies, expected) in [
+            (vec![appended(), Reply::Int(1)], Ok(Answer::Committed(vec![Committed::Stored; 2]))),
+            (vec![appended(), wrong(), Reply::Int(0)], Ok(Answer::Declined)),
+            (vec![appended(), Reply::Error(StoreError::NoGroup)], Err(StoreError::NoGroup)),
+        ] {
+            assert_eq!(answer(2, true, Reply::Array(replies)), expected);
+        }
+    }
+}
