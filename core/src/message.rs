@@ -1,12 +1,13 @@
 //! The envelope: a message as every client of the JSON dialect reads it, encoded once where it enters.
 
-use core::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 use serde_json::value::RawValue;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::time::UnixMillis;
 
@@ -76,7 +77,12 @@ pub struct Outgoing<'a> {
 #[derive(Clone, Debug)]
 pub struct Composer {
     rng: ChaCha8Rng,
+    /// The last timestamp written, in both forms: many messages are of the same moment.
+    stamp: (UnixMillis, String),
 }
+
+/// About the bytes of an envelope beside type and data, with a room of the usual length.
+pub(crate) const ENVELOPE: usize = 192;
 
 /// An encoded message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,22 +96,29 @@ pub struct Envelope {
 impl Composer {
     /// A composer whose identifiers follow from the seed.
     pub fn new(seed: [u8; 32]) -> Composer {
-        Composer { rng: rand_chacha::rand_core::SeedableRng::from_seed(seed) }
+        let epoch = UnixMillis(0);
+        Composer { rng: rand_chacha::rand_core::SeedableRng::from_seed(seed), stamp: (epoch, epoch.to_string()) }
     }
 
     /// Encodes a message for a room.
     pub fn envelope(&mut self, room: &str, message: &Outgoing<'_>, now: UnixMillis) -> Envelope {
-        let message_id = message.message_id.map_or_else(|| self.uuid(), Box::from);
-        let mut out = Vec::with_capacity(message.data.as_str().len() + room.len() + message.kind.len() + 128);
+        let message_id = message.message_id.map_or_else(|| self.uuid().to_string().into(), Box::from);
+        let mut payload = BytesMut::new();
+        self.put_envelope(&mut payload, room, &Outgoing { message_id: Some(&message_id), ..*message }, now);
+        Envelope { message_id, payload: payload.freeze() }
+    }
+
+    /// The same at the end of a buffer: messages that are made together share one.
+    pub(crate) fn put_envelope(&mut self, out: &mut BytesMut, room: &str, message: &Outgoing<'_>, now: UnixMillis) {
+        out.reserve(message.data.as_str().len() + room.len() + message.kind.len() + ENVELOPE);
         out.put_slice(b"{\"type\":");
-        put_string(&mut out, message.kind);
+        put_string(out, message.kind);
         out.put_slice(b",\"data\":");
         out.put_slice(message.data.as_str().as_bytes());
-        self.put_tail(&mut out, message.timestamp, &message_id, now);
+        self.put_tail(out, message.timestamp, message.message_id, now);
         out.put_slice(b",\"room\":");
-        put_string(&mut out, room);
+        put_string(out, room);
         out.put_u8(b'}');
-        Envelope { message_id, payload: out.into() }
     }
 
     /// Encodes a frame of the server itself, which belongs to no room: a reply, or a notice.
@@ -135,8 +148,7 @@ impl Composer {
             out.put_slice(b",\"data\":");
             out.put_slice(data.as_str().as_bytes());
         }
-        let message_id = self.uuid();
-        self.put_tail(&mut out, None, &message_id, now);
+        self.put_tail(&mut out, None, None, now);
         if let Some(reply_to) = reply_to {
             out.put_slice(b",\"reply_to\":");
             put_string(&mut out, reply_to);
@@ -145,32 +157,46 @@ impl Composer {
         out
     }
 
-    fn put_tail(&mut self, out: &mut Vec<u8>, timestamp: Option<&str>, message_id: &str, now: UnixMillis) {
+    fn put_tail(&mut self, out: &mut impl BufMut, timestamp: Option<&str>, message_id: Option<&str>, now: UnixMillis) {
         out.put_slice(b",\"timestamp\":");
         match timestamp {
             Some(timestamp) => put_string(out, timestamp),
             None => {
-                let mut text = String::with_capacity(26);
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\"{now}\"");
-                out.put_slice(text.as_bytes());
+                if self.stamp.0 != now {
+                    self.stamp = (now, now.to_string());
+                }
+                put_plain(out, &self.stamp.1);
             }
         }
         out.put_slice(b",\"message_id\":");
-        put_string(out, message_id);
+        match message_id {
+            Some(message_id) => put_string(out, message_id),
+            None => put_plain(out, self.uuid().encode_lower(&mut Uuid::encode_buffer())),
+        }
     }
 
-    fn uuid(&mut self) -> Box<str> {
+    fn uuid(&mut self) -> Hyphenated {
         let mut bytes = [0; 16];
         self.rng.fill_bytes(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string().into()
+        uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated()
     }
 }
 
 /// Appends `text` as a JSON string.
-pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
-    // Serialising a string into memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
+pub(crate) fn put_string(out: &mut impl BufMut, text: &str) {
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        put_plain(out, text);
+    } else {
+        // Serialising a string into memory cannot fail.
+        let _ = serde_json::to_writer(out.writer(), text);
+    }
+}
+
+/// The same of text in which nothing has to be escaped.
+fn put_plain(out: &mut impl BufMut, text: &str) {
+    out.put_u8(b'"');
+    out.put_slice(text.as_bytes());
+    out.put_u8(b'"');
 }
 
 #[cfg(test)]
@@ -199,6 +225,6 @@ mod tests {
         let first = one.uuid();
         assert_eq!(first, two.uuid());
         assert_ne!(first, one.uuid());
-        assert_eq!(first.len(), 36);
+        assert_eq!(first.to_string().len(), 36);
     }
 }

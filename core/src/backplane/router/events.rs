@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::super::{Core, partition};
 use super::Broken;
 use crate::batch::Decoder;
 use crate::config::{Config, Events, Limits};
-use crate::message::{Json, Outgoing, RoomName};
+use crate::message::{ENVELOPE, Json, Outgoing, RoomName};
 use crate::report::Report;
 use crate::store::{Entry, Messages};
 use crate::time::Time;
@@ -46,14 +48,27 @@ impl EventRouter {
         let batch = self.decoder.decode(data).map_err(|error| (error.code(), error.to_string()))?;
         let unix = core.wall.unix(now);
         let mut partitions: BTreeMap<u16, Messages> = BTreeMap::new();
+        // The envelopes of a batch share one buffer.
+        let bytes = batch.events.iter().map(|event| event.json.len() + self.kind.len() + ENVELOPE).sum();
+        let mut payloads = BytesMut::with_capacity(bytes);
+        // Often all events of a batch are of one workspace.
+        let mut last: Option<(&str, RoomName, u16)> = None;
         for event in &batch.events {
-            let room = RoomName::from(self.room.replace("{id}", &event.workspace));
-            if !self.limits.allows_room_name(&room) {
-                return Err(("room_name", "an event's room name is too long or has control characters".into()));
-            }
+            let (room, partition) = match &last {
+                Some((workspace, room, partition)) if *workspace == event.workspace => (room.clone(), *partition),
+                _ => {
+                    let room = RoomName::from(self.room.replace("{id}", &event.workspace));
+                    if !self.limits.allows_room_name(&room) {
+                        return Err(("room_name", "an event's room name is too long or has control characters".into()));
+                    }
+                    let partition = partition(&room, self.partitions);
+                    last = Some((&event.workspace, room.clone(), partition));
+                    (room, partition)
+                }
+            };
             let message = Outgoing { kind: &self.kind, data: Json::trusted(event.json), timestamp: None, message_id: None };
-            let payload = core.composer.envelope(&room, &message, unix).payload;
-            partitions.entry(partition(&room, self.partitions)).or_default().push((room, payload));
+            core.composer.put_envelope(&mut payloads, &room, &message, unix);
+            partitions.entry(partition).or_default().push((room, payloads.split().freeze()));
         }
         core.stats.events += batch.events.len() as u64;
         core.report(|| Report::Batch {
