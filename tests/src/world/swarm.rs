@@ -6,6 +6,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use roomcast_core::config::Secret;
+
 use super::batches::Form;
 use super::{ClientNumber, World, commands};
 
@@ -24,7 +26,10 @@ pub struct Outcome {
 pub fn run(seed: u64, steps: usize) -> Outcome {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let nodes = 1 + rng.next_u32() as usize % 3;
-    let mut world = World::new(seed, nodes);
+    let mut config = World::usual();
+    // In every third world the stream of file events stands in another Redis than the relay logs.
+    config.sources[0].redis = (seed % 3 == 0).then(|| Secret::new("redis://elsewhere"));
+    let mut world = World::with(seed, nodes, config);
     // Swarm testing: each seed leaves some kinds of things out altogether, so that the others meet more often.
     let weights: Vec<u32> =
         KINDS.iter().map(|kind| if rng.next_u32() % 3 == 0 { kind.least() } else { 1 + rng.next_u32() % 20 }).collect();
