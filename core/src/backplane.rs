@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
 use crate::door::{Ask, Publish, Tell};
 use crate::health::SourceHealth;
-use crate::id::{ShardId, StreamId, Ticket};
+use crate::id::{ShardId, Ticket};
 use crate::message::Composer;
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
@@ -151,8 +151,8 @@ impl Backplane {
     /// The store answers. An answer nobody waits for any more is ignored.
     pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
         let Some((purpose, lane)) = self.core.questions.take(ticket) else { return };
-        if let Purpose::Process(source, entry) = purpose {
-            return self.decided(now, source, entry, Verdict::Retry("no verdict in time".into()));
+        if let Purpose::Process(source) = purpose {
+            return self.decided(now, source, ticket, Verdict::Retry("no verdict in time".into()));
         }
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
@@ -161,7 +161,7 @@ impl Backplane {
             }
         }
         match purpose {
-            Purpose::Process(..) => {}
+            Purpose::Process(_) => {}
             Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
             Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
@@ -177,14 +177,14 @@ impl Backplane {
 
     /// The host's code has dealt with an entry. A verdict that comes too late is ignored: the entry is delivered again.
     pub fn processed(&mut self, now: Time, ticket: Ticket, verdict: Verdict) {
-        if let Some((source, entry)) = self.core.questions.take_process(ticket) {
-            self.decided(now, source, entry, verdict);
+        if let Some(source) = self.core.questions.take_process(ticket) {
+            self.decided(now, source, ticket, verdict);
         }
     }
 
-    fn decided(&mut self, now: Time, source: u16, entry: StreamId, verdict: Verdict) {
+    fn decided(&mut self, now: Time, source: u16, ticket: Ticket, verdict: Verdict) {
         if let Some(consumer) = self.consumers.get_mut(usize::from(source)) {
-            consumer.processed(&mut self.core, now, entry, verdict);
+            consumer.processed(&mut self.core, now, ticket, verdict);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod replication;
 pub mod setup;
 pub mod traffic;
 

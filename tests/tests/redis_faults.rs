@@ -10,6 +10,7 @@ use roomcast_tests::gateway_tests;
 use roomcast_tests::real::ordeal::{LONG, Ordeal, lasts};
 use roomcast_tests::real::proxy::Proxy;
 use roomcast_tests::real::redis::RedisServer;
+use roomcast_tests::real::replication::{follow, replicating, wait_for_role, wait_for_the_same_data};
 use roomcast_tests::real::traffic::{COMMANDS, EVENTS, ROUTED, assert_each_once, command, routed};
 use roomcast_tests::real::{PATIENCE, poll_until};
 
@@ -282,37 +283,6 @@ fn entries_deleted_while_they_are_pending_hold_nothing_up(binary: &Path) {
         [EVENTS, COMMANDS].iter().for_each(|source| source.wait_for_nothing_pending(&redis));
     }
     ordeal.end(&redis);
-}
-
-/// A server that copies another without waiting for more replicas first.
-fn replicating() -> RedisServer {
-    RedisServer::start_with(&["--repl-diskless-sync-delay", "0"])
-}
-
-/// Makes a server a replica and waits until it is one.
-fn follow(replica: &RedisServer, primary: &RedisServer) {
-    replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
-    wait_for_the_same_data(replica, primary);
-}
-
-fn wait_for_the_same_data(replica: &RedisServer, primary: &RedisServer) {
-    wait_for_role(replica, "slave");
-    let length = |server: &RedisServer| [EVENTS, COMMANDS].map(|source| server.query::<usize>(&["XLEN", source.stream]));
-    let same = poll_until(PATIENCE, || {
-        let up = replication(replica).contains("master_link_status:up");
-        (up && length(replica) == length(primary)).then_some(())
-    });
-    assert!(same.is_some(), "the replica does not follow: {}", replication(replica));
-}
-
-fn wait_for_role(server: &RedisServer, role: &str) {
-    let role = format!("role:{role}");
-    let has_it = poll_until(PATIENCE, || replication(server).contains(&role).then_some(()));
-    assert!(has_it.is_some(), "not {role}: {}", replication(server));
-}
-
-fn replication(server: &RedisServer) -> String {
-    server.query(&["INFO", "replication"])
 }
 
 /// A new log that began in the millisecond in which the old one ended would give identifiers once more.

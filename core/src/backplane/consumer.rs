@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::{BackplaneAction, Core};
 use crate::config::{Config, Host, Source};
 use crate::health::{LastError, SourceHealth};
-use crate::id::StreamId;
+use crate::id::{StreamId, Ticket};
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
 use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, Messages, StoreError, StoreOp};
@@ -116,7 +116,7 @@ impl Consumer {
         match errand {
             Errand::Intake => {
                 if self.intake.answered(core, now, &self.place, &mut self.hand, answer).is_err() {
-                    self.lose_group(core);
+                    self.lose_group(core, now);
                 }
                 self.go_on(core, now);
                 // While the store is at work on other entries, these are made ready.
@@ -136,8 +136,9 @@ impl Consumer {
     }
 
     /// The host's code has dealt with an entry, or had its time.
-    pub(super) fn processed(&mut self, core: &mut Core, now: Time, entry: StreamId, verdict: Verdict) {
-        let Some(delivered) = self.hand.take_back(entry) else { return };
+    pub(super) fn processed(&mut self, core: &mut Core, now: Time, ticket: Ticket, verdict: Verdict) {
+        let Some(delivered) = self.hand.take_back(ticket) else { return };
+        let entry = delivered.entry.id;
         match verdict {
             Verdict::Done => self.hand.add(entry, Effect::Nothing),
             Verdict::Reject(reason) => {
@@ -234,11 +235,11 @@ impl Consumer {
             match self.router.exhausted(core, now, delivered) {
                 Ok(effect) => self.hand.add(entry, effect),
                 Err(delivered) => {
-                    let ticket = core.questions.ask_until(deadline, Lane::Command, Purpose::Process(self.place.index, entry));
+                    let ticket = core.questions.ask_until(deadline, Lane::Command, Purpose::Process(self.place.index));
                     let (source, deliveries, fields) = (self.place.index, delivered.deliveries, delivered.entry.fields.clone());
                     let delivery = Delivery { ticket, source, entry, fields, deliveries, deadline };
                     core.actions.push_back(BackplaneAction::Process(delivery));
-                    self.hand.host(delivered);
+                    self.hand.host(ticket, delivered);
                 }
             }
         }
@@ -274,7 +275,7 @@ impl Consumer {
             (Work::Committing, Ok(Answer::Declined)) => self.ask_to_commit_so(core, now, self.hand.committing(), false),
             (Work::Applying, Ok(Answer::Committed(outcomes))) => self.applied(core, now, outcomes),
             // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
-            (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core),
+            (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core, now),
             (Work::Opening | Work::Applying | Work::Committing, Err(error)) => {
                 self.hand.recall();
                 self.pause(core, now, &error);
@@ -358,6 +359,10 @@ impl Consumer {
 
     fn pause(&mut self, core: &mut Core, now: Time, error: &StoreError) {
         self.error = Some(format!("cannot be worked on: {error}"));
+        self.rest(core, now);
+    }
+
+    fn rest(&mut self, core: &mut Core, now: Time) {
         let until = now + self.backoff.pause(&mut core.rng);
         self.work = Work::Pausing(until);
         core.questions.wake_at(until, Wake::Source(self.place.index));
@@ -368,11 +373,15 @@ impl Consumer {
         core.sources_changed = true;
     }
 
-    fn lose_group(&mut self, core: &mut Core) {
+    fn lose_group(&mut self, core: &mut Core, now: Time) {
         if core::mem::replace(&mut self.open, false) {
             core.stats.groups_lost += 1;
             let GroupRef { stream, group } = self.place.group.clone();
             core.report(|| Report::GroupLost { stream, group });
+        }
+        if matches!(self.work, Work::Idle) {
+            // It may be lost again and again, as where a publisher deletes the stream whenever it sees it.
+            self.rest(core, now);
         }
         self.error = Some("has lost its consumer group".into());
     }

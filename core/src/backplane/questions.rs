@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::consumer::Errand;
 use super::operator::Operation;
 use super::outbound::Waiting;
-use crate::id::{StreamId, Ticket};
+use crate::id::Ticket;
 use crate::store::Lane;
 use crate::table::Table;
 use crate::time::Time;
@@ -29,7 +29,7 @@ pub(super) enum Purpose {
     Relayed,
     Source(u16, Errand),
     /// A verdict on an entry of a source.
-    Process(u16, StreamId),
+    Process(u16),
     Operation(Box<Operation>),
 }
 
@@ -69,13 +69,12 @@ impl Questions {
         self.open.remove(&ticket)
     }
 
-    /// Closes a question that waits for a verdict; nothing if it is closed already, or another: source and entry.
-    pub(super) fn take_process(&mut self, ticket: Ticket) -> Option<(u16, StreamId)> {
-        match self.open.get(&ticket)? {
-            (Purpose::Process(source, entry), _) => {
-                let found = (*source, *entry);
+    /// Closes a question that waits for a verdict; nothing if it is closed already, or another: the source.
+    pub(super) fn take_process(&mut self, ticket: Ticket) -> Option<u16> {
+        match *self.open.get(&ticket)? {
+            (Purpose::Process(source), _) => {
                 self.open.remove(&ticket);
-                Some(found)
+                Some(source)
             }
             _ => None,
         }
@@ -107,7 +106,7 @@ impl Purpose {
             Purpose::Append(_) => "publish",
             Purpose::Tip(_) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
-            Purpose::Process(..) => "process an entry",
+            Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",
         }

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use super::{Commands, ConfigError, Destination, Events, Secret, check};
 use crate::store::Lane;
 
+/// What Redis counts in; times of sources cannot be shorter.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// A stream read in a consumer group: each entry is taken by one node and ends where the source says, or in the dead letters.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,8 +104,8 @@ impl Source {
         check(self.count > 0, &format!("{path}.count"), "must be greater than 0")?;
         check(self.most >= self.count, &format!("{path}.most"), "must be at least count")?;
         check(self.in_hand >= self.most, &format!("{path}.in_hand"), "must be at least most")?;
-        check(!self.retry_after.is_zero(), &format!("{path}.retry_after"), "must not be zero")?;
-        check(!self.block.is_zero(), &format!("{path}.block"), "must not be zero: zero would block for ever")?;
+        check(self.retry_after >= MILLISECOND, &format!("{path}.retry_after"), "must be at least 1ms")?;
+        check(self.block >= MILLISECOND, &format!("{path}.block"), "must be at least 1ms")?;
         check(self.max_deliveries > 0, &format!("{path}.max_deliveries"), "must be greater than 0")?;
         check(self.forget_after > self.block, &format!("{path}.forget_after"), "must be longer than block")?;
         check(self.claim_after > self.block, &format!("{path}.claim_after"), "must be longer than block")?;

@@ -88,7 +88,7 @@ impl Redis {
                 words(["XREADGROUP", "GROUP", group, &self.consumer, "COUNT", &count, "BLOCK", &block, "STREAMS", stream, ">"])
             }
             StoreOp::GroupStale { group, whose, idle, after, count } => {
-                let (idle, after, count) = (idle.as_millis().to_string(), format!("({after}"), count.to_string());
+                let (idle, after, count) = (millis(*idle), format!("({after}"), count.to_string());
                 let GroupRef { stream, group } = group;
                 let mut words = words(["XPENDING", stream, group, "IDLE", &idle, &after, "+", &count]);
                 if *whose == Whose::Own {
@@ -97,7 +97,7 @@ impl Redis {
                 words
             }
             StoreOp::GroupClaim { group: GroupRef { stream, group }, whose, idle, ids } => {
-                let (idle, whose) = (idle.as_millis().to_string(), if *whose == Whose::Own { "own" } else { "any" });
+                let (idle, whose) = (millis(*idle), if *whose == Whose::Own { "own" } else { "any" });
                 let mut words = words(["EVAL", scripts::CLAIM, "1", stream, group, &self.consumer, &idle, whose]);
                 words.extend(ids.iter().flat_map(|(id, deliveries)| [text(id), text(deliveries)]));
                 words
@@ -111,7 +111,7 @@ impl Redis {
                 words(["EVAL", scripts::HEALTH, "2", stream, dead_letter, group])
             }
             StoreOp::GroupTidy { group: GroupRef { stream, group }, idle } => {
-                words(["EVAL", scripts::TIDY, "1", stream, group, &self.consumer, &idle.as_millis().to_string()])
+                words(["EVAL", scripts::TIDY, "1", stream, group, &self.consumer, &millis(*idle)])
             }
             StoreOp::Apply { group, entries } => self.apply(group, entries),
             StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
@@ -182,20 +182,22 @@ impl Redis {
     }
 }
 
+/// Codes of refusals that pass.
+const BUSY: [&str; 10] =
+    ["LOADING", "OOM", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF", "EXECABORT"];
+
 /// What an error reply means for the core. `code` is its first word, `text` the rest.
 pub fn error(code: &str, text: &str) -> StoreError {
     let whole = || format!("{code} {text}").trim().into();
-    // Inside a script the code of the failed command may stand anywhere in the text.
-    let says = |word: &str| code == word || text.split(|c: char| !c.is_ascii_alphanumeric()).any(|other| other == word);
+    // Before Redis 7 the code of the command that failed inside a script stands somewhere in the text. So may a key of that name
+    // in the text of an error that has a code.
+    let in_script = code == "ERR" || code.starts_with('@');
+    let words = || text.split(|c: char| !c.is_ascii_alphanumeric());
+    let says = |word: &str| code == word || (in_script && words().any(|other| other == word));
     if says("NOGROUP") || says("UNBLOCKED") {
         return StoreError::NoGroup;
     }
-    match code {
-        "LOADING" | "OOM" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "NOREPLICAS" | "MISCONF"
-        | "EXECABORT" => StoreError::Busy(whole()),
-        _ if says("OOM") => StoreError::Busy(whole()),
-        _ => StoreError::Refused(whole()),
-    }
+    if BUSY.into_iter().any(says) { StoreError::Busy(whole()) } else { StoreError::Refused(whole()) }
 }
 
 fn words<const N: usize>(words: [&str; N]) -> Words {
@@ -204,6 +206,11 @@ fn words<const N: usize>(words: [&str; N]) -> Words {
 
 fn word(word: &'static str) -> Bytes {
     Bytes::from_static(word.as_bytes())
+}
+
+/// No more than Redis can count, which is longer than anything lasts.
+fn millis(duration: Duration) -> String {
+    duration.as_millis().min(i64::MAX as u128).to_string()
 }
 
 fn text(value: impl Display) -> Bytes {
@@ -407,6 +414,11 @@ mod tests {
         assert!(matches!(error("OOM", "command not allowed"), StoreError::Busy(_)));
         assert!(matches!(error("WRONGTYPE", "ROOMCAST:relay:1 is a string"), StoreError::Refused(_)));
         assert!(matches!(error("ERR", "-OOM command not allowed"), StoreError::Busy(_)));
+        assert!(matches!(error("@user_script:", "49: -READONLY You can't write"), StoreError::Busy(_)));
+        for name in ["OOM", "NOGROUP", "BUSY"] {
+            let error = error("WRONGTYPE", &format!("stream:{name}-commands is a string"));
+            assert!(matches!(error, StoreError::Refused(_)), "a stream of that name says nothing");
+        }
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Forwards connections to one server. Its threads end with their connections, or with the test.
+/// Forwards connections to a server. Its threads end with their connections, or with the test.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
+    server: Arc<Mutex<SocketAddr>>,
     silences: Arc<AtomicUsize>,
     /// One end of each connection, which is both ends.
     connections: Arc<Mutex<Vec<TcpStream>>>,
@@ -28,9 +29,11 @@ impl Proxy {
         let addr = listener.local_addr().expect("the socket is bound");
         let silences = Arc::new(AtomicUsize::new(0));
         let connections = Arc::new(Mutex::new(Vec::new()));
-        let (seen, open) = (silences.clone(), connections.clone());
+        let server = Arc::new(Mutex::new(server));
+        let (seen, open, target) = (silences.clone(), connections.clone(), server.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let server = *target.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Ok(server) = TcpStream::connect(server) {
                     let born = seen.load(Ordering::SeqCst);
                     forward(&client, &server, seen.clone(), born);
@@ -39,13 +42,18 @@ impl Proxy {
                 }
             }
         });
-        Self { addr, silences, connections }
+        Self { addr, server, silences, connections }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// New connections lead to another server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
     }
 
     /// From now on nothing passes on the connections that there are, and nobody is told. New ones work.

@@ -1,9 +1,12 @@
 //! A source whose entries go to the host's code: here the test itself.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use roomcast_core::config::{Config, Destination, Host, Source};
 use roomcast_core::id::StreamId;
 use roomcast_core::processor::{Delivery, Verdict};
+use roomcast_core::store::Fields;
 
 use super::World;
 
@@ -57,6 +60,21 @@ impl World {
     /// Invoices that are pending, and dead letters of theirs.
     pub fn invoices_left(&self) -> (usize, usize) {
         (self.memory.pending(SOURCE.0, SOURCE.1).count(), self.memory.entries(DEAD_LETTERS).count())
+    }
+
+    /// The invoices that became dead letters.
+    pub fn dead_invoices(&self) -> BTreeSet<StreamId> {
+        let entry = |fields: &Fields| {
+            let (_, entry) = fields.iter().find(|(name, _)| name.as_ref() == b"msg_id").expect("dead letters name their entry");
+            str::from_utf8(entry).expect("it is text").parse().expect("it is an identifier")
+        };
+        self.memory.entries(DEAD_LETTERS).map(|(_, fields)| entry(fields)).collect()
+    }
+
+    /// Somebody deletes the consumer group of the invoices.
+    pub fn destroy_group_of_invoices(&mut self) {
+        self.memory.destroy_group(SOURCE.0, SOURCE.1);
+        self.after_store();
     }
 
     pub(super) fn hand(&mut self, node: usize, delivery: Delivery) {

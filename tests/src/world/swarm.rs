@@ -1,15 +1,18 @@
 //! The swarm: a seed decides what happens, how often, and what breaks. First things break, then everything is healed and must
 //! come true.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-
-use roomcast_core::config::Secret;
+use roomcast_core::config::{self, AuthMode, Config, Route, Secret};
+use roomcast_core::id::StreamId;
+use roomcast_core::processor::Verdict;
 
 use super::batches::Form;
-use super::{ClientNumber, World, commands};
+use super::processing::Handed;
+use super::{ClientNumber, World, commands, processing};
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub struct Outcome {
 pub fn run(seed: u64, steps: usize) -> Outcome {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let nodes = 1 + rng.next_u32() as usize % 3;
-    let mut config = World::usual();
+    let mut config = config();
     // In every third world the stream of file events stands in another Redis than the relay logs.
     config.sources[0].redis = (seed % 3 == 0).then(|| Secret::new("redis://elsewhere"));
     let mut world = World::with(seed, nodes, config);
@@ -34,7 +37,15 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
     let weights: Vec<u32> =
         KINDS.iter().map(|kind| if rng.next_u32() % 3 == 0 { kind.least() } else { 1 + rng.next_u32() % 20 }).collect();
     let total: u32 = weights.iter().sum();
-    let mut swarm = Swarm { world: &mut world, rng, nodes, clients: Vec::new() };
+    let mut swarm = Swarm {
+        world: &mut world,
+        rng,
+        nodes,
+        clients: Vec::new(),
+        invoices: BTreeSet::new(),
+        handed: Vec::new(),
+        done: BTreeSet::new(),
+    };
     // Somebody is always there to be promised something.
     for _ in 0..nodes * 2 {
         swarm.perform(Kind::Connect);
@@ -49,9 +60,19 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
         });
         swarm.perform(KINDS[kind.unwrap_or(0)]);
     }
+    swarm.process_all();
+    let invoices = swarm.invoices.len();
     world.converge();
     let seen = world.clients.iter().flat_map(|client| client.rooms()).map(|(_, room)| room.seen.len()).sum();
-    Outcome { digest: world.digest(), entries: world.added.len() + world.commands.len(), seen }
+    Outcome { digest: world.digest(), entries: world.added.len() + world.commands.len() + invoices, seen }
+}
+
+/// What is handed over may take long: the swarm decides late, or never.
+fn config() -> Config {
+    let mut config = processing::config(config::Host { at_once: 4, ..config::Host::new("p") });
+    config.routes.push(Route::json("/open", AuthMode::Optional));
+    config.relay.partitions = 4;
+    config
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +84,8 @@ enum Kind {
     Bounce,
     Batch,
     Command,
+    Invoice,
+    Decide,
     Publish,
     Nonsense,
     Cut,
@@ -74,6 +97,8 @@ enum Kind {
     LoseAnswers,
     Fill,
     Drain,
+    Trim,
+    DestroyGroup,
     LongPause,
 }
 
@@ -84,7 +109,7 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 23] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
@@ -92,6 +117,8 @@ const KINDS: [Kind; 19] = [
     Kind::Bounce,
     Kind::Batch,
     Kind::Command,
+    Kind::Invoice,
+    Kind::Decide,
     Kind::Publish,
     Kind::Nonsense,
     Kind::Cut,
@@ -103,6 +130,8 @@ const KINDS: [Kind; 19] = [
     Kind::LoseAnswers,
     Kind::Fill,
     Kind::Drain,
+    Kind::Trim,
+    Kind::DestroyGroup,
     Kind::LongPause,
 ];
 
@@ -113,6 +142,10 @@ struct Swarm<'w> {
     rng: ChaCha8Rng,
     nodes: usize,
     clients: Vec<ClientNumber>,
+    /// Entries for the host's code, those that it has and those that it said were done.
+    invoices: BTreeSet<StreamId>,
+    handed: Vec<Handed>,
+    done: BTreeSet<StreamId>,
 }
 
 impl Swarm<'_> {
@@ -160,6 +193,23 @@ impl Swarm<'_> {
                 let form = commands::Form::MIX[self.below(commands::Form::MIX.len())];
                 self.world.add_command(service, form);
             }
+            Kind::Invoice => {
+                let entry = self.world.invoice("x");
+                self.invoices.insert(entry);
+            }
+            Kind::Decide => {
+                self.handed.extend(self.world.handed());
+                if !self.handed.is_empty() {
+                    let at = self.below(self.handed.len());
+                    let handed = self.handed.swap_remove(at);
+                    let verdict = match self.below(4) {
+                        0 => Verdict::Retry("later".into()),
+                        1 => Verdict::Reject("never".into()),
+                        _ => Verdict::Done,
+                    };
+                    self.decide(&handed, verdict);
+                }
+            }
             Kind::Publish => {
                 let (node, room) = (self.below(self.nodes), self.room());
                 self.world.publish(node, &room);
@@ -195,7 +245,44 @@ impl Swarm<'_> {
             }
             Kind::Fill => self.world.set_full(true),
             Kind::Drain => self.world.set_full(false),
+            Kind::Trim => {
+                let keep = self.below(20);
+                self.world.trim(keep);
+            }
+            // What was acknowledged beyond a pending invoice comes again: its code is told to expect that, rooms are not.
+            Kind::DestroyGroup => self.world.destroy_group_of_invoices(),
         }
+    }
+
+    fn decide(&mut self, handed: &Handed, verdict: Verdict) {
+        if verdict == Verdict::Done {
+            self.done.insert(handed.delivery.entry);
+        }
+        self.world.decide(handed, verdict);
+    }
+
+    /// Heals everything and is quick from now on: each invoice must come to its end.
+    fn process_all(&mut self) {
+        self.world.set_full(false);
+        for node in 0..self.nodes {
+            self.world.heal_store(node);
+            self.world.restart(node);
+        }
+        for _ in 0..10_000 {
+            self.world.run(Duration::from_secs(1));
+            for handed in self.world.handed() {
+                self.decide(&handed, Verdict::Done);
+            }
+            if self.world.invoices_left().0 == 0 && self.invoices.iter().all(|entry| self.has_ended(*entry)) {
+                return;
+            }
+        }
+        let left: Vec<_> = self.invoices.iter().filter(|entry| !self.has_ended(**entry)).collect();
+        panic!("C3: invoices without an end: {left:?}");
+    }
+
+    fn has_ended(&self, entry: StreamId) -> bool {
+        self.done.contains(&entry) || self.world.dead_invoices().contains(&entry)
     }
 
     fn with_client(&mut self, act: impl FnOnce(&mut World, ClientNumber)) {

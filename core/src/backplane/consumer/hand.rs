@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::dead_letter::Trail;
-use crate::id::StreamId;
+use crate::id::{StreamId, Ticket};
 use crate::store::{Effect, Effects, Entry};
 
 /// The entries of one consumer on their way from the read to the commit, in order.
@@ -13,8 +13,8 @@ pub(super) struct Hand {
     read: VecDeque<Delivered>,
     /// Bytes of the entries that were read.
     bytes: usize,
-    /// What the host's code has.
-    hosted: BTreeMap<StreamId, Delivered>,
+    /// What the host's code has, by the delivery: an earlier one of the same entry may still be at work.
+    hosted: BTreeMap<Ticket, Delivered>,
     /// What goes with the next commit.
     prepared: Effects,
     /// What goes with the commit under way; shared with it.
@@ -49,9 +49,10 @@ impl Delivered {
 }
 
 impl Hand {
-    /// Takes what was read.
+    /// Takes what was read. What is in hand already comes again where the group was made anew meanwhile: once is enough.
     pub(super) fn take(&mut self, entries: impl Iterator<Item = Delivered>) {
-        for delivered in entries {
+        let in_hand = self.ids();
+        for delivered in entries.filter(|delivered| !in_hand.contains(&delivered.entry.id)) {
             self.bytes += delivered.entry.bytes();
             self.read.push_back(delivered);
         }
@@ -99,13 +100,13 @@ impl Hand {
     }
 
     /// The host's code has this entry now.
-    pub(super) fn host(&mut self, delivered: Delivered) {
-        self.hosted.insert(delivered.entry.id, delivered);
+    pub(super) fn host(&mut self, ticket: Ticket, delivered: Delivered) {
+        self.hosted.insert(ticket, delivered);
     }
 
     /// The host's code has dealt with an entry. Nothing where it is in hand no longer.
-    pub(super) fn take_back(&mut self, entry: StreamId) -> Option<Delivered> {
-        self.hosted.remove(&entry)
+    pub(super) fn take_back(&mut self, ticket: Ticket) -> Option<Delivered> {
+        self.hosted.remove(&ticket)
     }
 
     /// An effect that goes with the next commit.
@@ -155,8 +156,8 @@ impl Hand {
     /// The entries in hand.
     pub(super) fn ids(&self) -> BTreeSet<StreamId> {
         let effects = self.prepared.iter().chain(self.committing.iter());
-        let read = self.read.iter().map(|delivered| delivered.entry.id);
-        read.chain(self.hosted.keys().copied()).chain(effects.map(|(id, _)| *id)).collect()
+        let delivered = self.read.iter().chain(self.hosted.values()).map(|delivered| delivered.entry.id);
+        delivered.chain(effects.map(|(id, _)| *id)).collect()
     }
 
     /// The entries that were in hand already when this was asked last.
@@ -174,7 +175,7 @@ impl Hand {
         if !lost.is_empty() {
             self.read.retain(|delivered| !lost.contains(&delivered.entry.id));
             self.bytes = self.read.iter().map(|delivered| delivered.entry.bytes()).sum();
-            self.hosted.retain(|id, _| !lost.contains(id));
+            self.hosted.retain(|_, delivered| !lost.contains(&delivered.entry.id));
             self.prepared.retain(|(id, _)| !lost.contains(id));
         }
     }

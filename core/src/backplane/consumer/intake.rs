@@ -31,10 +31,10 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Intake {
     step: Step,
-    /// Entries to read next time: grows under backlog, falls back without.
+    /// Entries to read or claim next time: grows under backlog, falls back without.
     count: usize,
-    /// Whether own entries may be those of an earlier process of the same name.
-    is_new: bool,
+    /// Own entries beyond this one may be those of an earlier process of the same name. Nothing where there are none left.
+    earlier: Option<StreamId>,
     /// Own entries that failed, and are left pending until they are due; why.
     failed: BTreeMap<StreamId, Box<str>>,
     /// When the first of them is due.
@@ -71,7 +71,7 @@ pub(super) struct NoGroup;
 
 /// Bytes of one read beyond which the next one asks for fewer entries.
 const READ_BYTES: usize = 8 << 20;
-/// Entries that have failed and are not due, at the most: beyond it nothing is read.
+/// Entries that have failed and are not due, at the most: beyond it nothing is read or taken over.
 const MOST_FAILED: usize = 10_000;
 /// The longest time for which an entry is left alone.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -81,7 +81,7 @@ impl Intake {
         Intake {
             step: Step::Closed,
             count: source.count,
-            is_new: true,
+            earlier: Some(StreamId::ZERO),
             failed: BTreeMap::new(),
             retry_at: Time::NEVER,
             look_at: Time::ZERO,
@@ -92,8 +92,10 @@ impl Intake {
 
     /// The group is open: what was delivered to this consumer before comes first.
     pub(super) fn start(&mut self) {
-        if let Step::Closed | Step::Idle(_) | Step::Pausing(_) = self.step {
-            self.step = Step::Idle(Next::Look(Whose::Own, StreamId::ZERO));
+        match self.step {
+            Step::Closed | Step::Idle(_) | Step::Pausing(_) => self.step = Step::Idle(Next::Look(Whose::Own, StreamId::ZERO)),
+            // As soon as what is under way has been answered.
+            Step::Looking(..) | Step::Claiming(..) | Step::Reading => self.retry_at = Time::ZERO,
         }
     }
 
@@ -111,12 +113,14 @@ impl Intake {
     /// Asks what is to be asked next, if nothing is being asked.
     pub(super) fn go_on(&mut self, core: &mut Core, now: Time, place: &Place) {
         let Step::Idle(next) = self.step else { return };
+        let is_full = self.failed.len() >= MOST_FAILED;
         match next {
-            Next::Look(whose, after) => self.look(core, now, place, whose, after),
-            Next::Read if self.retry_at <= now => self.look(core, now, place, Whose::Own, StreamId::ZERO),
-            Next::Read if self.look_at <= now => self.look(core, now, place, Whose::Any, StreamId::ZERO),
-            Next::Read if self.failed.len() < MOST_FAILED => self.read(core, now, place),
-            Next::Read => {}
+            Next::Look(whose, after) if whose == Whose::Own || !is_full => self.look(core, now, place, whose, after),
+            _ if self.retry_at <= now => self.look(core, now, place, Whose::Own, StreamId::ZERO),
+            // Goes on when the first of them is due.
+            _ if is_full => {}
+            _ if self.look_at <= now => self.look(core, now, place, Whose::Any, StreamId::ZERO),
+            _ => self.read(core, now, place),
         }
     }
 
@@ -153,6 +157,7 @@ impl Intake {
             (Step::Claiming(whose, deliveries, next), Ok(Answer::Claimed { entries, gone })) => {
                 let counter = if whose == Whose::Own { &mut core.stats.retried } else { &mut core.stats.claimed };
                 *counter += entries.len() as u64;
+                self.adapt(place, &entries);
                 self.claimed(core, place, hand, &deliveries, entries, gone);
                 self.step = Step::Idle(next);
             }
@@ -188,17 +193,6 @@ impl Intake {
 
     #[expect(clippy::too_many_arguments, reason = "a page of a look, and where it belongs")]
     fn found(&mut self, core: &mut Core, now: Time, place: &Place, hand: &Hand, whose: Whose, after: StreamId, found: &[Stale]) {
-        let is_new = self.is_new;
-        let next = match found.last() {
-            Some(last) if found.len() >= place.source.most => Next::Look(whose, last.id),
-            _ => {
-                match whose {
-                    Whose::Own => self.is_new = false,
-                    Whose::Any => self.look_at = now + jittered(core, place.source.claim_after / 4),
-                }
-                Next::Read
-            }
-        };
         let in_hand = hand.ids();
         let mut due = BTreeMap::new();
         for stale in found.iter().filter(|stale| !in_hand.contains(&stale.id)) {
@@ -209,11 +203,25 @@ impl Intake {
                 Whose::Any => pause(place, place.source.claim_after, stale.deliveries),
             };
             if stale.idle >= pause {
-                let lost = whose == Whose::Own && !failed && !is_new;
+                let lost = whose == Whose::Own && !failed && self.earlier.is_none_or(|earlier| stale.id <= earlier);
                 due.insert(stale.id, if lost { stale.deliveries } else { stale.deliveries.saturating_add(1) });
             } else if whose == Whose::Own {
                 self.retry_in(core, now, place, pause - stale.idle);
             }
+        }
+        // No more is claimed at once than is read at once: entries may be large.
+        let rest = due.keys().nth(self.count).copied().map(|first| due.split_off(&first));
+        let next = match (found.last(), due.last_key_value()) {
+            (_, Some((last, _))) if rest.is_some() => Next::Look(whose, *last),
+            (Some(last), _) if found.len() >= place.source.most => Next::Look(whose, last.id),
+            _ => Next::Read,
+        };
+        match (whose, next) {
+            // They are counted once, also where the answer to the claim is lost.
+            (Whose::Own, Next::Look(_, last)) => self.earlier = self.earlier.map(|earlier| earlier.max(last)),
+            (Whose::Own, Next::Read) => self.earlier = None,
+            (Whose::Any, Next::Read) => self.look_at = now + jittered(core, place.source.claim_after / 4),
+            (Whose::Any, Next::Look(..)) => {}
         }
         if whose == Whose::Own {
             self.forget_ended(after, next, found);
@@ -278,6 +286,8 @@ impl Intake {
 
     fn pause(&mut self, core: &mut Core, now: Time, place: &Place, error: &StoreError) {
         self.error = Some(format!("cannot be read: {error}"));
+        // It may have been too much to be answered in time.
+        self.count = (self.count / 2).max(1);
         let until = now + self.backoff.pause(&mut core.rng);
         self.step = Step::Pausing(until);
         core.questions.wake_at(until, Wake::Source(place.index));
@@ -301,5 +311,5 @@ fn pause(place: &Place, first: Duration, deliveries: u32) -> Duration {
 
 /// Up to a quarter more, so that nodes do not all do the same at the same moment.
 pub(super) fn jittered(core: &mut Core, pause: Duration) -> Duration {
-    pause + pause.mul_f64(f64::from(core.rng.next_u32() % 256) / 1024.0)
+    pause.saturating_add(pause.mul_f64(f64::from(core.rng.next_u32() % 256) / 1024.0))
 }
