@@ -143,7 +143,8 @@ impl Config {
         self.heartbeat.validate()?;
         for (at, source) in self.sources.iter().enumerate() {
             source.validate(&format!("sources[{at}]"))?;
-            let same = |other: &Source| other.stream == source.stream && other.group == source.group;
+            let same =
+                |other: &Source| (&other.stream, &other.group, &other.redis) == (&source.stream, &source.group, &source.redis);
             check(
                 !self.sources[..at].iter().any(same),
                 &format!("sources[{at}]"),

@@ -30,6 +30,8 @@ pub enum Lane {
     Relay,
     /// The reads of one source, by its index in the configuration.
     Source(u16),
+    /// Pipelined commands about one source whose stream stands in a Redis of its own.
+    Origin(u16),
 }
 
 /// A stream and the consumer group that reads it.
@@ -122,6 +124,15 @@ pub enum StoreOp {
         /// How long they must have been idle.
         idle: Duration,
     },
+    /// Store the relayed messages of entries whose stream stands in another Redis, where they are acknowledged afterwards. Each
+    /// entry's messages are stored once, however often they are asked for: the last [`APPLIED`] entries are remembered.
+    /// Answer: [`Answer::Committed`], where nothing is ever not pending.
+    Apply {
+        /// Where the entries are pending.
+        group: GroupRef,
+        /// Each entry with its messages by partition.
+        entries: Vec<(StreamId, Vec<(u16, Messages)>)>,
+    },
     /// Store the effects of entries and acknowledge them, in one atomic step that does nothing for an entry that is no longer
     /// pending (contract C3). Answer: [`Answer::Committed`], or [`Answer::Declined`].
     Commit {
@@ -182,6 +193,9 @@ pub struct NewEntry {
 
 /// Most fields of an entry that is added: a script of Redis can hand on about 8,000 words at once, and a field has two.
 pub const MOST_FIELDS: usize = 2_000;
+
+/// Entries of a source in another Redis that are remembered, so that their messages are stored once.
+pub const APPLIED: usize = 100_000;
 
 /// Messages on their way into a relay log: the room and the envelope of each.
 pub type Messages = Vec<(RoomName, Bytes)>;
@@ -340,6 +354,7 @@ impl StoreOp {
             StoreOp::GroupHold { .. } => "hold",
             StoreOp::GroupHealth { .. } => "look at a group",
             StoreOp::GroupTidy { .. } => "tidy a group",
+            StoreOp::Apply { .. } => "apply",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
@@ -358,6 +373,7 @@ impl StoreOp {
             | StoreOp::GroupHold { .. }
             | StoreOp::GroupHealth { .. }
             | StoreOp::GroupTidy { .. }
+            | StoreOp::Apply { .. }
             | StoreOp::Commit { .. }
             | StoreOp::Ping
             | StoreOp::Letters { .. } => Duration::ZERO,

@@ -105,10 +105,15 @@ enum Happening {
 impl World {
     /// Nodes that run, on an empty store. The seed decides delays, identifiers and jitter.
     pub fn new(seed: u64, nodes: usize) -> World {
+        World::with(seed, nodes, World::usual())
+    }
+
+    /// The usual configuration.
+    pub fn usual() -> Config {
         let mut config = Config::default();
         config.routes.push(Route::json("/open", AuthMode::Optional));
         config.relay.partitions = 4;
-        World::with(seed, nodes, config)
+        config
     }
 
     /// The same with a configuration of its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast_core::config::Config;
+use roomcast_core::config::{Config, Secret};
 use roomcast_tests::world::World;
 use roomcast_tests::world::batches::Form;
 
@@ -217,4 +217,35 @@ fn failures_of_the_store_are_not_counted_against_an_entry() {
     world.run(Duration::from_secs(60));
     assert_eq!((world.dead_letters(), world.pending()), (0, 0));
     assert_eq!(world.seen(client, ROOM).len(), 1);
+}
+
+#[test]
+fn events_from_another_redis_are_seen_once_whatever_is_lost_between_the_two() {
+    for delay in 0..40 {
+        let mut config = World::usual();
+        config.sources[0].redis = Some(Secret::new("redis://elsewhere"));
+        let mut world = World::with(200 + delay, 2, config);
+        let client = world.connect(1, "a");
+        world.subscribe(client, ROOM);
+        world.settle();
+        for _ in 0..20 {
+            world.file_event("w");
+        }
+        world.add_batch(&["w"], Form::Nonsense);
+        world.run(Duration::from_micros(300 * delay));
+        match delay % 3 {
+            0 => world.crash(0),
+            1 => world.lose_answers(0),
+            _ => {
+                world.cut_store(0);
+                world.run(Duration::from_secs(5));
+                world.heal_store(0);
+            }
+        }
+        world.run(Duration::from_secs(90));
+        let mut seen = world.seen(client, ROOM).to_vec();
+        seen.sort_unstable();
+        assert_eq!((seen, world.pending(), world.dead_letters()), ((1..=20).collect::<Vec<_>>(), 0, 1), "{delay}");
+        world.converge();
+    }
 }

@@ -13,7 +13,7 @@ use crate::backplane::{Input, Post};
 mod link;
 mod redis;
 
-pub use self::redis::RedisLanes;
+pub use self::redis::{RedisLanes, Servers};
 pub use link::{Connect, Connecting};
 
 /// Carries operations to the store. Answers come back as [`Input::Answer`], posted to the backplane's mailbox.

@@ -1,17 +1,18 @@
 //! What a gateway is started with, on any runtime.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use redis::ConnectionInfo;
+use redis::{ConnectionInfo, IntoConnectionInfo as _};
 use roomcast_core::config::{Config, ConfigError};
 use roomcast_core::store::redis::Redis;
 
 use crate::gateway::{Gateway, Host, Parts};
-use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes};
+use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
 use crate::processor::Processors;
 use crate::transport::{Timer, Transport};
@@ -77,14 +78,17 @@ impl Options {
             }
         };
         let config = Arc::new(self.config);
+        let origins = origins(&config)?;
         let lanes: Box<dyn FnOnce(_) -> Box<dyn Lanes>> = match self.store {
+            Store::Memory if !origins.is_empty() => return Err(StartError::OnlyOrigins),
             Store::Memory => {
                 let config = config.clone();
                 Box::new(move |post| Box::new(MemoryLanes::new(&config, post)))
             }
             Store::Redis(info) if info.addr().is_supported() => {
                 let redis = Redis::new(&config);
-                Box::new(move |post| Box::new(RedisLanes::new(*info, connect, redis, post)))
+                let servers = Servers { node: *info, origins };
+                Box::new(move |post| Box::new(RedisLanes::new(servers, connect, redis, post)))
             }
             Store::Redis(info) => return Err(StartError::Redis(info.addr().to_string().into())),
         };
@@ -95,6 +99,22 @@ impl Options {
     }
 }
 
+/// The servers of the sources that have one of their own.
+fn origins(config: &Config) -> Result<BTreeMap<u16, ConnectionInfo>, StartError> {
+    let mut origins = BTreeMap::new();
+    for (index, source) in (0..).zip(&config.sources) {
+        let Some(url) = &source.redis else { continue };
+        let url = str::from_utf8(url.expose()).unwrap_or_default();
+        let wrong = |reason: String| StartError::Config(ConfigError { path: format!("sources[{index}].redis"), reason });
+        let info = url.into_connection_info().map_err(|error| wrong(error.to_string()))?;
+        if !info.addr().is_supported() {
+            return Err(wrong("Redis by TLS (rediss://) is not supported yet".into()));
+        }
+        origins.insert(index, info);
+    }
+    Ok(origins)
+}
+
 /// Why a gateway cannot start.
 #[derive(Debug)]
 pub enum StartError {
@@ -102,6 +122,8 @@ pub enum StartError {
     Config(ConfigError),
     /// The address of Redis is of a kind that is not supported; it is shown without its password.
     Redis(Box<str>),
+    /// A source stands in a Redis of its own, but the node has none: what it reads could not be relayed safely.
+    OnlyOrigins,
     /// The address to listen on cannot be used.
     Listen(SocketAddr, io::Error),
     /// The system gives no random numbers.
@@ -113,6 +135,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
             StartError::Redis(error) => write!(f, "Redis at {error} is not supported"),
+            StartError::OnlyOrigins => f.write_str("a source names a Redis of its own, so the node needs one too"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
         }

@@ -11,6 +11,9 @@
 //! committed again from the hand; what was refused is left pending, and claimed again once it is due. What stays in hand for
 //! long is touched, so that no other node takes it over; should one do so all the same, the guard of the commit makes the
 //! second commit do nothing.
+//!
+//! Where the source's stream stands in another Redis than the relay logs, nothing can be atomic: the messages are applied first,
+//! by the entry's identifier, and acknowledged then. Whatever happens between, they are applied once.
 
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
@@ -23,7 +26,7 @@ use crate::health::{LastError, SourceHealth};
 use crate::id::{StreamId, Ticket};
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, Messages, StoreError, StoreOp};
 use crate::time::Time;
 
 mod hand;
@@ -80,6 +83,7 @@ pub(super) enum Errand {
 enum Work {
     Idle,
     Opening,
+    Applying,
     Committing,
     Pausing(Time),
 }
@@ -242,13 +246,23 @@ impl Consumer {
     }
 
     fn commit(&mut self, core: &mut Core, now: Time) {
-        if let Some(effects) = self.hand.commit() {
-            let together = effects.iter().all(|(_, effect)| matches!(effect, Effect::Relay(_) | Effect::Nothing));
-            self.ask_to_commit(core, now, effects, together);
+        let Some(effects) = self.hand.commit() else { return };
+        let relays = if self.place.source.redis.is_some() { relays(&effects) } else { Vec::new() };
+        if relays.is_empty() {
+            self.ask_to_commit(core, now, effects);
+        } else {
+            self.work = Work::Applying;
+            let op = StoreOp::Apply { group: self.place.group.clone(), entries: relays };
+            core.ask(now, Lane::Command, Purpose::Source(self.place.index, Errand::Work), op);
         }
     }
 
-    fn ask_to_commit(&mut self, core: &mut Core, now: Time, effects: Arc<Effects>, together: bool) {
+    fn ask_to_commit(&mut self, core: &mut Core, now: Time, effects: Arc<Effects>) {
+        let together = effects.iter().all(|(_, effect)| matches!(effect, Effect::Relay(_) | Effect::Nothing));
+        self.ask_to_commit_so(core, now, effects, together);
+    }
+
+    fn ask_to_commit_so(&mut self, core: &mut Core, now: Time, effects: Arc<Effects>, together: bool) {
         self.work = Work::Committing;
         let op = StoreOp::Commit { group: self.place.group.clone(), effects, together };
         self.place.ask(core, now, Errand::Work, op);
@@ -258,14 +272,15 @@ impl Consumer {
         match (core::mem::replace(&mut self.work, Work::Idle), answer) {
             (Work::Opening, Ok(Answer::Opened(created))) => self.opened(core, now, created),
             (Work::Committing, Ok(Answer::Committed(outcomes))) => self.committed(core, now, outcomes),
-            (Work::Committing, Ok(Answer::Declined)) => self.ask_to_commit(core, now, self.hand.committing(), false),
+            (Work::Committing, Ok(Answer::Declined)) => self.ask_to_commit_so(core, now, self.hand.committing(), false),
+            (Work::Applying, Ok(Answer::Committed(outcomes))) => self.applied(core, now, outcomes),
             // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
             (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core, now),
-            (Work::Opening | Work::Committing, Err(error)) => {
+            (Work::Opening | Work::Applying | Work::Committing, Err(error)) => {
                 self.hand.recall();
                 self.pause(core, now, &error);
             }
-            (Work::Opening | Work::Committing, Ok(_)) => {
+            (Work::Opening | Work::Applying | Work::Committing, Ok(_)) => {
                 self.hand.recall();
                 self.pause(core, now, &StoreError::Unexpected("the answer to another question".into()));
             }
@@ -284,6 +299,26 @@ impl Consumer {
         self.upkeep.start(core, now, &self.place);
     }
 
+    /// The messages of entries are stored: now those are acknowledged, with the effects of the others.
+    fn applied(&mut self, core: &mut Core, now: Time, outcomes: Vec<Committed>) {
+        let mut outcomes = outcomes.into_iter();
+        let mut effects = Arc::unwrap_or_clone(self.hand.committed());
+        effects.retain_mut(|(id, effect)| {
+            if matches!(effect, Effect::Relay(_)) {
+                *effect = Effect::Nothing;
+                if let Some(Committed::Failed(why)) = outcomes.next() {
+                    self.refused(core, now, *id, &why);
+                    return false;
+                }
+            }
+            true
+        });
+        if !effects.is_empty() {
+            let effects = self.hand.commit_these(effects);
+            self.ask_to_commit(core, now, effects);
+        }
+    }
+
     fn committed(&mut self, core: &mut Core, now: Time, outcomes: Vec<Committed>) {
         let mut busy = None;
         let committing = self.hand.committed();
@@ -297,22 +332,24 @@ impl Consumer {
                     busy = Some(why);
                     again.push((*id, effect.clone()));
                 }
-                // Left pending: it is claimed and tried again when it is due.
-                Committed::Failed(why) => {
-                    self.remember(core, now, &why);
-                    core.failed(Lane::Command, "commit an entry", &why);
-                    self.intake.retry(core, now, &self.place, *id, why.to_string().into());
-                }
+                Committed::Failed(why) => self.refused(core, now, *id, &why),
             }
         }
         self.hand.put_back(again);
         match busy {
             Some(error) => {
-                core.failed(Lane::Command, "commit an entry", &error);
+                core.failed(self.place.command_lane(), "commit an entry", &error);
                 self.pause(core, now, &error);
             }
             None => self.succeed(),
         }
+    }
+
+    /// An entry is left pending: it is claimed and tried again when it is due.
+    fn refused(&mut self, core: &mut Core, now: Time, entry: StreamId, why: &StoreError) {
+        self.remember(core, now, why);
+        core.failed(self.place.command_lane(), "commit an entry", why);
+        self.intake.retry(core, now, &self.place, entry, why.to_string().into());
     }
 
     fn succeed(&mut self) {
@@ -350,17 +387,29 @@ impl Consumer {
     }
 }
 
+fn relays(effects: &Effects) -> Vec<(StreamId, Vec<(u16, Messages)>)> {
+    let relay = |(id, effect): &(StreamId, Effect)| match effect {
+        Effect::Relay(partitions) => Some((*id, partitions.clone())),
+        Effect::Route(_) | Effect::DeadLetter(_) | Effect::Nothing => None,
+    };
+    effects.iter().filter_map(relay).collect()
+}
+
 impl Place {
     fn ask(&self, core: &mut Core, now: Time, errand: Errand, op: StoreOp) {
         let lane = match errand {
             Errand::Intake => self.lane(),
-            Errand::Work | Errand::Hold | Errand::Measure | Errand::Tidy => Lane::Command,
+            Errand::Work | Errand::Hold | Errand::Measure | Errand::Tidy => self.command_lane(),
         };
         core.ask(now, lane, Purpose::Source(self.index, errand), op);
     }
 
     fn lane(&self) -> Lane {
         Lane::Source(self.index)
+    }
+
+    fn command_lane(&self) -> Lane {
+        self.source.lane(self.index)
     }
 
     /// An entry has reached its end.

@@ -37,6 +37,7 @@ pub(super) struct Operation {
 struct Place {
     source: Arc<str>,
     letters: Arc<str>,
+    lane: Lane,
 }
 
 /// What an operation is at.
@@ -81,9 +82,12 @@ enum Next {
 
 impl Operator {
     pub(super) fn new(sources: &[Source]) -> Operator {
-        let place =
-            |source: &Source| Place { source: source.stream.as_str().into(), letters: source.dead_letter.as_str().into() };
-        Operator { places: sources.iter().map(place).collect(), under_way: 0 }
+        let place = |(index, source): (u16, &Source)| Place {
+            source: source.stream.as_str().into(),
+            letters: source.dead_letter.as_str().into(),
+            lane: source.lane(index),
+        };
+        Operator { places: (0..).zip(sources).map(place).collect(), under_way: 0 }
     }
 
     pub(super) fn begin(&mut self, core: &mut Core, now: Time, id: OperationId, source: usize, request: Request) {
@@ -249,7 +253,7 @@ fn list(count: usize, mut letters: Vec<Summary>, entries: Vec<Entry>) -> Work {
 fn ask(core: &mut Core, now: Time, operation: Operation) {
     let op = operation.work.question(&operation.place);
     let op = StoreOp::Letters { stream: operation.place.letters.clone(), op };
-    core.ask(now, Lane::Command, Purpose::Operation(Box::new(operation)), op);
+    core.ask(now, operation.place.lane, Purpose::Operation(Box::new(operation)), op);
 }
 
 fn report(core: &mut Core, place: &Place, outcome: &Outcome) {

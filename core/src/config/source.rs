@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Commands, ConfigError, Destination, Events, check};
+use super::{Commands, ConfigError, Destination, Events, Secret, check};
+use crate::store::Lane;
 
 /// What Redis counts in; times of sources cannot be shorter.
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -17,6 +18,10 @@ pub struct Source {
     pub stream: String,
     /// The consumer group. It is created at the stream's beginning where it does not exist.
     pub group: String,
+    /// The Redis in which the stream stands, where it is another than the node's: a URL. Its dead letters, and the streams to which
+    /// commands are routed, stand there too.
+    #[serde(default)]
+    pub redis: Option<Secret>,
     /// What its entries are and where they go.
     pub to: Destination,
     /// Stream for entries that cannot be routed, with their reason and original fields.
@@ -58,6 +63,7 @@ impl Source {
         Source {
             stream: stream.into(),
             group: group.into(),
+            redis: None,
             to,
             dead_letter: dead_letter.into(),
             dead_letters: Source::default_dead_letters(),
@@ -83,6 +89,11 @@ impl Source {
         let to = Destination::Commands(Commands::default());
         let source = Source::new("stream:ai-commands", "websocket-router", "stream:ai-commands-dlq", to);
         Source { block: Duration::from_secs(1), ..source }
+    }
+
+    /// The way to the store on which commands about its stream are sent; `index` is the source's own.
+    pub(crate) fn lane(&self, index: u16) -> Lane {
+        if self.redis.is_some() { Lane::Origin(index) } else { Lane::Command }
     }
 
     pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, RelayEntry, Stale, StoreError,
-    StoreOp, Whose,
+    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, Messages, NewEntry, RelayEntry,
+    Stale, StoreError, StoreOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::message::RoomName;
@@ -36,7 +36,9 @@ mod dead_letters;
 pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
-    marks: BTreeMap<(Arc<str>, Arc<str>), StreamId>,
+    marks: BTreeMap<GroupKey, StreamId>,
+    /// The entries of a stream's group whose messages were applied last.
+    applied: BTreeMap<GroupKey, BTreeSet<StreamId>>,
     clients: Vec<Arc<str>>,
     waiting: VecDeque<Waiting>,
     answers: VecDeque<(ClientId, Ticket, Result<Answer, StoreError>)>,
@@ -44,6 +46,9 @@ pub struct Memory {
     is_full: bool,
     refused: BTreeSet<Arc<str>>,
 }
+
+/// A stream and its group.
+type GroupKey = (Arc<str>, Arc<str>);
 
 /// A node that uses the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +95,7 @@ impl Memory {
         Memory {
             streams: BTreeMap::new(),
             marks: BTreeMap::new(),
+            applied: BTreeMap::new(),
             clients: Vec::new(),
             waiting: VecDeque::new(),
             answers: VecDeque::new(),
@@ -196,6 +202,7 @@ impl Memory {
     pub fn flush(&mut self) {
         self.streams.clear();
         self.marks.clear();
+        self.applied.clear();
         self.end_group_reads(|_| true);
     }
 
@@ -242,6 +249,8 @@ impl Memory {
             StoreOp::GroupHold { group, ids } => self.hold(now, client, group, ids).map(Answer::Held),
             StoreOp::GroupHealth { group, dead_letter } => self.health(now, group, dead_letter).map(Answer::Health),
             StoreOp::GroupTidy { group, idle } => self.tidy(now, client, group, *idle).map(Answer::Removed),
+            StoreOp::Apply { .. } if self.is_full => Err(full()),
+            StoreOp::Apply { group, entries } => Ok(self.apply(now, group, entries)),
             StoreOp::Commit { group, effects, together } => self.commit(now, client, group, effects, *together),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
@@ -405,6 +414,22 @@ impl Memory {
         let removed: Vec<Arc<str>> = consumers.iter().filter(stale).map(|(name, _)| name.clone()).collect();
         consumers.retain(|name, _| !removed.contains(name));
         Ok(removed.iter().map(|name| (**name).into()).collect())
+    }
+
+    fn apply(&mut self, now: Time, group: &GroupRef, entries: &[(StreamId, Vec<(u16, Messages)>)]) -> Answer {
+        let key = (group.stream.clone(), group.group.clone());
+        for (id, partitions) in entries {
+            let applied = self.applied.entry(key.clone()).or_default();
+            if applied.insert(*id) {
+                if applied.len() > APPLIED {
+                    applied.pop_first();
+                }
+                for (partition, messages) in partitions {
+                    self.append_relay(now, *partition, messages);
+                }
+            }
+        }
+        Answer::Committed(vec![Committed::Stored; entries.len()])
     }
 
     fn commit(

@@ -113,6 +113,7 @@ impl Redis {
             StoreOp::GroupTidy { group: GroupRef { stream, group }, idle } => {
                 words(["EVAL", scripts::TIDY, "1", stream, group, &self.consumer, &millis(*idle)])
             }
+            StoreOp::Apply { group, entries } => self.apply(group, entries),
             StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
@@ -149,6 +150,7 @@ impl Redis {
                 let name = |name| Ok(String::from_utf8_lossy(&bytes(name)?).into());
                 array(reply)?.into_iter().map(name).collect::<Result<_, _>>().map(Answer::Removed)
             }
+            StoreOp::Apply { entries, .. } => commit::answer(entries.len(), false, reply),
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
         }

@@ -134,6 +134,35 @@ return out
 "
 );
 
+/// Stores the messages of entries whose stream stands in another Redis, those of each entry once.
+///
+/// `KEYS`: the set of the entries that were stored last, then every relay log written to. `ARGV`: how many entries that set keeps
+/// and how many a log keeps; then for each entry its identifier and its number of logs; then for each of these the index of its
+/// key in `KEYS`, and the packed messages.
+/// Returns for each entry 1 (stored, now or before) or an error text (nothing is stored).
+pub(super) const APPLY: &str = r"
+local at, out, joined, wrong = 3, {}, {}, {}
+for i = 2, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'stream' and kind ~= 'none' then wrong[i] = 'WRONGTYPE ' .. KEYS[i] .. ' is a ' .. kind end
+  joined[i] = {}
+end
+while ARGV[at] do
+  local id, first, failure = ARGV[at], at + 2, nil
+  at = first + 2 * tonumber(ARGV[at + 1])
+  for i = first, at - 1, 2 do failure = failure or wrong[tonumber(ARGV[i])] end
+  if not failure and redis.call('ZADD', KEYS[1], 'NX', id:match('^%d+'), id) == 1 then
+    for i = first, at - 1, 2 do table.insert(joined[tonumber(ARGV[i])], ARGV[i + 1]) end
+  end
+  out[#out + 1] = failure or 1
+end
+for i = 2, #KEYS do
+  if #joined[i] > 0 then redis.call('XADD', KEYS[i], 'MAXLEN', '~', ARGV[2], '*', 'm', table.concat(joined[i])) end
+end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[1]))
+return out
+";
+
 /// Opens a group; creates it where it does not exist.
 ///
 /// `KEYS`: the stream, the key of its mark (see [`EACH`]). `ARGV`: the group.

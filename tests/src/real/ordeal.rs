@@ -52,9 +52,23 @@ impl Ordeal {
     /// When they do not start, or let no client join.
     #[must_use]
     pub fn begin_unready(binary: &Path, url: &str) -> Self {
-        // What stays pending is soon tried again, too.
-        let config = RELAY.to_owned() + &sources("50ms", "100ms");
-        let node = |name| Setup::new(binary).option("--redis", url).option("--node", name).config(&config).launch();
+        Self::launch(binary, url, &config(""))
+    }
+
+    /// Starts the nodes on a Redis, with sources that stand in another, and waits until they are ready.
+    ///
+    /// # Panics
+    ///
+    /// When they do not become ready.
+    #[must_use]
+    pub fn begin_apart(binary: &Path, url: &str, origin: &str) -> Self {
+        let mut ordeal = Self::launch(binary, url, &apart(origin));
+        ordeal.nodes.iter_mut().for_each(|node| node.wait_ready(PATIENCE));
+        ordeal
+    }
+
+    fn launch(binary: &Path, url: &str, config: &str) -> Self {
+        let node = |name| Setup::new(binary).option("--redis", url).option("--node", name).config(config).launch();
         let nodes = [node("a"), node("b")];
         let clients = [nodes[0].member("alice", ROOM), nodes[1].member("bob", ROOM)];
         Self { nodes, clients, published: 0 }
@@ -183,6 +197,19 @@ impl Ordeal {
         assert!(poll_until(PATIENCE, || all_routed().then_some(())).is_some(), "not all commands are routed");
         seen
     }
+}
+
+/// The configuration of a node whose sources stand in another Redis.
+#[must_use]
+pub fn apart(origin: &str) -> String {
+    config(&format!("redis = \"{origin}\"\n"))
+}
+
+/// The configuration of a node; each source has something `more`.
+fn config(more: &str) -> String {
+    // What stays pending is soon tried again, too.
+    let sources = sources("50ms", "100ms").replace("[[sources]]\n", &format!("[[sources]]\n{more}"));
+    RELAY.to_owned() + &sources
 }
 
 /// Lets a fault last: its length is what is tested.

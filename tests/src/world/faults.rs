@@ -100,7 +100,7 @@ impl World {
 
     fn end_reads(&mut self, node: usize) {
         let store = self.hosts[node].store;
-        for lane in [Lane::Command, Lane::Relay, Lane::Source(0), Lane::Source(1), Lane::Source(2)] {
+        for lane in [Lane::Command, Lane::Relay, Lane::Source(0), Lane::Source(1), Lane::Source(2), Lane::Origin(0)] {
             self.memory.interrupt(store, lane);
         }
         self.after_store();

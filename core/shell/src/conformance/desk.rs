@@ -41,7 +41,7 @@ impl<M: Timer> Desk<M> {
         let redis = Redis::new(&Config { node: "conformance".into(), relay, ..Config::default() });
         let post = Arc::new(Post::new());
         Desk {
-            lanes: RedisLanes::new(info.clone(), subject.connect(), redis, post.clone()),
+            lanes: RedisLanes::new(info.clone().into(), subject.connect(), redis, post.clone()),
             post,
             clock: Clock::start(),
             timer: subject.timer(),

@@ -30,13 +30,30 @@ const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of the connection that ends blocking reads. Those of the lanes follow.
 const UNBLOCKER: u32 = 0;
 
-/// The lanes to one Redis.
+/// The Redis servers of a node.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    /// The node's own.
+    pub node: ConnectionInfo,
+    /// Those of sources that stand in another, by the source's index.
+    pub origins: BTreeMap<u16, ConnectionInfo>,
+}
+
+impl From<ConnectionInfo> for Servers {
+    fn from(node: ConnectionInfo) -> Servers {
+        Servers { node, origins: BTreeMap::new() }
+    }
+}
+
+/// The lanes to Redis.
 ///
 /// A blocking read never shares its connection, and nothing here gives a read up: the deadlines are the core's, and it resets
 /// the lane when one passes. A read that was given up while the server still works on it would leave entries pending that
 /// nobody has seen.
 pub struct RedisLanes {
     server: Server,
+    /// The servers of the sources that have one of their own.
+    origins: BTreeMap<u16, Server>,
     redis: Redis,
     post: Arc<Post>,
     numbers: BTreeMap<Lane, u32>,
@@ -53,6 +70,7 @@ pub struct RedisLanes {
 
 /// The connection of one lane.
 struct Connection {
+    lane: Lane,
     link: Link<(Ticket, StoreOp)>,
     waker: Arc<ReadyWaker<Input>>,
     /// Its blocking read is to be ended.
@@ -61,9 +79,11 @@ struct Connection {
 
 impl RedisLanes {
     /// Lanes to a server, which answer to a mailbox. Nothing is connected before the first operation.
-    pub fn new(info: ConnectionInfo, connect: Connect, redis: Redis, post: Arc<Post>) -> RedisLanes {
+    pub fn new(servers: Servers, connect: Connect, redis: Redis, post: Arc<Post>) -> RedisLanes {
+        let server = |info| Server { info, connect };
         RedisLanes {
-            server: Server { info, connect },
+            server: server(servers.node),
+            origins: servers.origins.into_iter().map(|(source, info)| (source, server(info))).collect(),
             redis,
             numbers: BTreeMap::new(),
             lanes: Vec::new(),
@@ -81,7 +101,8 @@ impl RedisLanes {
         let RedisLanes { numbers, lanes, post, .. } = self;
         let number = *numbers.entry(lane).or_insert_with(|| {
             let number = lanes.len() as u32 + 1;
-            lanes.push(Connection { link: Link::new(), waker: ReadyWaker::new(number, post.clone()), interrupted: false });
+            let waker = ReadyWaker::new(number, post.clone());
+            lanes.push(Connection { lane, link: Link::new(), waker, interrupted: false });
             number
         });
         &mut lanes[number as usize - 1]
@@ -129,8 +150,9 @@ impl RedisLanes {
     }
 
     fn drive_lane(&mut self, now: Time, number: u32) {
-        let RedisLanes { server, lanes, buffer, .. } = self;
+        let RedisLanes { server, origins, lanes, buffer, .. } = self;
         let Some(connection) = lanes.get_mut(number as usize - 1) else { return };
+        let server = origin(connection.lane).and_then(|source| origins.get(&source)).unwrap_or(server);
         let mut answers = Vec::new();
         let waker = Waker::from(connection.waker.clone());
         connection.link.drive(&mut Context::from_waker(&waker), server, buffer, &mut answers);
@@ -153,7 +175,8 @@ impl Lanes for RedisLanes {
     }
 
     fn interrupt(&mut self, now: Time, lane: Lane) {
-        if self.cannot_unblock {
+        // Reads of another server are those of one source, and end by themselves in time.
+        if self.cannot_unblock || origin(lane).is_some_and(|source| self.origins.contains_key(&source)) {
             return;
         }
         let connection = self.connection(lane);
@@ -198,6 +221,14 @@ impl Lanes for RedisLanes {
 
     fn next_deadline(&self) -> Option<Time> {
         [self.unblock_at, self.unblock_until].into_iter().flatten().min()
+    }
+}
+
+/// The source that a lane is about.
+fn origin(lane: Lane) -> Option<u16> {
+    match lane {
+        Lane::Source(source) | Lane::Origin(source) => Some(source),
+        Lane::Command | Lane::Relay => None,
     }
 }
 
@@ -247,7 +278,7 @@ mod tests {
     fn lanes() -> (RedisLanes, Arc<Post>) {
         let post: Arc<Post> = Arc::new(Mailbox::new());
         let info = redis::IntoConnectionInfo::into_connection_info("redis://h").unwrap();
-        (RedisLanes::new(info, connect, Redis::new(&Config::default()), post.clone()), post)
+        (RedisLanes::new(info.into(), connect, Redis::new(&Config::default()), post.clone()), post)
     }
     fn run(lanes: &mut RedisLanes, post: &Post, now: Time) -> usize {
         let mut answers = 0;

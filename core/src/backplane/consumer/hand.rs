@@ -120,6 +120,12 @@ impl Hand {
         (!self.committing.is_empty()).then(|| self.committing.clone())
     }
 
+    /// Begins a commit of just these.
+    pub(super) fn commit_these(&mut self, effects: Effects) -> Arc<Effects> {
+        self.committing = Arc::new(effects);
+        self.committing()
+    }
+
     /// What goes with the commit under way.
     pub(super) fn committing(&self) -> Arc<Effects> {
         self.committing.clone()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::super::{Answer, Committed, Effect, GroupRef, MOST_FIELDS, StoreError, scripts};
+use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Messages, StoreError, scripts};
 use super::{Redis, Reply, Words, array, pack, script_error, text, unexpected, word, words};
 use crate::id::StreamId;
 use crate::message::RoomName;
@@ -81,6 +81,28 @@ impl Redis {
             }
         }
         let mut words = words(["EVAL", scripts::EACH]);
+        words.push(text(keys.len()));
+        words.extend(keys.into_iter().map(Bytes::from));
+        words.extend(args);
+        words
+    }
+
+    /// The messages of entries that are acknowledged elsewhere.
+    pub(super) fn apply(&self, GroupRef { stream, group }: &GroupRef, entries: &[(StreamId, Vec<(u16, Messages)>)]) -> Words {
+        let mut keys = vec![format!("{}applied:{{{stream}}}:{group}", self.prefix)];
+        let mut args = vec![text(APPLIED), text(self.relay_length)];
+        for (id, partitions) in entries {
+            args.extend([text(id), text(partitions.len())]);
+            for (partition, messages) in partitions {
+                let key = self.relay_key(*partition);
+                let at = keys.iter().position(|known| *known == key).unwrap_or_else(|| {
+                    keys.push(key);
+                    keys.len() - 1
+                });
+                args.extend([text(at + 1), pack::pack(messages.iter())]);
+            }
+        }
+        let mut words = words(["EVAL", scripts::APPLY]);
         words.push(text(keys.len()));
         words.extend(keys.into_iter().map(Bytes::from));
         words.extend(args);
@@ -171,6 +193,22 @@ mod tests {
             "EVAL each 6 s rc:mark:{s}:g rc:relay:4 rc:relay:5 t d g n1 1-0 6-0 1006 \
              1-0 2 3 100000 joined 1 1:r,1:a, 4 100000 joined 1 1:r,1:a, 2-0 1 3 100000 joined 1 1:r,1:b, \
              3-0 1 5 10 alone 4 a 1 a 2 4-0 1 6 10 alone 2 error e 5-0 0 6-0 1 5 10 alone 2  "
+        );
+    }
+
+    #[test]
+    fn what_is_acknowledged_elsewhere_is_applied_by_its_identifier() {
+        let redis = Redis::new(&Config::default());
+        let group = GroupRef { stream: "s".into(), group: "g".into() };
+        let messages = |payload: &'static str| vec![("r".into(), Bytes::from(payload))];
+        let entries =
+            vec![(id(1), vec![(4, messages("a")), (5, messages("b"))]), (id(2), vec![(4, messages("c"))]), (id(3), vec![])];
+        let words = redis.commands(&StoreOp::Apply { group, entries }).concat();
+        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        assert_eq!(
+            words.join(" ").replace(scripts::APPLY, "apply"),
+            "EVAL apply 3 rc:applied:{s}:g rc:relay:4 rc:relay:5 100000 100000 \
+             1-0 2 2 1:r,1:a, 3 1:r,1:b, 2-0 1 2 1:r,1:c, 3-0 0"
         );
     }
 
