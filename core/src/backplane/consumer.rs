@@ -301,6 +301,13 @@ impl Consumer {
 
     /// The messages of entries are stored: now those are acknowledged, with the effects of the others.
     fn applied(&mut self, core: &mut Core, now: Time, outcomes: Vec<Committed>) {
+        let is_busy = |outcome: &&Committed| matches!(outcome, Committed::Failed(StoreError::Busy(_)));
+        if let Some(Committed::Failed(error)) = outcomes.iter().find(is_busy) {
+            // What has been stored is not stored again.
+            self.hand.recall();
+            core.failed(Lane::Command, "apply an entry", error);
+            return self.pause(core, now, error);
+        }
         let mut outcomes = outcomes.into_iter();
         let mut effects = Arc::unwrap_or_clone(self.hand.committed());
         effects.retain_mut(|(id, effect)| {

@@ -57,7 +57,7 @@ end
 for i = 3, #KEYS do
   if redis.call('TYPE', KEYS[i]).ok == 'stream' then
     local last = redis.call('XREVRANGE', KEYS[i], '+', '-', 'COUNT', 1)[1]
-    redis.call('XDEL', KEYS[i], last[1])
+    if last then redis.call('XDEL', KEYS[i], last[1]) end
   end
 end
 return found.err and found or 0

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use roomcast_core::config::{self, AuthMode, Config, Route, Secret};
+use roomcast_core::config::{self, Config, Secret};
 use roomcast_core::id::StreamId;
 use roomcast_core::processor::Verdict;
 
@@ -29,10 +29,7 @@ pub struct Outcome {
 pub fn run(seed: u64, steps: usize) -> Outcome {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let nodes = 1 + rng.next_u32() as usize % 3;
-    let mut config = config();
-    // In every third world the stream of file events stands in another Redis than the relay logs.
-    config.sources[0].redis = (seed % 3 == 0).then(|| Secret::new("redis://elsewhere"));
-    let mut world = World::with(seed, nodes, config);
+    let mut world = World::with(seed, nodes, config(seed));
     // Swarm testing: each seed leaves some kinds of things out altogether, so that the others meet more often.
     let weights: Vec<u32> =
         KINDS.iter().map(|kind| if rng.next_u32() % 3 == 0 { kind.least() } else { 1 + rng.next_u32() % 20 }).collect();
@@ -67,11 +64,13 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
     Outcome { digest: world.digest(), entries: world.added.len() + world.commands.len() + invoices, seen }
 }
 
-/// What is handed over may take long: the swarm decides late, or never.
-fn config() -> Config {
-    let mut config = processing::config(config::Host { at_once: 4, ..config::Host::new("p") });
-    config.routes.push(Route::json("/open", AuthMode::Optional));
-    config.relay.partitions = 4;
+/// The usual sources, and one for code that may take long: the swarm decides late, or never.
+fn config(seed: u64) -> Config {
+    let mut config = World::usual();
+    // In every third world the stream of file events stands in another Redis than the relay logs.
+    config.sources[0].redis = seed.is_multiple_of(3).then(|| Secret::new("redis://elsewhere"));
+    let host = config::Host { at_once: 4, ..config::Host::new("p") };
+    config.sources.extend(processing::config(host).sources.pop());
     config
 }
 

@@ -121,11 +121,14 @@ impl Redis {
 pub(super) fn answer(effects: usize, together: bool, reply: Reply) -> Result<Answer, StoreError> {
     let mut outcomes = array(reply)?;
     if together {
-        // The identifiers of what was appended, then the script's word.
-        return match outcomes.pop() {
-            Some(Reply::Int(1)) => Ok(Answer::Committed(vec![Committed::Stored; effects])),
-            Some(Reply::Int(0)) => Ok(Answer::Declined),
-            Some(Reply::Error(error)) => Err(error),
+        // The identifiers of what was appended, then the script's word. A log is nobody's but ours, so an append that fails although
+        // its log is a stream should be impossible; it is told, and not taken for a success.
+        let last = outcomes.pop();
+        let failed = outcomes.into_iter().find_map(|reply| if let Reply::Error(error) = reply { Some(error) } else { None });
+        return match (last, failed) {
+            (Some(Reply::Int(1)), None) => Ok(Answer::Committed(vec![Committed::Stored; effects])),
+            (Some(Reply::Int(0)), _) => Ok(Answer::Declined),
+            (Some(Reply::Error(error)), _) | (Some(Reply::Int(1)), Some(error)) => Err(error),
             _ => Err(unexpected("an unknown outcome")),
         };
     }
@@ -233,6 +236,7 @@ mod tests {
             (vec![appended(), Reply::Int(1)], Ok(Answer::Committed(vec![Committed::Stored; 2]))),
             (vec![appended(), wrong(), Reply::Int(0)], Ok(Answer::Declined)),
             (vec![appended(), Reply::Error(StoreError::NoGroup)], Err(StoreError::NoGroup)),
+            (vec![wrong(), Reply::Int(1)], Err(StoreError::Refused("WRONGTYPE".into()))),
         ] {
             assert_eq!(answer(2, true, Reply::Array(replies)), expected);
         }
