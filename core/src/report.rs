@@ -109,7 +109,7 @@ pub enum Report {
         /// The consumer's name.
         consumer: Box<str>,
     },
-    /// The host's code could not deal with an entry, which is tried again later.
+    /// An entry was refused by the store, or the host's code could not deal with it. It is tried again later.
     Failed {
         /// The source's stream.
         stream: RoomName,

@@ -67,6 +67,19 @@ fn a_failed_entry_comes_again_ever_more_rarely_and_at_last_is_put_away() {
 }
 
 #[test]
+fn the_pause_before_another_try_begins_when_the_entry_fails() {
+    let mut world = world(1, Host::new("p"));
+    world.invoice("slow");
+    for least in [2, 4, 8, 16] {
+        let handed = wait_for_one(&mut world);
+        world.run(Duration::from_secs(20));
+        world.decide(&handed, Verdict::Retry("the bank takes its time, and says no".into()));
+        world.run(Duration::from_secs(least));
+        assert_eq!(world.handed().len(), 0, "it comes again within {least} s");
+    }
+}
+
+#[test]
 fn a_processor_that_works_for_long_is_not_overtaken_by_another_node() {
     let mut world = World::with(4, 2, config(Host { deadline: Duration::from_secs(600), ..Host::new("p") }));
     world.invoice("long");

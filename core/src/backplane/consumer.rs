@@ -72,6 +72,8 @@ pub(super) enum Errand {
     Work,
     /// What is in hand to be touched.
     Hold,
+    /// An entry to be touched that has failed.
+    Touch,
     /// How the group is doing.
     Measure,
     /// Consumers to be removed that are gone.
@@ -127,6 +129,7 @@ impl Consumer {
                 self.go_on(core, now);
             }
             Errand::Hold => self.upkeep.held(&mut self.hand, answer),
+            Errand::Touch => {}
             Errand::Measure => {
                 self.upkeep.measured(core, now, answer);
                 core.sources_changed = true;
@@ -146,8 +149,10 @@ impl Consumer {
                 self.hand.add(entry, effect);
             }
             Verdict::Retry(reason) => {
-                core.report(|| Report::Failed { stream: self.place.group.stream.clone(), entry, reason: reason.clone() });
-                self.intake.retry(core, now, &self.place, entry, reason);
+                // The pause begins now, and not when the entry was delivered.
+                let op = StoreOp::GroupHold { group: self.place.group.clone(), ids: vec![entry] };
+                self.place.ask(core, now, Errand::Touch, op);
+                self.failed(core, now, entry, reason);
             }
         }
         self.go_on(core, now);
@@ -355,8 +360,13 @@ impl Consumer {
     /// An entry is left pending: it is claimed and tried again when it is due.
     fn refused(&mut self, core: &mut Core, now: Time, entry: StreamId, why: &StoreError) {
         self.remember(core, now, why);
-        core.failed(self.place.command_lane(), "commit an entry", why);
-        self.intake.retry(core, now, &self.place, entry, why.to_string().into());
+        core.stats.store_errors += 1;
+        self.failed(core, now, entry, why.to_string().into());
+    }
+
+    fn failed(&mut self, core: &mut Core, now: Time, entry: StreamId, reason: Box<str>) {
+        core.report(|| Report::Failed { stream: self.place.group.stream.clone(), entry, reason: reason.clone() });
+        self.intake.retry(core, now, &self.place, entry, reason);
     }
 
     fn succeed(&mut self) {
@@ -406,7 +416,7 @@ impl Place {
     fn ask(&self, core: &mut Core, now: Time, errand: Errand, op: StoreOp) {
         let lane = match errand {
             Errand::Intake => self.lane(),
-            Errand::Work | Errand::Hold | Errand::Measure | Errand::Tidy => self.command_lane(),
+            Errand::Work | Errand::Hold | Errand::Touch | Errand::Measure | Errand::Tidy => self.command_lane(),
         };
         core.ask(now, lane, Purpose::Source(self.index, errand), op);
     }
