@@ -3,8 +3,6 @@
 //!
 //! A field for each message would cost several times as much: every word of a command is parsed, kept and written by itself.
 
-use core::fmt::Write as _;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::message::RoomName;
@@ -35,8 +33,8 @@ pub(super) fn unpack(mut packed: Bytes) -> Fields {
 }
 
 fn put(packed: &mut BytesMut, bytes: &[u8]) {
-    // Writing to memory cannot fail.
-    let _ = write!(packed, "{}:", bytes.len());
+    packed.put_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
+    packed.put_u8(b':');
     packed.put_slice(bytes);
     packed.put_u8(b',');
 }
