@@ -15,6 +15,7 @@ pub mod raw;
 pub mod redis;
 pub mod replication;
 pub mod setup;
+pub mod stream;
 pub mod traffic;
 
 use std::thread;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use roomcast_tests::gateway_tests;
+use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
+use roomcast_tests::real::stream::{Field, add_to, all, owned, wait_until};
 use roomcast_tests::real::traffic::{COMMANDS, assert_each_once, command, routed};
-use roomcast_tests::real::{PATIENCE, poll_until};
 
 const STREAM: &str = "stream:ai-commands";
 const DEAD_LETTERS: &str = "stream:ai-commands-dlq";
@@ -38,9 +39,6 @@ gateway_tests!(
     two_nodes_share_the_commands,
     a_node_killed_in_the_middle_loses_and_repeats_nothing,
 );
-
-type Field<'a> = (&'a str, &'a [u8]);
-type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn both_forms_are_passed_on_byte_for_byte(binary: &Path) {
     let redis = RedisServer::start();
@@ -272,28 +270,4 @@ fn node(binary: &Path, redis: &RedisServer, name: &str) -> Gateway {
 
 fn add(redis: &RedisServer, fields: &[Field<'_>]) -> String {
     add_to(redis, STREAM, fields)
-}
-
-fn add_to(redis: &RedisServer, stream: &str, fields: &[Field<'_>]) -> String {
-    let mut connection = redis.connect(0).expect("the server is there");
-    let mut command = redis::cmd("XADD");
-    command.arg(&[stream, "*"]);
-    for (name, value) in fields {
-        command.arg(name).arg(value);
-    }
-    command.query(&mut connection).expect("the entry is added")
-}
-
-/// The entries of a stream, oldest first.
-fn all(redis: &RedisServer, stream: &str) -> Vec<Fields> {
-    let entries: Vec<(String, Fields)> = redis.query(&["XRANGE", stream, "-", "+"]);
-    entries.into_iter().map(|(_, fields)| fields).collect()
-}
-
-fn owned(fields: &[Field<'_>]) -> Fields {
-    fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
-}
-
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    assert!(poll_until(PATIENCE, || holds().then_some(())).is_some(), "it does not come true");
 }

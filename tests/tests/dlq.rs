@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use roomcast_tests::gateway_tests;
+use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::client::access_token;
 use roomcast_tests::real::e2e::publish_file_event;
 use roomcast_tests::real::gateway::Gateway;
@@ -11,7 +12,7 @@ use roomcast_tests::real::http::Response;
 use roomcast_tests::real::process::run;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::{SECRET, Setup, clean_command};
-use roomcast_tests::real::{PATIENCE, poll_until};
+use roomcast_tests::real::stream::{Field, Fields, add_to, all, owned, wait_until};
 use serde_json::{Value, json};
 
 const STREAM: &str = "stream:ai-commands";
@@ -60,9 +61,6 @@ gateway_tests!(
     the_command_line_does_the_same,
     the_command_line_tells_what_went_wrong,
 );
-
-type Field<'a> = (&'a str, &'a [u8]);
-type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn letters_are_listed_page_by_page_and_shown_whole(binary: &Path) {
     let redis = RedisServer::start();
@@ -554,30 +552,6 @@ fn add(redis: &RedisServer, fields: &[Field<'_>]) -> String {
     add_to(redis, STREAM, fields)
 }
 
-fn add_to(redis: &RedisServer, stream: &str, fields: &[Field<'_>]) -> String {
-    let mut connection = redis.connect(0).expect("the server is there");
-    let mut command = redis::cmd("XADD");
-    command.arg(&[stream, "*"]);
-    for (name, value) in fields {
-        command.arg(name).arg(value);
-    }
-    command.query(&mut connection).expect("the entry is added")
-}
-
-/// The entries of a stream, oldest first.
-fn all(redis: &RedisServer, stream: &str) -> Vec<Fields> {
-    let entries: Vec<(String, Fields)> = redis.query(&["XRANGE", stream, "-", "+"]);
-    entries.into_iter().map(|(_, fields)| fields).collect()
-}
-
-fn owned(fields: &[Field<'_>]) -> Fields {
-    fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
-}
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
-}
-
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    assert!(poll_until(PATIENCE, || holds().then_some(())).is_some(), "it does not come true");
 }

@@ -8,12 +8,12 @@ use roomcast_tests::gateway_tests;
 use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::setup::Setup;
+use roomcast_tests::real::traffic::{EVENTS, ROOM};
 use roomcast_tests::real::{PATIENCE, poll_until};
 use serde_json::{Value, json};
 
-const STREAM: &str = "stream:file-events";
-const GROUP: &str = "websocket-consumers";
-const ROOM: &str = "workspace:w";
+const STREAM: &str = EVENTS.stream;
+const GROUP: &str = EVENTS.group;
 
 gateway_tests!(
     figures_are_right_also_after_deletions,
@@ -30,7 +30,7 @@ fn figures_are_right_also_after_deletions(binary: &Path) {
 
     // It finds a full stream, and a Redis that takes nothing more: it fills its hand and waits.
     gateway.signal(Signal::SIGSTOP);
-    publish(&redis, 0..ENTRIES as usize);
+    EVENTS.publish(&redis, 0..ENTRIES as usize);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     gateway.signal(Signal::SIGCONT);
     let source = wait_for(&gateway, "all that are not in hand", |source| {
@@ -71,7 +71,7 @@ fn only_consumers_without_pending_entries_are_removed(binary: &Path) {
     redis.command(&["XGROUP", "CREATECONSUMER", STREAM, GROUP, "gone"]);
     // Another takes an entry away from the gateway, and is never heard of again.
     (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{partition}"), "not a stream"])));
-    publish(&redis, 0..1);
+    EVENTS.publish(&redis, 0..1);
     let entry = &entries(&redis)[0];
     let taken = poll_until(PATIENCE, || {
         (redis.command(&["XCLAIM", STREAM, GROUP, "dead", "0", entry, "JUSTID"]) != redis::Value::Array(Vec::new())).then_some(())
@@ -92,11 +92,11 @@ fn what_a_node_has_in_hand_is_taken_over_by_no_other(binary: &Path) {
     let redis = RedisServer::start();
     let nodes = ["a", "b"].map(|name| node(binary, &redis, name, "claim_after = \"300ms\"\nin_hand = 256"));
     let mut client = nodes[0].member("alice", ROOM);
-    publish(&redis, 0..ENTRIES / 2);
+    EVENTS.publish(&redis, 0..ENTRIES / 2);
     (0..ENTRIES / 2).for_each(|_| drop(client.expect_type("file.changed")));
     let mut stopped = nodes;
     stopped.iter_mut().for_each(|node| node.signal(Signal::SIGSTOP));
-    publish(&redis, ENTRIES / 2..ENTRIES);
+    EVENTS.publish(&redis, ENTRIES / 2..ENTRIES);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     stopped.iter_mut().for_each(|node| node.signal(Signal::SIGCONT));
     // For many times the time after which entries are taken over from a dead node.
@@ -131,20 +131,6 @@ block = "100ms"
     let mut gateway = Setup::new(binary).option("--redis", &redis.url()).option("--node", name).config(&config).start();
     gateway.wait_ready(PATIENCE);
     gateway
-}
-
-fn publish(redis: &RedisServer, numbers: std::ops::Range<usize>) {
-    for number in numbers {
-        let event = json!({
-            "event_id": number.to_string(),
-            "timestamp": "2025-10-06T01:00:00Z",
-            "workspace": {"id": "w"},
-            "file": {"path": "a", "event_type": "modify"},
-            "change": {"type": "diff"},
-        });
-        let batch = json!({"batch_id": "b", "timestamp": "t", "batch_count": 1, "events": [event]}).to_string();
-        redis.command(&["XADD", STREAM, "*", "data", &batch]);
-    }
 }
 
 fn entries(redis: &RedisServer) -> Vec<String> {
