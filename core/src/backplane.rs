@@ -3,22 +3,24 @@
 //! It decides what is read, acknowledged, retried, dead-lettered and relayed; it knows nothing of connections.
 //! Every question to the store has a ticket and a deadline kept here: a lost answer costs a time-out, a late one is ignored.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng as _;
+use bytes::Bytes;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Keep};
 use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
-use crate::door::{Ask, Publish, Tell};
+use crate::door::{Ask, Tell};
 use crate::health::SourceHealth;
 use crate::id::{ShardId, Ticket};
-use crate::message::Composer;
+use crate::message::{Composer, RoomName};
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
 use crate::stats::Stats;
-use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Kept, Lane, Once, Place, Posting, StoreError, StoreOp};
 use crate::time::{Time, UnixMillis, WallClock};
 
 mod backoff;
@@ -90,6 +92,7 @@ struct Core {
     reporting: bool,
     /// Whether more is known of the sources than has been said.
     sources_changed: bool,
+    config: Arc<Config>,
 }
 
 impl Backplane {
@@ -108,6 +111,7 @@ impl Backplane {
             stats: Stats::default(),
             reporting: false,
             sources_changed: true,
+            config: config.clone(),
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
@@ -136,9 +140,8 @@ impl Backplane {
         match ask {
             Ask::Join { room, join } => self.relay.join(&mut self.core, now, shard, room, join),
             Ask::Leave { room } => self.relay.leave(shard, &room),
-            Ask::Publish(Publish { id, room, payload }) => {
-                self.outbound.publish(&mut self.core, shard, id, room, payload);
-            }
+            Ask::Publish(publish) => self.outbound.publish(&mut self.core, now, shard, publish),
+            Ask::Read { .. } | Ask::Delivered { .. } => {}
         }
     }
 
@@ -244,6 +247,20 @@ impl Core {
     fn ask(&mut self, now: Time, lane: Lane, purpose: Purpose, op: StoreOp) {
         let ticket = self.questions.ask(now, lane, purpose, op.blocks_for());
         self.actions.push_back(BackplaneAction::Store { ticket, lane, op });
+    }
+
+    /// A message as it goes to the store, with all that its room's rule says.
+    fn posting(&mut self, now: Time, room: RoomName, payload: Bytes, once: Option<Box<str>>) -> Posting {
+        let rule = self.config.rule(&room).and_then(|rule| rule.keep.as_ref());
+        let (place, size, ttl) = match rule {
+            Some(Keep::History(history)) => (Place::Log, history.size, history.ttl),
+            Some(Keep::Inbox(inbox)) => (Place::Inbox, inbox.size, inbox.ttl),
+            Some(Keep::Stream(_)) | None => (Place::Log, 0, Duration::ZERO),
+        };
+        let mut dice = || self.rng.next_u32().max(1);
+        let kept = (size > 0).then(|| Kept { place, size, ttl, epoch: dice(), tag: dice(), at: self.wall.unix(now) });
+        let once = once.map(|id| Once { id, window: self.config.relay.once });
+        Posting { room, payload, kept, once }
     }
 
     fn tell(&mut self, shard: ShardId, tell: Tell) {

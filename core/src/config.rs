@@ -11,11 +11,13 @@ use crate::pattern::Pattern;
 
 mod destination;
 mod limits;
+mod room;
 mod route;
 mod source;
 
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use limits::{Heartbeat, Limits};
+pub use room::{History, Inbox, Keep, RoomRule, Stream};
 pub use route::{AuthMode, DialectName, Route};
 pub use source::Source;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Who may do what in which rooms. The first rule whose pattern fits wins; without one, everything is refused.
     pub access: Vec<AccessRule>,
+    /// What rooms remember, and whose members learn of each other. The first rule whose pattern fits wins.
+    pub rooms: Vec<RoomRule>,
     /// Browser origins that may connect; `*` allows any. Credentials are never ambient (no cookies), hence the default.
     pub origins: Vec<Pattern>,
     /// Limits for each connection and message.
@@ -120,6 +124,12 @@ pub struct Relay {
     pub timeout: Duration,
     /// Publishes that may wait for the store at once, in this node; more are refused as `unavailable`.
     pub publishes_in_flight: usize,
+    /// How long a message's identifier is remembered, so that it is not published twice.
+    #[serde(with = "humantime_serde")]
+    pub once: Duration,
+    /// How often a room that hears nothing is checked against the store.
+    #[serde(with = "humantime_serde")]
+    pub check: Duration,
 }
 
 impl Config {
@@ -138,7 +148,12 @@ impl Config {
         check((1..=1024).contains(&self.relay.partitions), "relay.partitions", "must be from 1 to 1024")?;
         check(self.relay.length >= 100, "relay.length", "must be at least 100")?;
         check(!self.relay.block.is_zero(), "relay.block", "must not be zero: zero would block for ever")?;
-        check(!self.relay.timeout.is_zero(), "relay.timeout", "must not be zero")?;
+        for (value, name) in [(self.relay.timeout, "timeout"), (self.relay.once, "once"), (self.relay.check, "check")] {
+            check(!value.is_zero(), &format!("relay.{name}"), "must not be zero")?;
+        }
+        for (at, rule) in self.rooms.iter().enumerate() {
+            rule.validate(&format!("rooms[{at}]"))?;
+        }
         self.limits.validate()?;
         self.heartbeat.validate()?;
         for (at, source) in self.sources.iter().enumerate() {
@@ -152,6 +167,11 @@ impl Config {
             )?;
         }
         Ok(())
+    }
+
+    /// The rule of a room.
+    pub fn rule(&self, room: &str) -> Option<&RoomRule> {
+        self.rooms.iter().find(|rule| rule.rooms.matches(room))
     }
 
     /// The index of the source that reads a stream, in a group where several do; nothing where there is no such source.
@@ -187,6 +207,11 @@ impl Default for Config {
                 rule("task:*", Who::Anyone, Who::Admin),
                 rule("*", Who::Authenticated, Who::Admin),
             ],
+            rooms: vec![
+                RoomRule::keep("user:*", Keep::Inbox(Inbox::default())),
+                RoomRule::keep("job:*", Keep::Stream(Stream::default())),
+                RoomRule { presence: true, ..RoomRule::keep("project:*", Keep::History(History::default())) },
+            ],
             origins: vec![Pattern::new("*")],
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
@@ -217,6 +242,8 @@ impl Default for Relay {
             block: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
             publishes_in_flight: 10_000,
+            once: Duration::from_secs(300),
+            check: Duration::from_secs(20),
         }
     }
 }

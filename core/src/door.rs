@@ -5,6 +5,8 @@
 use bytes::Bytes;
 
 use crate::message::RoomName;
+use crate::position::Position;
+use crate::store::{Page, Query};
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,29 @@ pub enum Ask {
     },
     /// Publish to a room, on all nodes. Answered by [`Tell::Published`].
     Publish(Publish),
+    /// Read what a room remembers. Answered by [`Tell::Page`].
+    Read {
+        /// The hub's number for it.
+        read: ReadId,
+        /// The room.
+        room: RoomName,
+        /// Which messages.
+        query: Query,
+        /// How many at the most.
+        count: usize,
+    },
+    /// Messages of an inbox up to this position have been written to a connection.
+    Delivered {
+        /// The room.
+        room: RoomName,
+        /// The last of them.
+        upto: Position,
+    },
 }
+
+/// A reading that waits for its answer, numbered by the asker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);
 
 /// A message on its way to a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +58,12 @@ pub struct Publish {
     pub room: RoomName,
     /// The encoded envelope.
     pub payload: Bytes,
+    /// The identifier under which the publisher wants it stored once.
+    pub once: Option<Box<str>>,
 }
+
+/// What came of a publish: where the message stands in what its room remembers, if it does.
+pub type Published = Result<Option<Position>, Unavailable>;
 
 /// A publish that waits for its confirmation, numbered by the asker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +78,8 @@ pub enum Tell {
         room: RoomName,
         /// The number of the joining.
         join: u64,
+        /// Where the room stands: the first message told will be the one after it. Nothing where the room remembers nothing.
+        position: Option<Position>,
     },
     /// Messages of a room the hub has joined, in order: those that were read together travel together, and are framed, queued
     /// and written as one. There are never more of them than half an outbox takes.
@@ -57,13 +88,39 @@ pub enum Tell {
         room: RoomName,
         /// The encoded envelopes.
         payloads: Vec<Bytes>,
+        /// The position of each; none at all where the room remembers nothing.
+        positions: Vec<Position>,
+    },
+    /// A message of a room for everybody in it but one user. It has no position.
+    Others {
+        /// The room.
+        room: RoomName,
+        /// Who is not told.
+        user: Box<str>,
+        /// The encoded envelope.
+        payload: Bytes,
+    },
+    /// Messages of a room were lost, or never were what they seemed: members must be told that they cannot go on from where
+    /// they are. What follows is told from this position on.
+    Lost {
+        /// The room.
+        room: RoomName,
+        /// Where it stands now.
+        position: Position,
+    },
+    /// What a room remembers.
+    Page {
+        /// The asker's number.
+        read: ReadId,
+        /// The messages asked for.
+        result: Result<Page, Unavailable>,
     },
     /// The store has a message, and every node will see it; or it is not known to have it.
     Published {
         /// The asker's number.
         id: PublishId,
-        /// Whether it worked. After an error the message may still have been stored.
-        result: Result<(), Unavailable>,
+        /// Where it stands in what its room remembers, if it does. After an error the message may still have been stored.
+        result: Published,
     },
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::config::{Config, Who};
 use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
-use crate::door::Unavailable;
+use crate::door::{Published, Unavailable};
 use crate::health::SourceHealth;
 use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
@@ -184,9 +184,11 @@ fn refused_or(plan: Result<Plan<'_>, Refusal>) -> Plan<'_> {
 }
 
 /// The answer to a publish, once the store has answered.
-pub fn published(message_id: &str, result: Result<(), Unavailable>) -> Response<Bytes> {
+pub fn published(message_id: &str, result: Published) -> Response<Bytes> {
     match result {
-        Ok(()) => json(StatusCode::OK, Object::new().string("message_id", message_id).finish()),
+        Ok(position) => {
+            json(StatusCode::OK, Object::new().string("message_id", message_id).position(position).finish())
+        }
         Err(Unavailable) => {
             error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The message could not be stored; it may or may not arrive")
         }

@@ -293,8 +293,9 @@ impl Hub {
     /// The backplane tells.
     pub fn tell(&mut self, now: Time, tell: Tell) {
         match tell {
-            Tell::Joined { room, join } => self.joined(now, &room, join),
-            Tell::Messages { room, payloads } => self.deliver(now, &room, payloads),
+            Tell::Joined { room, join, .. } => self.joined(now, &room, join),
+            Tell::Messages { room, payloads, .. } => self.deliver(now, &room, payloads),
+            Tell::Others { .. } | Tell::Lost { .. } | Tell::Page { .. } => {}
             Tell::Published { id, result } => self.published(now, id, result),
         }
     }

@@ -32,6 +32,7 @@ pub mod id;
 pub mod message;
 pub mod node;
 pub mod pattern;
+pub mod position;
 pub mod processor;
 pub mod report;
 pub mod stats;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::backplane::{Backplane, BackplaneAction, derive};
 use crate::config::{Config, ConfigError};
 use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
-use crate::door::{Ask, Publish, PublishId, Tell, Unavailable};
+use crate::door::{Ask, Publish, PublishId, Published, Tell};
 use crate::frame::Message;
 use crate::health::SourceHealth;
 use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
@@ -104,7 +104,7 @@ pub enum Action {
     /// Better flush now, with [`Node::poll_flush`], before the next action: see [`Hub::wants_flush`].
     Flush,
     /// What came of a message of [`Node::publish`].
-    Published(PublishId, Result<(), Unavailable>),
+    Published(PublishId, Published),
     /// See [`BackplaneAction::Process`].
     Process(Delivery),
     /// What came of an operation of [`Node::operate`].
@@ -186,7 +186,7 @@ impl Node {
         self.publishes += 1;
         let id = PublishId(self.publishes);
         let payload = self.composer.envelope(room, message, self.wall.unix(now)).payload;
-        self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room: room.into(), payload }));
+        self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room: room.into(), payload, once: message.message_id.map(Box::from) }));
         id
     }
 

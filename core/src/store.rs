@@ -11,15 +11,20 @@ use bytes::Bytes;
 
 use crate::id::StreamId;
 use crate::message::RoomName;
+use crate::position::Position;
 
 mod health;
 mod letters;
 pub mod memory;
+mod page;
+mod posting;
 pub mod redis;
 mod scripts;
 
 pub use health::GroupHealth;
 pub use letters::{LetterOp, Replayed};
+pub use page::{Page, Query};
+pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,12 +51,39 @@ pub struct GroupRef {
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreOp {
-    /// Append messages of one partition to its relay log, as one entry. Answer: [`Answer::Id`].
+    /// Append messages of one partition to its relay log, as one entry, and to what their rooms remember, in one atomic step.
+    /// Answer: [`Answer::Appended`].
     Append {
         /// The partition.
         partition: u16,
-        /// Room and envelope of each.
-        messages: Messages,
+        /// The messages.
+        messages: Postings,
+    },
+    /// Where do rooms that remember stand? A room that has no position yet is given the beginning of `epoch`. The positions
+    /// stay known for as long again. Answer: [`Answer::Positions`].
+    Positions {
+        /// The rooms, each with how long its messages are kept.
+        rooms: Vec<(RoomName, Duration)>,
+        /// The epoch of rooms that have none.
+        epoch: u32,
+    },
+    /// Read what a room remembers. Answer: [`Answer::Page`].
+    Page {
+        /// The room.
+        room: RoomName,
+        /// Where it remembers.
+        place: Place,
+        /// Which messages. Of an inbox, only the oldest ones can be read.
+        query: Query,
+        /// How many at the most.
+        count: usize,
+    },
+    /// The messages of an inbox up to this position have been delivered, and are dropped. Answer: [`Answer::Done`].
+    Delivered {
+        /// The room.
+        room: RoomName,
+        /// The last of them.
+        upto: Position,
     },
     /// The identifier of the last entry of a relay log, zero where it is empty. Answer: [`Answer::Id`].
     RelayTip {
@@ -131,7 +163,7 @@ pub enum StoreOp {
         /// Where the entries are pending.
         group: GroupRef,
         /// Each entry with its messages by partition.
-        entries: Vec<(StreamId, Vec<(u16, Messages)>)>,
+        entries: Vec<(StreamId, Vec<(u16, Postings)>)>,
     },
     /// Store the effects of entries and acknowledge them, in one atomic step that does nothing for an entry that is no longer
     /// pending (contract C3). Answer: [`Answer::Committed`], or [`Answer::Declined`].
@@ -171,7 +203,7 @@ pub type Effects = Vec<(StreamId, Effect)>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Its messages are appended to the relay logs.
-    Relay(Vec<(u16, Messages)>),
+    Relay(Vec<(u16, Postings)>),
     /// It is passed on to another stream.
     Route(NewEntry),
     /// It is kept in a dead-letter stream.
@@ -197,9 +229,6 @@ pub const MOST_FIELDS: usize = 2_000;
 /// Entries of a source in another Redis that are remembered, so that their messages are stored once.
 pub const APPLIED: usize = 100_000;
 
-/// Messages on their way into a relay log: the room and the envelope of each.
-pub type Messages = Vec<(RoomName, Bytes)>;
-
 /// An entry of a relay log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayEntry {
@@ -207,8 +236,8 @@ pub struct RelayEntry {
     pub partition: u16,
     /// Its identifier.
     pub id: StreamId,
-    /// The room and the envelope of each message.
-    pub messages: Fields,
+    /// Its messages.
+    pub messages: Vec<Relayed>,
 }
 
 /// The fields of a stream entry, in order.
@@ -230,6 +259,12 @@ pub enum Answer {
     Done,
     /// An entry's identifier.
     Id(StreamId),
+    /// Messages are stored: the position of each whose room remembers it.
+    Appended(Vec<Option<Position>>),
+    /// The positions of rooms, in the order of the question.
+    Positions(Vec<Position>),
+    /// What a room remembers.
+    Page(Page),
     /// Entries of relay logs.
     Relayed(Vec<RelayEntry>),
     /// Entries of a source, none when the wait was in vain.
@@ -328,7 +363,7 @@ impl Effect {
         match self {
             Effect::Relay(partitions) => {
                 let messages = partitions.iter().flat_map(|(_, messages)| messages);
-                messages.map(|(room, payload)| room.len() + payload.len()).sum()
+                messages.map(|message| message.room.len() + message.payload.len()).sum()
             }
             Effect::Route(entry) | Effect::DeadLetter(entry) => size_of_words(&entry.fields),
             Effect::Nothing => 0,
@@ -345,6 +380,9 @@ impl StoreOp {
     pub fn name(&self) -> &'static str {
         match self {
             StoreOp::Append { .. } => "append to relay",
+            StoreOp::Positions { .. } => "look for positions",
+            StoreOp::Page { .. } => "read a room",
+            StoreOp::Delivered { .. } => "empty an inbox",
             StoreOp::RelayTip { .. } => "relay tip",
             StoreOp::RelayRead { .. } => "read relay",
             StoreOp::GroupOpen(_) => "open group",
@@ -366,6 +404,9 @@ impl StoreOp {
         match self {
             StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } => *block,
             StoreOp::Append { .. }
+            | StoreOp::Positions { .. }
+            | StoreOp::Page { .. }
+            | StoreOp::Delivered { .. }
             | StoreOp::RelayTip { .. }
             | StoreOp::GroupOpen(_)
             | StoreOp::GroupStale { .. }

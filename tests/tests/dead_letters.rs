@@ -137,7 +137,7 @@ fn an_entry_that_cannot_be_stored_becomes_a_dead_letter_after_max_deliveries(bin
     let redis = RedisServer::start();
     let gateway = Setup::new(binary).option("--redis", &redis.url()).config(IMPATIENT).start();
     // Nothing can be appended to any relay log. No client is there, so none is read.
-    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{partition}"), "not a stream"])));
+    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{{{partition}}}"), "not a stream"])));
     let entry = &publish(&redis, &["--workspace", "test-workspace"])[0];
     let letter = poll_until(PATIENCE, || last_entry(&redis, DEAD_LETTERS)).expect("the entry is given up");
     let text = |name: &str| letter.iter().find(|(other, _)| other == name).map(|(_, value)| String::from_utf8_lossy(value));
@@ -147,7 +147,7 @@ fn an_entry_that_cannot_be_stored_becomes_a_dead_letter_after_max_deliveries(bin
     assert_eq!(redis.pending(0, STREAM, GROUP), 0);
 
     // What comes later finds everything in order again.
-    (0..16).for_each(|partition| drop(redis.command(&["DEL", &format!("rc:relay:{partition}")])));
+    (0..16).for_each(|partition| drop(redis.command(&["DEL", &format!("rc:relay:{{{partition}}}")])));
     let mut client = gateway.member("alice", ROOM);
     publish(&redis, &["--workspace", "test-workspace"]);
     client.expect_type("file.changed");

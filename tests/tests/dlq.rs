@@ -194,10 +194,10 @@ max_deliveries = 2
     let redis = RedisServer::start();
     let gateway = Setup::new(binary).option("--redis", &redis.url()).config(IMPATIENT).start();
     // Nothing can be appended to any relay log.
-    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{partition}"), "not a stream"])));
+    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{{{partition}}}"), "not a stream"])));
     let entry = publish_file_event(&["--url", &redis.url(), "--gzip", "--workspace", "w"]).remove(0);
     wait_until(|| gateway.metric(DEAD_LETTERS) == 1);
-    (0..16).for_each(|partition| drop(redis.command(&["DEL", &format!("rc:relay:{partition}")])));
+    (0..16).for_each(|partition| drop(redis.command(&["DEL", &format!("rc:relay:{{{partition}}}")])));
     let mut client = gateway.member("alice", "workspace:w");
     let letters = api(&gateway, "GET", &format!("{SOURCE}?count=5"), "").json();
     assert_eq!((&letters["letters"][0]["msg_id"], &letters["letters"][0]["code"]), (&json!(entry), &json!("max_deliveries")));

@@ -128,7 +128,7 @@ fn an_entry_that_stands_twice_in_a_commit_is_stored_once() {
             other => other,
         };
         assert_eq!(outcome, expected);
-        let relayed: Entries = redis.query(&["XRANGE", "rc:relay:0", "-", "+"]);
+        let relayed: Entries = redis.query(&["XRANGE", "rc:relay:{0}", "-", "+"]);
         assert_eq!(relayed.len(), length);
         assert!(relayed.iter().all(|(_, words)| words[1].matches('p').count() == 1), "{relayed:?}");
     }

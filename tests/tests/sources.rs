@@ -70,7 +70,7 @@ fn only_consumers_without_pending_entries_are_removed(binary: &Path) {
     let gateway = node(binary, &redis, "a", "claim_after = \"60s\"\nforget_after = \"1s\"");
     redis.command(&["XGROUP", "CREATECONSUMER", STREAM, GROUP, "gone"]);
     // Another takes an entry away from the gateway, and is never heard of again.
-    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{partition}"), "not a stream"])));
+    (0..16).for_each(|partition| drop(redis.command(&["SET", &format!("rc:relay:{{{partition}}}"), "not a stream"])));
     EVENTS.publish(&redis, 0..1);
     let entry = &entries(&redis)[0];
     let taken = poll_until(PATIENCE, || {

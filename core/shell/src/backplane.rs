@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome, Request};
-use roomcast_core::door::{Ask, Publish, PublishId, Tell, Unavailable};
+use roomcast_core::door::{Ask, Publish, PublishId, Published, Tell};
 use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::processor::Verdict;
@@ -56,8 +56,10 @@ pub enum Input {
         room: RoomName,
         /// The encoded envelope.
         payload: Bytes,
+        /// The identifier under which it is stored once, where the publisher has given one.
+        once: Option<Box<str>>,
         /// Where to say what came of it.
-        done: oneshot::Sender<Result<(), Unavailable>>,
+        done: oneshot::Sender<Published>,
     },
     /// An operation on dead letters.
     Operate {
@@ -89,7 +91,7 @@ pub struct BackplaneTask<T, M> {
     timer: M,
     clock: Clock,
     board: Arc<Board>,
-    publishers: Slab<oneshot::Sender<Result<(), Unavailable>>>,
+    publishers: Slab<oneshot::Sender<Published>>,
     processors: BySource,
     operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
     inbox: Vec<Input>,
@@ -132,9 +134,9 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             Input::Ask(shard, ask) => self.backplane.ask(now, shard, ask),
             Input::Answer(ticket, answer) => self.backplane.answer(now, ticket, answer),
             Input::Processed(ticket, verdict) => self.backplane.processed(now, ticket, verdict),
-            Input::Publish { room, payload, done } => {
+            Input::Publish { room, payload, once, done } => {
                 let id = PublishId(self.publishers.insert(done) as u64);
-                self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload }));
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload, once }));
             }
             Input::Operate { source, request, done } => {
                 let id = OperationId(self.operators.insert(done) as u64);

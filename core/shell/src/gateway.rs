@@ -9,7 +9,7 @@ use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
-use roomcast_core::door::Unavailable;
+use roomcast_core::door::{Published, Unavailable};
 use roomcast_core::health::SourceHealth;
 use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters};
 use roomcast_core::hub::Hub;
@@ -127,10 +127,11 @@ impl<T: Transport> Gateway<T> {
     }
 
     /// Publishes a message to a room, on all nodes: its identifier, and a future that says whether the store has it.
-    pub fn publish(&self, room: &str, message: &Outgoing<'_>) -> (Box<str>, oneshot::Receiver<Result<(), Unavailable>>) {
+    pub fn publish(&self, room: &str, message: &Outgoing<'_>) -> (Box<str>, oneshot::Receiver<Published>) {
         let envelope = lock(&self.composer).envelope(room, message, self.clock.unix());
         let (done, stored) = oneshot::channel();
-        self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, done });
+        let once = message.message_id.map(Box::from);
+        self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, once, done });
         (envelope.message_id, stored)
     }
 

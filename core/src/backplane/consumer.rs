@@ -26,7 +26,7 @@ use crate::health::{LastError, SourceHealth};
 use crate::id::{StreamId, Ticket};
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, Messages, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, Postings, StoreError, StoreOp};
 use crate::time::Time;
 
 mod hand;
@@ -404,7 +404,7 @@ impl Consumer {
     }
 }
 
-fn relays(effects: &Effects) -> Vec<(StreamId, Vec<(u16, Messages)>)> {
+fn relays(effects: &Effects) -> Vec<(StreamId, Vec<(u16, Postings)>)> {
     let relay = |(id, effect): &(StreamId, Effect)| match effect {
         Effect::Relay(partitions) => Some((*id, partitions.clone())),
         Effect::Route(_) | Effect::DeadLetter(_) | Effect::Nothing => None,

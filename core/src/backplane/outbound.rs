@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::questions::Purpose;
 use super::{Core, partition};
 use crate::config;
-use crate::door::{PublishId, Tell, Unavailable};
+use crate::door::{Publish, PublishId, Tell, Unavailable};
 use crate::id::ShardId;
-use crate::message::RoomName;
-use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Lane, Posting, Postings, StoreError, StoreOp};
 use crate::time::Time;
 
 /// Bytes of messages that leave as one entry at the most.
@@ -31,14 +28,15 @@ pub(super) struct Outbound {
 /// Who waits for a publish.
 pub(super) type Waiting = (ShardId, PublishId);
 
-type Collected = (Waiting, RoomName, Bytes);
+type Collected = (Waiting, Posting);
 
 impl Outbound {
     pub(super) fn new(config: &config::Relay) -> Outbound {
         Outbound { partitions: config.partitions, most: config.publishes_in_flight, in_flight: 0, collected: BTreeMap::new() }
     }
 
-    pub(super) fn publish(&mut self, core: &mut Core, shard: ShardId, id: PublishId, room: RoomName, payload: Bytes) {
+    pub(super) fn publish(&mut self, core: &mut Core, now: Time, shard: ShardId, publish: Publish) {
+        let Publish { id, room, payload, once } = publish;
         if self.in_flight >= self.most {
             core.stats.publish_failed += 1;
             core.tell(shard, Tell::Published { id, result: Err(Unavailable) });
@@ -46,21 +44,22 @@ impl Outbound {
         }
         self.in_flight += 1;
         let partition = partition(&room, self.partitions);
-        self.collected.entry(partition).or_default().push(((shard, id), room, payload));
+        let posting = core.posting(now, room, payload, once);
+        self.collected.entry(partition).or_default().push(((shard, id), posting));
     }
 
     /// Sends what was collected on its way.
     pub(super) fn flush(&mut self, core: &mut Core, now: Time) {
         while let Some((partition, collected)) = self.collected.pop_first() {
             let (mut waiting, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
-            for (who, room, payload) in collected {
-                if bytes > 0 && bytes + payload.len() > BATCH_BYTES {
+            for (who, posting) in collected {
+                if bytes > 0 && bytes + posting.payload.len() > BATCH_BYTES {
                     append(core, now, partition, &mut waiting, &mut messages);
                     bytes = 0;
                 }
-                bytes += payload.len();
+                bytes += posting.payload.len();
                 waiting.push(who);
-                messages.push((room, payload));
+                messages.push(posting);
             }
             append(core, now, partition, &mut waiting, &mut messages);
         }
@@ -68,16 +67,20 @@ impl Outbound {
 
     pub(super) fn stored(&mut self, core: &mut Core, waiting: Vec<Waiting>, answer: Result<Answer, StoreError>) {
         self.in_flight = self.in_flight.saturating_sub(waiting.len());
-        let result = answer.map(drop).map_err(|_| Unavailable);
-        let counter = if result.is_ok() { &mut core.stats.published } else { &mut core.stats.publish_failed };
-        *counter += waiting.len() as u64;
-        for (shard, id) in waiting {
+        let positions = match answer {
+            Ok(Answer::Appended(positions)) => positions.into_iter().map(Ok).collect(),
+            _ => Vec::new(),
+        };
+        let results = positions.into_iter().chain(core::iter::repeat(Err(Unavailable)));
+        for ((shard, id), result) in waiting.into_iter().zip(results) {
+            let counter = if result.is_ok() { &mut core.stats.published } else { &mut core.stats.publish_failed };
+            *counter += 1;
             core.tell(shard, Tell::Published { id, result });
         }
     }
 }
 
-fn append(core: &mut Core, now: Time, partition: u16, waiting: &mut Vec<Waiting>, messages: &mut Vec<(RoomName, Bytes)>) {
+fn append(core: &mut Core, now: Time, partition: u16, waiting: &mut Vec<Waiting>, messages: &mut Postings) {
     let purpose = Purpose::Append(core::mem::take(waiting));
     let op = StoreOp::Append { partition, messages: core::mem::take(messages) };
     core.ask(now, Lane::Command, purpose, op);

@@ -19,7 +19,7 @@ use crate::config::{Config, Limits};
 use crate::door::Tell;
 use crate::id::{ShardId, ShardSet, StreamId};
 use crate::message::RoomName;
-use crate::store::{Answer, Lane, RelayEntry, StoreError, StoreOp};
+use crate::store::{Answer, Lane, RelayEntry, Relayed, StoreError, StoreOp};
 use crate::table::Table;
 use crate::time::Time;
 
@@ -105,7 +105,7 @@ impl Relay {
             }
         }
         match &mut partition.state {
-            State::Live(_) => core.tell(shard, Tell::Joined { room, join }),
+            State::Live(_) => core.tell(shard, Tell::Joined { room, join, position: None }),
             State::Resolving(joining) => joining.push(Joining { shard, room, join }),
             State::Cold => {
                 partition.state = State::Resolving(vec![Joining { shard, room, join }]);
@@ -160,7 +160,7 @@ impl Relay {
         self.failing = None;
         partition.state = State::Live(tip);
         for Joining { shard, room, join } in joining {
-            core.tell(shard, Tell::Joined { room, join });
+            core.tell(shard, Tell::Joined { room, join, position: None });
         }
         match self.reading {
             Reading::No => self.start(core, now),
@@ -240,7 +240,7 @@ impl Relay {
             return;
         }
         *cursor = id;
-        for (room, payload) in messages {
+        for Relayed { room, payload, .. } in messages {
             core.stats.relayed += 1;
             let Ok(room) = str::from_utf8(&room) else { continue };
             let Some((room, shards)) = self.rooms.get_key_value(room) else { continue };
@@ -273,7 +273,7 @@ impl Run {
         while let Some(shard) = shards.next() {
             // The last one gets the list itself: mostly there is only one.
             let payloads = if shards.peek().is_some() { payloads.clone() } else { core::mem::take(&mut payloads) };
-            core.tell(shard, Tell::Messages { room: room.clone(), payloads });
+            core.tell(shard, Tell::Messages { room: room.clone(), payloads, positions: Vec::new() });
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::message::{Json, put_string};
+use crate::position::Position;
 
 /// What a client wants, with its own identifier for the request, which the reply repeats.
 #[derive(Debug, PartialEq, Eq)]
@@ -257,6 +258,14 @@ impl Object {
     /// Adds a string.
     pub fn string(self, name: &str, value: &str) -> Object {
         self.field(name, |out| put_string(out, value))
+    }
+
+    /// Adds a `position`, where there is one.
+    pub fn position(self, position: Option<Position>) -> Object {
+        match position {
+            Some(position) => self.string("position", &position.to_string()),
+            None => self,
+        }
     }
 
     /// Adds a number.

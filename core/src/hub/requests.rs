@@ -5,7 +5,7 @@ use super::connection::{EXPIRY_NOTICE, Phase};
 use super::room::Reply;
 use super::{EVERYBODY, Hub, HubAction, Intent, access};
 use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
-use crate::door::{Ask, Publish, PublishId, Unavailable};
+use crate::door::{Ask, Publish, PublishId, Published, Unavailable};
 use crate::id::ConnId;
 use crate::message::{Json, Outgoing};
 use crate::report::Report;
@@ -82,13 +82,13 @@ impl Hub {
     }
 
     /// The backplane has a client's message, or not.
-    pub(super) fn published(&mut self, now: Time, publish: PublishId, result: Result<(), Unavailable>) {
+    pub(super) fn published(&mut self, now: Time, publish: PublishId, result: Published) {
         let Some(Publisher { conn, reply_to, message_id }) = self.publishers.remove(&publish) else { return };
         let Some(publisher) = self.get(conn) else { return };
         publisher.publishing = publisher.publishing.saturating_sub(1);
         match result {
-            Ok(()) => {
-                let data = Object::new().string("message_id", &message_id).finish();
+            Ok(position) => {
+                let data = Object::new().string("message_id", &message_id).position(position).finish();
                 self.notice(now, conn, "published", Some(data), reply_to.as_deref());
             }
             Err(Unavailable) => {
@@ -183,7 +183,7 @@ impl Hub {
         let envelope = self.composer.envelope(room, &message, self.wall.unix(now));
         let publisher = Publisher { conn: id, reply_to: request.map(Box::from), message_id: envelope.message_id };
         self.publishers.insert(publish, publisher);
-        let publish = Publish { id: publish, room: room.into(), payload: envelope.payload };
+        let publish = Publish { id: publish, room: room.into(), payload: envelope.payload, once: None };
         self.actions.push_back(HubAction::Ask(Ask::Publish(publish)));
     }
 

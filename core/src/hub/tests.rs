@@ -59,11 +59,11 @@ fn the_answer_to_an_earlier_joining_lets_nobody_in() {
     let second = joins(&mut hub, "task:1");
     assert_ne!(first, second);
 
-    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: first[0] });
-    hub.tell(NOW, Tell::Messages { room: "task:1".into(), payloads: vec!["{}".into()] });
+    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: first[0], position: None });
+    hub.tell(NOW, Tell::Messages { room: "task:1".into(), payloads: vec!["{}".into()], positions: vec![] });
     assert!(!texts(&mut hub, conn).concat().contains("\"subscribed\""), "messages may be missing between the two");
 
-    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: second[0] });
+    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: second[0], position: None });
     assert!(texts(&mut hub, conn).concat().contains(r#"{"type":"subscribed","task_id":1,"data":{"room":"task:1"}"#));
 }
 
@@ -71,8 +71,8 @@ fn the_answer_to_an_earlier_joining_lets_nobody_in() {
 fn answers_for_what_does_not_exist_are_harmless() {
     let mut hub = hub(Config::default());
     let conn = open(&mut hub, "/ws/tasks");
-    hub.tell(NOW, Tell::Joined { room: "nowhere".into(), join: 1 });
-    hub.tell(NOW, Tell::Messages { room: "nowhere".into(), payloads: vec!["{}".into()] });
+    hub.tell(NOW, Tell::Joined { room: "nowhere".into(), join: 1, position: None });
+    hub.tell(NOW, Tell::Messages { room: "nowhere".into(), payloads: vec!["{}".into()], positions: vec![] });
     hub.tell(NOW, Tell::Published { id: PublishId(7), result: Err(Unavailable) });
     hub.written(conn, 1_000);
     hub.closed(NOW, conn, CloseCause::Gone);
@@ -90,7 +90,7 @@ fn the_last_member_out_tells_the_backplane() {
     }
     let join = joins(&mut hub, "task:1");
     assert_eq!(join.len(), 1, "the room is asked for once");
-    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: join[0] });
+    hub.tell(NOW, Tell::Joined { room: "task:1".into(), join: join[0], position: None });
     hub.closed(NOW, conns[0], CloseCause::Gone);
     assert_eq!(asks(&mut hub), []);
     hub.closed(NOW, conns[1], CloseCause::Gone);
@@ -159,9 +159,9 @@ fn who_waits_for_a_room_with_a_token_that_is_renewed_is_judged_by_the_new_one() 
     let join = joins(&mut hub, "project:1");
     auth(&mut hub, serde_json::json!({"sub": "7", "rooms": ["task:*"]}));
     texts(&mut hub, conn);
-    hub.tell(NOW, Tell::Joined { room: "project:1".into(), join: join[0] });
+    hub.tell(NOW, Tell::Joined { room: "project:1".into(), join: join[0], position: None });
     assert!(texts(&mut hub, conn).concat().contains("forbidden"));
-    hub.tell(NOW, Tell::Messages { room: "project:1".into(), payloads: vec!["{}".into()] });
+    hub.tell(NOW, Tell::Messages { room: "project:1".into(), payloads: vec!["{}".into()], positions: vec![] });
     assert!(hub.outbox(conn).is_none());
 }
 

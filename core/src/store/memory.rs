@@ -7,34 +7,32 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
-    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, Messages, NewEntry, RelayEntry,
-    Stale, StoreError, StoreOp, Whose,
+    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Stale, StoreError, StoreOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
-use crate::message::RoomName;
 use crate::time::Time;
 
 mod dead_letters;
+mod rooms;
 
 /// A store that lives in this process.
 ///
 /// ```
 /// use roomcast_core::id::Ticket;
-/// use roomcast_core::store::{Answer, Lane, StoreOp, memory::Memory};
+/// use roomcast_core::store::{Answer, Lane, Posting, StoreOp, memory::Memory};
 /// use roomcast_core::time::Time;
 ///
 /// let mut store = Memory::new(1_000);
 /// let node = store.connect("node-1");
-/// let op = StoreOp::Append { partition: 0, messages: vec![("room".into(), "{}".into())] };
+/// let op = StoreOp::Append { partition: 0, messages: vec![Posting::plain("room".into(), "{}".into())] };
 /// store.submit(Time::ZERO, node, Lane::Command, Ticket(1), op);
 /// assert!(matches!(store.poll_answer(), Some((_, Ticket(1), Ok(Answer::Id(_))))));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
+    rooms: rooms::Rooms,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -94,6 +92,7 @@ impl Memory {
     pub fn new(relay_length: usize) -> Memory {
         Memory {
             streams: BTreeMap::new(),
+            rooms: rooms::Rooms::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -201,6 +200,7 @@ impl Memory {
     /// Deletes everything, groups included. Readers that wait on a group learn that it is gone.
     pub fn flush(&mut self) {
         self.streams.clear();
+        self.rooms.clear();
         self.marks.clear();
         self.applied.clear();
         self.end_group_reads(|_| true);
@@ -226,10 +226,12 @@ impl Memory {
     fn perform(&mut self, now: Time, client: ClientId, op: &StoreOp) -> Option<Result<Answer, StoreError>> {
         Some(match op {
             StoreOp::Append { .. } if self.is_full => Err(full()),
-            StoreOp::Append { partition, messages } => Ok(Answer::Id(self.append_relay(now, *partition, messages))),
-            StoreOp::RelayTip { partition } => {
-                Ok(Answer::Id(self.streams.get(&relay_key(*partition)).map_or(StreamId::ZERO, |stream| stream.last)))
-            }
+            StoreOp::Append { partition, messages } => Ok(Answer::Appended(self.post(now, *partition, messages))),
+            StoreOp::Positions { .. } if self.is_full => Err(full()),
+            StoreOp::Positions { rooms, epoch } => Ok(self.positions(now, rooms, *epoch)),
+            StoreOp::Page { room, place, query, count } => Ok(self.page(now, room, *place, *query, *count)),
+            StoreOp::Delivered { room, upto } => Ok(self.delivered(room, *upto)),
+            StoreOp::RelayTip { partition } => Ok(Answer::Id(self.relay_tip(*partition))),
             StoreOp::RelayRead { cursors, count, .. } => {
                 let read = self.read_relay(cursors, *count);
                 if read.is_empty() {
@@ -269,24 +271,6 @@ impl Memory {
             stream.trim(keep);
         }
         id
-    }
-
-    fn append_relay(&mut self, now: Time, partition: u16, messages: &[(RoomName, Bytes)]) -> StreamId {
-        let key = relay_key(partition);
-        let fields = messages.iter().map(|(room, payload)| (Bytes::copy_from_slice(room.as_bytes()), payload.clone())).collect();
-        let id = self.append(now, &key, fields, Some(self.relay_length));
-        self.wake(now, &key);
-        id
-    }
-
-    fn read_relay(&self, cursors: &[(u16, StreamId)], count: usize) -> Vec<RelayEntry> {
-        let mut read = Vec::new();
-        for (partition, cursor) in cursors {
-            let Some(stream) = self.streams.get(&relay_key(*partition)) else { continue };
-            let new = stream.entries.range(cursor.next()..).take(count);
-            read.extend(new.map(|(id, fields)| RelayEntry { partition: *partition, id: *id, messages: fields.clone() }));
-        }
-        read
     }
 
     fn read_group(&mut self, now: Time, client: ClientId, group: &GroupRef, count: usize) -> Result<Vec<Entry>, StoreError> {
@@ -416,7 +400,7 @@ impl Memory {
         Ok(removed.iter().map(|name| (**name).into()).collect())
     }
 
-    fn apply(&mut self, now: Time, group: &GroupRef, entries: &[(StreamId, Vec<(u16, Messages)>)]) -> Answer {
+    fn apply(&mut self, now: Time, group: &GroupRef, entries: &[(StreamId, Vec<(u16, Postings)>)]) -> Answer {
         let key = (group.stream.clone(), group.group.clone());
         for (id, partitions) in entries {
             let applied = self.applied.entry(key.clone()).or_default();
@@ -425,7 +409,7 @@ impl Memory {
                     applied.pop_first();
                 }
                 for (partition, messages) in partitions {
-                    self.append_relay(now, *partition, messages);
+                    self.post(now, *partition, messages);
                 }
             }
         }
@@ -457,7 +441,7 @@ impl Memory {
             match effect {
                 Effect::Relay(partitions) => {
                     for (partition, messages) in partitions {
-                        self.append_relay(now, *partition, messages);
+                        self.post(now, *partition, messages);
                     }
                 }
                 Effect::Route(entry) | Effect::DeadLetter(entry) => {

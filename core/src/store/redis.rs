@@ -12,6 +12,7 @@ use crate::id::StreamId;
 mod commit;
 mod dead_letters;
 mod pack;
+mod rooms;
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -39,7 +40,7 @@ pub enum Reply {
 ///
 /// let redis = Redis::new(&Config::default());
 /// let op = StoreOp::RelayTip { partition: 3 };
-/// assert_eq!(redis.commands(&op)[0].join(&b' '), b"XREVRANGE rc:relay:3 + - COUNT 1");
+/// assert_eq!(redis.commands(&op)[0].join(&b' '), b"XREVRANGE rc:relay:{3} + - COUNT 1");
 /// assert_eq!(redis.answer(&op, Reply::Array(vec![])), Ok(Answer::Id(Default::default())));
 /// ```
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ impl Redis {
                 words.push(pack::pack(messages.iter()));
                 words
             }
+            StoreOp::Positions { .. } | StoreOp::Page { .. } | StoreOp::Delivered { .. } => todo!(),
             StoreOp::RelayTip { partition } => words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"]),
             StoreOp::RelayRead { cursors, count, block } => {
                 let (count, block) = (count.to_string(), block.as_millis().max(1).to_string());
@@ -126,7 +128,10 @@ impl Redis {
     /// [`StoreError::Unexpected`] for a reply that is not of the command's form.
     pub fn answer(&self, op: &StoreOp, reply: Reply) -> Result<Answer, StoreError> {
         match op {
-            StoreOp::Append { .. } => Ok(Answer::Id(stream_id(reply)?)),
+            StoreOp::Append { messages, .. } => rooms::appended(messages, reply),
+            StoreOp::Positions { rooms, .. } => rooms::positions(rooms.len(), reply),
+            StoreOp::Page { query, count, place, .. } => rooms::page(*place, *query, *count, reply),
+            StoreOp::Delivered { .. } => rooms::delivered(reply),
             StoreOp::RelayTip { .. } => Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id))),
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
             StoreOp::Ping => Ok(Answer::Done),
@@ -157,7 +162,7 @@ impl Redis {
     }
 
     fn relay_key(&self, partition: u16) -> String {
-        format!("{}relay:{partition}", self.prefix)
+        format!("{}relay:{{{partition}}}", self.prefix)
     }
 
     /// The key that says up to where all entries of a group have been acknowledged. In a cluster it stands beside the stream.
@@ -170,7 +175,7 @@ impl Redis {
         for (key, entries) in per_stream(reply)? {
             let partition = str::from_utf8(&key)
                 .ok()
-                .and_then(|key| key.strip_prefix(&self.prefix)?.strip_prefix("relay:")?.parse().ok())
+                .and_then(|key| key.strip_prefix(&self.prefix)?.strip_prefix("relay:{")?.strip_suffix('}')?.parse().ok())
                 .ok_or_else(|| unexpected("the key of another stream"))?;
             relayed.extend(entries.into_iter().map(|Entry { id, fields }| {
                 let packed = fields.into_iter().filter(|(name, _)| name.as_ref() == pack::FIELD.as_bytes());
@@ -332,6 +337,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::store::Posting;
 
     fn redis() -> Redis {
         Redis::new(&Config { node: "n1".into(), ..Config::default() })
@@ -355,8 +361,8 @@ mod tests {
         let block = core::time::Duration::from_secs(5);
         for (op, expected) in [
             (
-                StoreOp::Append { partition: 2, messages: vec![("room".into(), "payload".into())] },
-                "XADD rc:relay:2 MAXLEN ~ 100000 * m 4:room,7:payload,",
+                StoreOp::Append { partition: 2, messages: vec![Posting::plain("room".into(), "payload".into())] },
+                "XADD rc:relay:{2} MAXLEN ~ 100000 * m 4:room,0:,7:payload,",
             ),
             (
                 StoreOp::RelayRead {
@@ -364,7 +370,7 @@ mod tests {
                     count: 7,
                     block,
                 },
-                "XREAD COUNT 7 BLOCK 5000 STREAMS rc:relay:1 rc:relay:9 0-0 5-6",
+                "XREAD COUNT 7 BLOCK 5000 STREAMS rc:relay:{1} rc:relay:{9} 0-0 5-6",
             ),
             (StoreOp::GroupRead { group: group(), count: 10, block }, "XREADGROUP GROUP g n1 COUNT 10 BLOCK 5000 STREAMS s >"),
             (

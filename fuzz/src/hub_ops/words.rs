@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::Request;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use roomcast_core::id::StreamId;
-use roomcast_core::store::{Answer, Committed, Entry, Fields, RelayEntry, Stale, StoreError};
+use roomcast_core::position::Position;
+use roomcast_core::store::{Answer, Committed, Entry, Fields, RelayEntry, Relayed, Stale, Stamp, StoreError};
 use roomcast_core::time::UnixMillis;
 use serde_json::{Value, json};
 
@@ -122,7 +123,8 @@ pub(super) fn answer(input: &mut Input<'_>) -> Result<Answer, StoreError> {
         2 => Answer::Id(StreamId { millis: u64::MAX, sequence: u64::MAX }),
         3 => {
             let room = room(input);
-            let messages = vec![(Bytes::from_static(room.as_bytes()), envelope(room))];
+            let message = Relayed { room: Bytes::from_static(room.as_bytes()), stamp: stamp(input), payload: envelope(room) };
+            let messages = vec![message];
             Answer::Relayed(vec![RelayEntry { partition: u16::from(input.byte()), id: id(input), messages }])
         }
         4 => Answer::Relayed(Vec::new()),
@@ -135,6 +137,20 @@ pub(super) fn answer(input: &mut Input<'_>) -> Result<Answer, StoreError> {
         11 => return Err(StoreError::Refused("no".into())),
         _ => return Err(StoreError::Timeout),
     })
+}
+
+fn stamp(input: &mut Input<'_>) -> Stamp {
+    match input.below(4) {
+        0 => Stamp::Others(Bytes::from_static(b"7")),
+        1..=2 => Stamp::At { position: position(input), previous: u32::from(input.byte()) },
+        _ => Stamp::Plain,
+    }
+}
+
+/// A place in a history that is short, so that places meet.
+fn position(input: &mut Input<'_>) -> Position {
+    let epoch = 1 + u64::from(input.below(2) == 0);
+    Position { epoch, offset: input.below(6) as u64, tag: input.below(3) as u32 }
 }
 
 /// Spans after which something or other is due.

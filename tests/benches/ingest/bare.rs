@@ -116,7 +116,7 @@ impl Consumer {
         let mut commands = Vec::new();
         match self.commands {
             None => {
-                let mut command = append(&format!("{}relay:0", self.config.relay.prefix), self.config.relay.length);
+                let mut command = append(&format!("{}relay:{{0}}", self.config.relay.prefix), self.config.relay.length);
                 for Entry { id, name: _, data } in entries {
                     command.arg(ROOM).arg(data);
                     acknowledge.arg(id);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roomcast_core::config::Config;
 use roomcast_core::id::{ConnId, StreamId};
 use roomcast_core::node::Node;
+use roomcast_core::store::Relayed;
 use roomcast_core::store::memory::Memory;
 use serde_json::Value;
 
@@ -39,11 +40,11 @@ impl Oracles {
     pub(super) fn observe(&mut self, memory: &Memory, partitions: u16) {
         for partition in 0..partitions {
             let last = self.last_relayed.entry(partition).or_default();
-            for (id, fields) in memory.entries_after(&format!("relay:{partition}"), *last) {
+            for (id, messages) in memory.relayed_after(partition, *last) {
                 *last = id;
-                for (room, envelope) in fields {
+                for Relayed { room, payload, .. } in messages {
                     let room = String::from_utf8(room.to_vec()).expect("room names are text");
-                    let envelope: Value = serde_json::from_slice(envelope).expect("envelopes are JSON");
+                    let envelope: Value = serde_json::from_slice(payload).expect("envelopes are JSON");
                     let number = envelope["data"]["n"].as_u64().expect("every message of the World has a number");
                     assert!(self.relayed.insert(number), "C3: message {number} stands twice in the relay logs");
                     self.rooms.entry(room).or_default().push(number);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use roomcast_core::id::{StreamId, Ticket};
-use roomcast_core::store::{Answer, GroupRef, Lane, StoreError, StoreOp};
+use roomcast_core::store::{Answer, GroupRef, Lane, Posting, StoreError, StoreOp};
 
 use super::desk::{Answered, Desk};
 use super::patience::soon;
@@ -32,16 +32,19 @@ fn a_thousand_appends_are_answered_in_order<S: Subject>(subject: &S, surrounding
     let server = Server::new(&surroundings.redis);
     subject.block_on(soon("a thousand answers", async {
         let mut desk = Desk::new(subject, server.info(), &server.key(""));
-        let tickets: Vec<Ticket> = (0..APPENDS).map(|_| desk.submit(Lane::Command, append(10))).collect();
+        let tip = || StoreOp::RelayTip { partition: 0 };
+        let mut submit = || (desk.submit(Lane::Command, append(10)), desk.submit(Lane::Command, tip()));
+        let tickets: Vec<(Ticket, Ticket)> = (0..APPENDS).map(|_| submit()).collect();
         let mut last = StreamId::ZERO;
-        for ticket in tickets {
-            let Ok(Answer::Id(id)) = desk.answer(ticket).await else { panic!("an append is answered with its identifier") };
+        for (append, tip) in tickets {
+            assert_eq!(desk.answer(append).await, Ok(Answer::Appended(vec![None])));
+            let Ok(Answer::Id(id)) = desk.answer(tip).await else { panic!("the log has a last entry") };
             assert!(id > last, "{id} after {last}");
             last = id;
         }
-        assert_eq!(desk.ask(Lane::Command, StoreOp::RelayTip { partition: 0 }).await, Ok(Answer::Id(last)));
+        assert_eq!(desk.ask(Lane::Command, tip()).await, Ok(Answer::Id(last)));
     }));
-    assert_eq!(server.query::<usize>(&["XLEN", &server.key("relay:0")]), APPENDS);
+    assert_eq!(server.query::<usize>(&["XLEN", &server.key("relay:{0}")]), APPENDS);
 }
 
 fn many_megabytes_go_there_and_come_back<S: Subject>(subject: &S, surroundings: &Surroundings) {
@@ -57,7 +60,7 @@ fn many_megabytes_go_there_and_come_back<S: Subject>(subject: &S, surroundings: 
         let read = StoreOp::RelayRead { cursors: vec![(0, StreamId::ZERO)], count: APPENDS, block: FOR_EVER };
         let Ok(Answer::Relayed(entries)) = desk.ask(Lane::Relay, read).await else { panic!("the log can be read") };
         assert_eq!(entries.len(), APPENDS);
-        assert!(entries.iter().all(|entry| entry.messages.iter().map(|(_, payload)| payload.len()).eq([BYTES])));
+        assert!(entries.iter().all(|entry| entry.messages.iter().map(|message| message.payload.len()).eq([BYTES])));
     }));
 }
 
@@ -193,5 +196,5 @@ pub(super) fn assert_disconnected(answer: &Answered) {
 }
 
 pub(super) fn append(bytes: usize) -> StoreOp {
-    StoreOp::Append { partition: 0, messages: vec![("room".into(), vec![b'x'; bytes].into())] }
+    StoreOp::Append { partition: 0, messages: vec![Posting::plain("room".into(), vec![b'x'; bytes].into())] }
 }

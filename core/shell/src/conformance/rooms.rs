@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use http::{Request, StatusCode};
 use roomcast_core::config::{AccessRule, AuthMode, Config, Limits, Relay, Route, Who};
-use roomcast_core::door::Unavailable;
+use roomcast_core::door::Published;
 use roomcast_core::message::{Json, Outgoing};
 use roomcast_core::pattern::Pattern;
 use serde_json::Value;
@@ -80,7 +80,7 @@ fn the_handle_serves_threads_that_the_runtime_does_not_know<S: Subject>(subject:
                 for number in 0..MESSAGES {
                     publish(&handle, "all", &(thread * MESSAGES + number).to_string());
                     let stored = store(&handle, &room, &number.to_string());
-                    assert_eq!(wait("the store's answer", stored), Ok(Ok(())));
+                    assert_eq!(wait("the store's answer", stored), Ok(Ok(None)));
                     assert_eq!(member.data(), number);
                     assert!(handle.view().stats.connections > 0);
                 }
@@ -163,7 +163,7 @@ pub(super) fn publish<T: Transport>(gateway: &Gateway<T>, room: &str, data: &str
 }
 
 /// The same, with what the store says of it.
-fn store<T: Transport>(gateway: &Gateway<T>, room: &str, data: &str) -> oneshot::Receiver<Result<(), Unavailable>> {
+fn store<T: Transport>(gateway: &Gateway<T>, room: &str, data: &str) -> oneshot::Receiver<Published> {
     let data = Json::parse(data).expect("the data is JSON");
     gateway.publish(room, &Outgoing { kind: "number", data, timestamp: None, message_id: None }).1
 }

@@ -11,7 +11,7 @@ use crate::batch::Decoder;
 use crate::config::{Config, Events, Limits};
 use crate::message::{ENVELOPE, Json, Outgoing, RoomName};
 use crate::report::Report;
-use crate::store::{Entry, Messages};
+use crate::store::{Entry, Postings};
 use crate::time::Time;
 
 /// Decodes batches and addresses their events.
@@ -42,12 +42,12 @@ impl EventRouter {
         now: Time,
         stream: &Arc<str>,
         entry: &Entry,
-    ) -> Result<Vec<(u16, Messages)>, Broken> {
+    ) -> Result<Vec<(u16, Postings)>, Broken> {
         let data = entry.fields.iter().find(|(name, _)| name.as_ref() == b"data");
         let (_, data) = data.ok_or(("missing_data", "the entry has no field `data`".to_owned()))?;
         let batch = self.decoder.decode(data).map_err(|error| (error.code(), error.to_string()))?;
         let unix = core.wall.unix(now);
-        let mut partitions: BTreeMap<u16, Messages> = BTreeMap::new();
+        let mut partitions: BTreeMap<u16, Postings> = BTreeMap::new();
         // The envelopes of a batch share one buffer.
         let bytes = batch.events.iter().map(|event| event.json.len() + self.kind.len() + ENVELOPE).sum();
         let mut payloads = BytesMut::with_capacity(bytes);
@@ -68,7 +68,7 @@ impl EventRouter {
             };
             let message = Outgoing { kind: &self.kind, data: Json::trusted(event.json), timestamp: None, message_id: None };
             core.composer.put_envelope(&mut payloads, &room, &message, unix);
-            partitions.entry(partition).or_default().push((room, payloads.split().freeze()));
+            partitions.entry(partition).or_default().push(core.posting(now, room, payloads.split().freeze(), None));
         }
         core.stats.events += batch.events.len() as u64;
         core.report(|| Report::Batch {

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Messages, StoreError, scripts};
+use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
 use super::{Redis, Reply, Words, array, pack, script_error, text, unexpected, word, words};
 use crate::id::StreamId;
-use crate::message::RoomName;
 
 /// Pending entries of one's own, beside those of a commit, among which these are looked for in one go.
 const MOST_BETWEEN: usize = 1_000;
@@ -16,7 +15,7 @@ impl Redis {
     /// All or nothing, and much cheaper: the messages do not pass through a script, which only acknowledges; or takes back what
     /// the transaction has appended before it, where something is not as it should be.
     pub(super) fn commit_together(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Vec<Words> {
-        let mut logs: BTreeMap<u16, Vec<&(RoomName, Bytes)>> = BTreeMap::new();
+        let mut logs: BTreeMap<u16, Vec<&Posting>> = BTreeMap::new();
         for (_, effect) in effects {
             if let Effect::Relay(partitions) = effect {
                 for (partition, messages) in partitions {
@@ -88,7 +87,7 @@ impl Redis {
     }
 
     /// The messages of entries that are acknowledged elsewhere.
-    pub(super) fn apply(&self, GroupRef { stream, group }: &GroupRef, entries: &[(StreamId, Vec<(u16, Messages)>)]) -> Words {
+    pub(super) fn apply(&self, GroupRef { stream, group }: &GroupRef, entries: &[(StreamId, Vec<(u16, Postings)>)]) -> Words {
         let mut keys = vec![format!("{}applied:{{{stream}}}:{group}", self.prefix)];
         let mut args = vec![text(APPLIED), text(self.relay_length)];
         for (id, partitions) in entries {
@@ -166,7 +165,7 @@ mod tests {
     }
 
     fn relay(partitions: &[u16], payload: &'static str) -> Effect {
-        Effect::Relay(partitions.iter().map(|partition| (*partition, vec![("r".into(), Bytes::from(payload))])).collect())
+        Effect::Relay(partitions.iter().map(|partition| (*partition, vec![Posting::plain("r".into(), Bytes::from(payload))])).collect())
     }
 
     #[test]
@@ -174,8 +173,8 @@ mod tests {
         let effects = vec![(id(2), relay(&[4, 5], "a")), (id(1), relay(&[4], "b")), (id(3), Effect::Nothing)];
         assert_eq!(
             spoken(effects, true),
-            "MULTI XADD rc:relay:4 MAXLEN ~ 100000 * m 1:r,1:a,1:r,1:b, XADD rc:relay:5 MAXLEN ~ 100000 * m 1:r,1:a, \
-             EVAL together 4 s rc:mark:{s}:g rc:relay:4 rc:relay:5 g n1 1-0 3-0 1003 2-0 1-0 3-0 EXEC"
+            "MULTI XADD rc:relay:{4} MAXLEN ~ 100000 * m 1:r,0:,1:a,1:r,0:,1:b, XADD rc:relay:{5} MAXLEN ~ 100000 * m 1:r,0:,1:a, \
+             EVAL together 4 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} g n1 1-0 3-0 1003 2-0 1-0 3-0 EXEC"
         );
     }
 
@@ -193,8 +192,8 @@ mod tests {
         ];
         assert_eq!(
             spoken(effects, false),
-            "EVAL each 6 s rc:mark:{s}:g rc:relay:4 rc:relay:5 t d g n1 1-0 6-0 1006 \
-             1-0 2 3 100000 joined 1 1:r,1:a, 4 100000 joined 1 1:r,1:a, 2-0 1 3 100000 joined 1 1:r,1:b, \
+            "EVAL each 6 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} t d g n1 1-0 6-0 1006 \
+             1-0 2 3 100000 joined 1 1:r,0:,1:a, 4 100000 joined 1 1:r,0:,1:a, 2-0 1 3 100000 joined 1 1:r,0:,1:b, \
              3-0 1 5 10 alone 4 a 1 a 2 4-0 1 6 10 alone 2 error e 5-0 0 6-0 1 5 10 alone 2  "
         );
     }
@@ -203,15 +202,15 @@ mod tests {
     fn what_is_acknowledged_elsewhere_is_applied_by_its_identifier() {
         let redis = Redis::new(&Config::default());
         let group = GroupRef { stream: "s".into(), group: "g".into() };
-        let messages = |payload: &'static str| vec![("r".into(), Bytes::from(payload))];
+        let messages = |payload: &'static str| vec![Posting::plain("r".into(), Bytes::from(payload))];
         let entries =
             vec![(id(1), vec![(4, messages("a")), (5, messages("b"))]), (id(2), vec![(4, messages("c"))]), (id(3), vec![])];
         let words = redis.commands(&StoreOp::Apply { group, entries }).concat();
         let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
         assert_eq!(
             words.join(" ").replace(scripts::APPLY, "apply"),
-            "EVAL apply 3 rc:applied:{s}:g rc:relay:4 rc:relay:5 100000 100000 \
-             1-0 2 2 1:r,1:a, 3 1:r,1:b, 2-0 1 2 1:r,1:c, 3-0 0"
+            "EVAL apply 3 rc:applied:{s}:g rc:relay:{4} rc:relay:{5} 100000 100000 \
+             1-0 2 2 1:r,0:,1:a, 3 1:r,0:,1:b, 2-0 1 2 1:r,0:,1:c, 3-0 0"
         );
     }
 
