@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::config::{Config, ConfigError, Keep};
 use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
-use crate::door::{Ask, Tell};
+use crate::door::{Ask, Tell, Unavailable};
 use crate::health::SourceHealth;
 use crate::id::{ShardId, Ticket};
 use crate::message::{Composer, RoomName};
@@ -120,7 +120,8 @@ impl Backplane {
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
         }
-        let relay = Relay::new(&config, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
+        let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]);
+        let relay = Relay::new(&mut core, &config, key, now);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         Ok(Backplane { core, relay, outbound, probe, consumers, operator, sources: Arc::default() })
     }
@@ -141,7 +142,10 @@ impl Backplane {
             Ask::Join { room, join } => self.relay.join(&mut self.core, now, shard, room, join),
             Ask::Leave { room } => self.relay.leave(shard, &room),
             Ask::Publish(publish) => self.outbound.publish(&mut self.core, now, shard, publish),
-            Ask::Read { .. } | Ask::Delivered { .. } => {}
+            Ask::Read { read, room, query, count } => {
+                self.relay.page(&mut self.core, now, (shard, read), room, query, count);
+            }
+            Ask::Delivered { room, upto } => self.relay.delivered(&mut self.core, now, room, upto),
         }
     }
 
@@ -168,7 +172,15 @@ impl Backplane {
             Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
             Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
+            Purpose::Doubt(partition, cursor) => self.relay.doubted(&mut self.core, now, (partition, cursor), answer),
             Purpose::Relayed => self.relay.read(&mut self.core, now, answer),
+            Purpose::Positions(asked) => self.relay.positioned(&mut self.core, now, asked, answer),
+            Purpose::Heal(room) => self.relay.healed(&mut self.core, now, room, answer),
+            Purpose::Page(shard, read) => {
+                let result = if let Ok(Answer::Page(page)) = answer { Ok(page) } else { Err(Unavailable) };
+                self.core.tell(shard, Tell::Page { read, result });
+            }
+            Purpose::Drop(room, upto) => self.relay.dropped(&mut self.core, now, room, upto, answer),
             Purpose::Source(index, errand) => {
                 if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
                     consumer.answered(&mut self.core, now, errand, answer);
@@ -198,6 +210,8 @@ impl Backplane {
                 Wake::Overdue(ticket) => self.answer(now, ticket, Err(StoreError::Timeout)),
                 Wake::Probe => self.probe.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
+                Wake::Check => self.relay.check(&mut self.core, now),
+                Wake::Memory => self.relay.try_again(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
                 Wake::Source(index) => {
                     if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
@@ -217,6 +231,7 @@ impl Backplane {
     pub fn poll_action(&mut self, now: Time) -> Option<BackplaneAction> {
         if self.core.actions.is_empty() {
             self.outbound.flush(&mut self.core, now);
+            self.relay.flush(&mut self.core, now);
         }
         self.core.actions.pop_front()
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::id::{ConnId, StreamId};
 use crate::message::RoomName;
+use crate::position::Position;
 use crate::store::StoreError;
 
 /// Something worth a log line.
@@ -133,6 +134,20 @@ pub enum Report {
         stream: RoomName,
         /// How many.
         letters: u64,
+    },
+    /// The relay logs did not bring all messages of a room; what was missing was read from the room's own log.
+    RoomHealed {
+        /// The room.
+        room: RoomName,
+        /// How many were missing.
+        messages: usize,
+    },
+    /// Messages of a room were lost, or its log is another one now; members are told.
+    RoomLost {
+        /// The room.
+        room: RoomName,
+        /// Where it stands now.
+        position: Position,
     },
     /// A question to the store failed.
     StoreFailed {

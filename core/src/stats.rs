@@ -64,6 +64,10 @@ stats! {
     publish_failed: "roomcast_publish_failures_total" Counter;
     /// Messages read from the relay logs.
     relayed: "roomcast_relay_messages_total" Counter;
+    /// Messages that the relay logs did not bring, or not in time, and that were read from the logs of rooms.
+    healed: "roomcast_healed_messages_total" Counter;
+    /// Rooms whose members had to be told that messages were lost.
+    rooms_lost: "roomcast_rooms_lost_total" Counter;
     /// Entries read from sources.
     entries: "roomcast_source_entries_total" Counter;
     /// Events decoded from entries.

@@ -48,6 +48,8 @@ pub fn write(report: &Report) {
         Report::ConsumerRemoved { stream, consumer } => {
             info!(stream = &**stream, consumer = &**consumer, "removed a consumer whose process is gone");
         }
+        Report::RoomHealed { room, messages } => warn!(room = &**room, messages, "read what the relay logs had not brought"),
+        Report::RoomLost { room, position } => warn!(room = &**room, %position, "messages were lost"),
         Report::StoreFailed { what, error } => warn!(what, %error, "the store failed"),
         Report::StoreRecovered => info!("the store answers"),
     }

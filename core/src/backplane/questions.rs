@@ -5,7 +5,10 @@ use core::time::Duration;
 use super::consumer::Errand;
 use super::operator::Operation;
 use super::outbound::Waiting;
-use crate::id::Ticket;
+use crate::door::ReadId;
+use crate::id::{ShardId, StreamId, Ticket};
+use crate::message::RoomName;
+use crate::position::Position;
 use crate::store::Lane;
 use crate::table::Table;
 use crate::time::Time;
@@ -26,7 +29,15 @@ pub(super) enum Purpose {
     Ping,
     Append(Vec<Waiting>),
     Tip(u16),
+    /// The end of a log that was away, with the cursor as it was.
+    Doubt(u16, StreamId),
     Relayed,
+    /// Where rooms stand, each with what was known when it was asked.
+    Positions(Vec<(RoomName, Position)>),
+    /// What follows the last message that was told of in a room.
+    Heal(RoomName),
+    Page(ShardId, ReadId),
+    Drop(RoomName, Position),
     Source(u16, Errand),
     /// A verdict on an entry of a source.
     Process(u16),
@@ -39,6 +50,8 @@ pub(super) enum Wake {
     Overdue(Ticket),
     Probe,
     Relay,
+    Check,
+    Memory,
     Tip(u16),
     Source(u16),
 }
@@ -104,8 +117,11 @@ impl Purpose {
         match self {
             Purpose::Ping => "ping",
             Purpose::Append(_) => "publish",
-            Purpose::Tip(_) => "find the end of a relay log",
+            Purpose::Tip(_) | Purpose::Doubt(..) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
+            Purpose::Positions(_) => "find out where rooms stand",
+            Purpose::Heal(_) | Purpose::Page(..) => "read what a room remembers",
+            Purpose::Drop(..) => "empty an inbox",
             Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",

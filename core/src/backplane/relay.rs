@@ -7,8 +7,9 @@
 //! Cold ──first room──▶ Resolving ──the log's end is known──▶ Live(cursor) ──last room left──▶ Cold
 //! ```
 //!
-//! A join is confirmed when its partition is live: from then on no message is missed, whatever happens to the connection,
-//! because reading goes on from the cursor.
+//! A join is confirmed when its partition is live and, in a room that remembers, when it is known where the room stands: from
+//! then on no message is missed, whatever happens to the connection, because reading goes on from the cursor. What the logs
+//! themselves may lose is noticed and read again by [`memory`].
 
 use bytes::Bytes;
 
@@ -19,11 +20,17 @@ use crate::config::{Config, Limits};
 use crate::door::Tell;
 use crate::id::{ShardId, ShardSet, StreamId};
 use crate::message::RoomName;
-use crate::store::{Answer, Lane, RelayEntry, Relayed, StoreError, StoreOp};
-use crate::table::Table;
+use crate::position::Position;
+use crate::store::{Answer, Lane, RelayEntry, Relayed, Stamp, StoreError, StoreOp};
 use crate::time::Time;
 
 use core::time::Duration;
+
+mod memory;
+mod room;
+
+use memory::Memory;
+use room::{Rooms, Verdict};
 
 /// Entries of each log that one read may return.
 const COUNT: usize = 256;
@@ -34,7 +41,8 @@ const MOST_BYTES: usize = 60 * 1024;
 #[derive(Debug)]
 pub(super) struct Relay {
     partitions: Vec<Partition>,
-    rooms: Table<RoomName, ShardSet>,
+    rooms: Rooms,
+    memory: Memory,
     block: Duration,
     /// Messages and bytes that are told at once at the most.
     longest_run: (usize, usize),
@@ -78,11 +86,12 @@ enum Reading {
 }
 
 impl Relay {
-    pub(super) fn new(config: &Config, key: u64) -> Relay {
+    pub(super) fn new(core: &mut Core, config: &Config, key: u64, now: Time) -> Relay {
         let Limits { outbox_messages, outbox_bytes, .. } = config.limits;
         Relay {
             partitions: (0..config.relay.partitions).map(|_| Partition::default()).collect(),
-            rooms: Table::new(key),
+            rooms: Rooms::new(key),
+            memory: Memory::new(core, config, now),
             block: config.relay.block,
             longest_run: ((outbox_messages / 2).max(1), (outbox_bytes / 2).min(MOST_BYTES)),
             reading: Reading::No,
@@ -95,17 +104,15 @@ impl Relay {
     pub(super) fn join(&mut self, core: &mut Core, now: Time, shard: ShardId, room: RoomName, join: u64) {
         let number = partition(&room, self.partitions.len() as u16);
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
-        match self.rooms.get_mut(&room) {
-            Some(shards) => shards.insert(shard),
-            None => {
-                let mut shards = ShardSet::default();
-                shards.insert(shard);
-                self.rooms.insert(room.clone(), shards);
-                partition.rooms += 1;
-            }
+        let index = self.rooms.find(&room).unwrap_or_else(|| {
+            partition.rooms += 1;
+            self.rooms.add(room.clone(), room::memory(&core.config, &room).is_some())
+        });
+        if let Some(room) = self.rooms.get_mut(index) {
+            room.shards.insert(shard);
         }
         match &mut partition.state {
-            State::Live(_) => core.tell(shard, Tell::Joined { room, join, position: None }),
+            State::Live(_) => self.enter(core, index, shard, join),
             State::Resolving(joining) => joining.push(Joining { shard, room, join }),
             State::Cold => {
                 partition.state = State::Resolving(vec![Joining { shard, room, join }]);
@@ -125,13 +132,17 @@ impl Relay {
     pub(super) fn leave(&mut self, shard: ShardId, room: &RoomName) {
         let number = partition(room, self.partitions.len() as u16);
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
-        let Some(shards) = self.rooms.get_mut(room) else { return };
-        shards.remove(shard);
         if let State::Resolving(joining) = &mut partition.state {
             joining.retain(|waiting| waiting.shard != shard || waiting.room != *room);
         }
-        if shards.is_empty() {
-            self.rooms.remove(room);
+        let Some(index) = self.rooms.find(room) else { return };
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        room.shards.remove(shard);
+        if let Some(track) = &mut room.track {
+            track.forget(shard);
+        }
+        if room.shards.is_empty() {
+            self.rooms.remove(index);
             partition.rooms -= 1;
             // One that is being resolved stays so until the answer, so that no second question is asked.
             if partition.rooms == 0 && matches!(partition.state, State::Live(_)) {
@@ -160,16 +171,11 @@ impl Relay {
         self.failing = None;
         partition.state = State::Live(tip);
         for Joining { shard, room, join } in joining {
-            core.tell(shard, Tell::Joined { room, join, position: None });
-        }
-        match self.reading {
-            Reading::No => self.start(core, now),
-            Reading::Yes => {
-                self.reading = Reading::Ending;
-                core.actions.push_back(super::BackplaneAction::Interrupt(Lane::Relay));
+            if let Some(index) = self.rooms.find(&room) {
+                self.enter(core, index, shard, join);
             }
-            Reading::Ending | Reading::Paused => {}
         }
+        self.restart(core, now);
     }
 
     /// A read came back.
@@ -178,10 +184,12 @@ impl Relay {
         match answer {
             Ok(Answer::Relayed(entries)) => {
                 self.backoff.reset();
-                self.failing = None;
+                if self.failing.take().is_some() {
+                    self.doubt(core, now);
+                }
                 let mut run = Run::default();
                 for entry in entries {
-                    self.relay(core, &mut run, entry);
+                    self.relay(core, now, &mut run, entry);
                 }
                 run.tell(core);
                 self.start(core, now);
@@ -201,6 +209,45 @@ impl Relay {
 
     pub(super) fn unready(&self) -> Option<String> {
         self.failing.as_ref().map(|error| format!("the relay logs cannot be read: {error}"))
+    }
+
+    /// The logs were away, and are back: they may be others, and so may be what the rooms remember.
+    fn doubt(&mut self, core: &mut Core, now: Time) {
+        for (number, partition) in (0..).zip(&self.partitions) {
+            if let State::Live(cursor) = partition.state {
+                core.ask(now, Lane::Command, Purpose::Doubt(number, cursor), StoreOp::RelayTip { partition: number });
+            }
+        }
+        self.memory.doubt();
+    }
+
+    /// The end of a log that was away is known. Where it lies before the cursor it is another log, and what it gets need not be
+    /// beyond the cursor.
+    pub(super) fn doubted(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        (number, before): (u16, StreamId),
+        answer: Result<Answer, StoreError>,
+    ) {
+        let partition = self.partitions.get_mut(usize::from(number));
+        let (Some(Partition { state: State::Live(cursor), .. }), Ok(Answer::Id(tip))) = (partition, answer) else { return };
+        if *cursor == before && tip < before {
+            *cursor = tip;
+            self.restart(core, now);
+        }
+    }
+
+    /// Reads on with the set of logs as it is now.
+    fn restart(&mut self, core: &mut Core, now: Time) {
+        match self.reading {
+            Reading::No => self.start(core, now),
+            Reading::Yes => {
+                self.reading = Reading::Ending;
+                core.actions.push_back(super::BackplaneAction::Interrupt(Lane::Relay));
+            }
+            Reading::Ending | Reading::Paused => {}
+        }
     }
 
     fn start(&mut self, core: &mut Core, now: Time) {
@@ -233,25 +280,50 @@ impl Relay {
         core.questions.wake_at(self.paused_until, wake);
     }
 
-    fn relay(&mut self, core: &mut Core, run: &mut Run, RelayEntry { partition: number, id, messages }: RelayEntry) {
+    fn relay(&mut self, core: &mut Core, now: Time, run: &mut Run, RelayEntry { partition: number, id, messages }: RelayEntry) {
         // The partition may have been left, and even joined again, since the read was sent.
         let Some(Partition { state: State::Live(cursor), .. }) = self.partitions.get_mut(usize::from(number)) else { return };
+        // A read that was sent before the cursor was set back says nothing of the log as it is now.
         if id <= *cursor {
             return;
         }
         *cursor = id;
-        for Relayed { room, payload, .. } in messages {
+        for Relayed { room, stamp, payload } in messages {
             core.stats.relayed += 1;
-            let Ok(room) = str::from_utf8(&room) else { continue };
-            let Some((room, shards)) = self.rooms.get_key_value(room) else { continue };
+            let Ok(name) = str::from_utf8(&room) else { continue };
+            let Some(index) = self.rooms.find(name) else { continue };
+            let Some(room) = self.rooms.get_mut(index) else { continue };
+            let position = match (stamp, &mut room.track) {
+                (Stamp::Others(user), _) => {
+                    run.tell(core);
+                    let user = String::from_utf8_lossy(&user);
+                    for shard in room.shards.iter() {
+                        let (room, user, payload) = (room.name.clone(), user.as_ref().into(), payload.clone());
+                        core.tell(shard, Tell::Others { room, user, payload });
+                    }
+                    continue;
+                }
+                (Stamp::At { position, previous }, Some(track)) => match track.hear(position, previous) {
+                    Verdict::Pass => Some(position),
+                    Verdict::Skip => continue,
+                    Verdict::Heal => {
+                        run.tell(core);
+                        self.heal(core, now, index);
+                        continue;
+                    }
+                },
+                (Stamp::Plain, _) | (Stamp::At { .. }, None) => None,
+            };
             let (most_messages, most_bytes) = self.longest_run;
             let full = run.payloads.len() >= most_messages || run.bytes + payload.len() > most_bytes;
-            if full || run.room.as_ref() != Some(room) {
+            let is_other = run.room.as_ref() != Some(&room.name) || run.positions.is_empty() != position.is_none();
+            if full || is_other {
                 run.tell(core);
-                *run = Run { room: Some(room.clone()), shards: *shards, ..Run::default() };
+                *run = Run { room: Some(room.name.clone()), shards: room.shards, ..Run::default() };
             }
             run.bytes += payload.len();
             run.payloads.push(payload);
+            run.positions.extend(position);
         }
     }
 }
@@ -262,18 +334,22 @@ struct Run {
     room: Option<RoomName>,
     shards: ShardSet,
     payloads: Vec<Bytes>,
+    positions: Vec<Position>,
     bytes: usize,
 }
 
 impl Run {
     fn tell(&mut self, core: &mut Core) {
         let Some(room) = self.room.take() else { return };
-        let mut payloads = core::mem::take(&mut self.payloads);
+        let (mut payloads, mut positions) = (core::mem::take(&mut self.payloads), core::mem::take(&mut self.positions));
         let mut shards = self.shards.iter().peekable();
         while let Some(shard) = shards.next() {
-            // The last one gets the list itself: mostly there is only one.
-            let payloads = if shards.peek().is_some() { payloads.clone() } else { core::mem::take(&mut payloads) };
-            core.tell(shard, Tell::Messages { room: room.clone(), payloads, positions: Vec::new() });
+            // The last one gets the lists themselves: mostly there is only one.
+            let (payloads, positions) = match shards.peek() {
+                Some(_) => (payloads.clone(), positions.clone()),
+                None => (core::mem::take(&mut payloads), core::mem::take(&mut positions)),
+            };
+            core.tell(shard, Tell::Messages { room: room.clone(), payloads, positions });
         }
     }
 }
