@@ -176,8 +176,11 @@ impl Backplane {
             Purpose::Relayed => self.relay.read(&mut self.core, now, answer),
             Purpose::Positions(asked) => self.relay.positioned(&mut self.core, now, asked, answer),
             Purpose::Heal(room) => self.relay.healed(&mut self.core, now, room, answer),
-            Purpose::Page(shard, read) => {
+            Purpose::Page(shard, read, room, at) => {
                 let result = if let Ok(Answer::Page(page)) = answer { Ok(page) } else { Err(Unavailable) };
+                if let Ok(page) = &result {
+                    self.relay.compare(&mut self.core, now, &room, at, page.head);
+                }
                 self.core.tell(shard, Tell::Page { read, result });
             }
             Purpose::Drop(room, upto) => self.relay.dropped(&mut self.core, now, room, upto, answer),

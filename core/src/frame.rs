@@ -6,6 +6,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::message::put_with_position;
+use crate::position::Position;
+
 /// What a frame says at the WebSocket level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
@@ -56,11 +59,39 @@ impl Frame {
     /// assert_eq!(frame.wire().as_ref(), b"\x81\x01a\x81\x01b");
     /// assert_eq!(frame.payloads().collect::<Vec<_>>(), [b"a", b"b"]);
     /// ```
-    pub fn texts(payloads: &[Bytes]) -> Frame {
-        let mut bytes = BytesMut::with_capacity(payloads.iter().map(|payload| payload.len() + LONGEST_HEADER).sum());
-        let headers = payloads.iter().map(|payload| put_frame(&mut bytes, FrameKind::Text, payload));
-        let header = headers.fold(None, |first, header| first.or(Some(header))).unwrap_or(0);
-        Frame { bytes: bytes.freeze(), header, kind: FrameKind::Text, messages: payloads.len() as u32 }
+    pub fn texts<'a>(payloads: impl IntoIterator<Item = &'a Bytes, IntoIter: Clone>) -> Frame {
+        let payloads = payloads.into_iter();
+        let size = payloads.clone().map(|payload| payload.len() + LONGEST_HEADER).sum();
+        let (mut bytes, mut first, mut messages) = (BytesMut::with_capacity(size), None, 0);
+        for payload in payloads {
+            let header = put_frame(&mut bytes, FrameKind::Text, payload);
+            first = first.or(Some(header));
+            messages += 1;
+        }
+        Frame { bytes: bytes.freeze(), header: first.unwrap_or(0), kind: FrameKind::Text, messages }
+    }
+
+    /// The same of messages with a position each, which becomes the last field of the JSON object that each is.
+    ///
+    /// ```
+    /// use roomcast_core::frame::Frame;
+    /// use roomcast_core::position::Position;
+    ///
+    /// let frame = Frame::texts_at([(&b"{\"a\":1}"[..], Position { epoch: 1, offset: 2, tag: 3 })].into_iter());
+    /// assert_eq!(frame.payload(), br#"{"a":1,"position":"1.2.3"}"#);
+    /// ```
+    pub fn texts_at<'a>(messages: impl Iterator<Item = (&'a [u8], Position)> + Clone) -> Frame {
+        const LONGEST_FIELD: usize = 64;
+        let size = messages.clone().map(|(payload, _)| payload.len() + LONGEST_FIELD + LONGEST_HEADER).sum();
+        let (mut bytes, mut message) = (BytesMut::with_capacity(size), Vec::new());
+        let (mut first, mut count) = (None, 0);
+        for (payload, position) in messages {
+            message.clear();
+            put_with_position(&mut message, payload, position);
+            first = first.or(Some(put_frame(&mut bytes, FrameKind::Text, &message)));
+            count += 1;
+        }
+        Frame { bytes: bytes.freeze(), header: first.unwrap_or(0), kind: FrameKind::Text, messages: count }
     }
 
     /// A binary message.

@@ -14,10 +14,11 @@ use slab::Slab;
 
 use crate::backplane::derive;
 use crate::config::{AuthMode, Config, ConfigError, DialectName, Heartbeat, Limits};
-use crate::door::{Ask, PublishId, Tell};
+use crate::door::{Ask, PublishId, ReadId, Tell};
 use crate::frame::{Frame, FrameKind, Message};
 use crate::id::{ConnId, ShardId};
 use crate::message::{Composer, Json, RoomName};
+use crate::position::Position;
 use crate::report::Report;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -26,7 +27,9 @@ use crate::timers::Timers;
 
 mod access;
 mod auth;
+mod catch_up;
 mod connection;
+mod history;
 mod limit;
 mod membership;
 mod outbox;
@@ -42,8 +45,9 @@ pub use outbox::Outbox;
 use auth::Credentials;
 use connection::{Connection, Due, Phase};
 use outbox::Spares;
+use history::Historian;
 use requests::Publisher;
-use room::Rooms;
+use room::{Memory, Rooms};
 
 /// The room of everybody: every open connection of every node is in it, and none can leave.
 pub const EVERYBODY: &str = "*";
@@ -61,6 +65,12 @@ pub struct Hub {
     hears_everybody: bool,
     publishers: Table<PublishId, Publisher>,
     publishes: u64,
+    /// The rooms whose memory is being read, and whoever asked for what was said in one.
+    reads: Table<ReadId, usize>,
+    historians: Table<ReadId, Historian>,
+    reads_made: u64,
+    /// The rooms in which a connection waits until it can be sent more.
+    paused: Table<ConnId, Vec<usize>>,
     timers: Timers<Wake>,
     dirty: VecDeque<ConnId>,
     /// Whether an outbox has filled up so far that flushing should not wait.
@@ -79,6 +89,8 @@ enum Wake {
     Conn(ConnId),
     /// Somebody has waited long enough for the room of this index, under this number of its joining.
     Join(usize, u64),
+    /// What could not be read of the room of this index is to be read again.
+    Read(usize),
 }
 
 /// Something the host must do for a hub.
@@ -139,6 +151,10 @@ impl Hub {
             hears_everybody: false,
             publishers: Table::new(key),
             publishes: 0,
+            reads: Table::new(key),
+            historians: Table::new(key),
+            reads_made: 0,
+            paused: Table::new(key),
             timers: Timers::new(),
             dirty: VecDeque::new(),
             pressed: false,
@@ -293,9 +309,11 @@ impl Hub {
     /// The backplane tells.
     pub fn tell(&mut self, now: Time, tell: Tell) {
         match tell {
-            Tell::Joined { room, join, .. } => self.joined(now, &room, join),
-            Tell::Messages { room, payloads, .. } => self.deliver(now, &room, payloads),
-            Tell::Others { .. } | Tell::Lost { .. } | Tell::Page { .. } => {}
+            Tell::Joined { room, join, position } => self.joined(now, &room, join, position),
+            Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions),
+            Tell::Others { .. } => {}
+            Tell::Lost { room, position } => self.lost(now, &room, position),
+            Tell::Page { read, result } => self.paged(now, read, result),
             Tell::Published { id, result } => self.published(now, id, result),
         }
     }
@@ -304,6 +322,7 @@ impl Hub {
     pub fn tick(&mut self, now: Time) {
         while let Some((at, wake)) = self.timers.pop_due(now) {
             match wake {
+                Wake::Read(room) => self.read_again(room),
                 Wake::Join(room, join) => self.join_overdue(now, room, join),
                 Wake::Conn(id) => {
                     if let Some(conn) = self.get(id).filter(|conn| conn.armed == at) {
@@ -354,12 +373,19 @@ impl Hub {
 
     /// So many bytes of a connection's outbox were written.
     pub fn written(&mut self, id: ConnId, bytes: usize) {
-        let Some(conn) = self.get(id) else { return };
+        let Hub { conns, actions, spares, .. } = self;
+        let Some(conn) = find(conns, id) else { return };
         let Some(queue) = &mut conn.queue else { return };
         queue.written(bytes);
+        while let Some((room, upto)) = queue.delivered() {
+            actions.push_back(HubAction::Ask(Ask::Delivered { room, upto }));
+        }
         if queue.is_empty() {
             if let Some(queue) = conn.queue.take() {
-                self.spares.give_back(queue);
+                spares.give_back(queue);
+            }
+            if !self.paused.is_empty() {
+                self.resume(id);
             }
             self.drop_if_written(id);
         }
@@ -455,8 +481,23 @@ impl Hub {
     }
 
     /// Hands messages to the members of a room: framed once, shared by all.
-    fn deliver(&mut self, now: Time, name: &RoomName, payloads: Vec<Bytes>) {
-        let frame = Frame::texts(&payloads);
+    fn deliver(&mut self, now: Time, name: &RoomName, payloads: Vec<Bytes>, positions: &[Position]) {
+        let index = self.rooms.find(name);
+        let mut memory = Memory::Nothing;
+        if let (Some(last), Some(room)) = (positions.last(), index.and_then(|index| self.rooms.get_mut(index))) {
+            room.position = *last;
+            memory = room.memory;
+            if let Some(catch_up) = &mut room.catch_up {
+                let Limits { outbox_messages, outbox_bytes, .. } = self.config.limits;
+                catch_up.keep(&payloads, positions, (outbox_messages / 4, outbox_bytes / 4));
+            }
+        }
+        let frame = match memory {
+            Memory::Log | Memory::Stream => {
+                Frame::texts_at(payloads.iter().map(|payload| &payload[..]).zip(positions.iter().copied()))
+            }
+            Memory::Inbox | Memory::Nothing => Frame::texts(&payloads),
+        };
         let mut slow = Vec::new();
         let mut clients = 0;
         let Hub { conns, rooms, config, spares, dirty, pressed, .. } = self;
@@ -465,12 +506,15 @@ impl Hub {
             match enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
                 Fill::Roomy => {}
                 Fill::Pressed => *pressed = true,
-                Fill::Full => slow.push(conn.id),
+                Fill::Full => return slow.push(conn.id),
+            }
+            if let (Memory::Inbox, Some(last), Some(queue)) = (memory, positions.last(), &mut conn.queue) {
+                queue.mark(name.clone(), *last);
             }
         };
         if **name == *EVERYBODY {
             conns.iter_mut().map(|(_, conn)| conn).filter(|conn| conn.phase == Phase::Open).for_each(&mut hand_over);
-        } else if let Some(room) = rooms.find(name).and_then(|index| rooms.get(index)) {
+        } else if let Some(room) = index.and_then(|index| rooms.get(index)) {
             for slot in &room.members {
                 if let Some(conn) = conns.get_mut(*slot as usize) {
                     hand_over(conn);

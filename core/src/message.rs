@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use crate::position::Position;
 use crate::time::UnixMillis;
 
 /// The name of a room, shared by everything that speaks of the room.
@@ -179,6 +180,19 @@ impl Composer {
         let mut bytes = [0; 16];
         self.rng.fill_bytes(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated()
+    }
+}
+
+/// Appends an envelope with its position as its last field.
+pub(crate) fn put_with_position(out: &mut Vec<u8>, payload: &[u8], position: Position) {
+    match payload.strip_suffix(b"}") {
+        Some(object) => {
+            out.extend_from_slice(object);
+            out.extend_from_slice(b",\"position\":\"");
+            position.put(out);
+            out.extend_from_slice(b"\"}");
+        }
+        None => out.extend_from_slice(payload),
     }
 }
 

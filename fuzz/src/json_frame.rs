@@ -33,12 +33,24 @@ pub fn run(data: &[u8]) {
 /// The plainest frame that asks for the same.
 fn write(request: &Request<'_>) -> String {
     let string = |text: &str| Value::from(text).to_string();
-    let topic = |verb: &str, Topic { room, echo }: &Topic<'_>| match echo {
-        Some((field, value)) => format!(r#""type":"{verb}","{field}":{}"#, value.as_str()),
-        None => format!(r#""type":"subscription","data":{{"action":"{verb}","room":{}}}"#, string(room)),
+    let topic = |verb: &str, Topic { room, echo, recover, history }: &Topic<'_>| {
+        let recover = recover.as_ref().map(|position| format!(r#","recover":{}"#, string(position))).unwrap_or_default();
+        let history = history.map(|count| format!(r#","history":{count}"#)).unwrap_or_default();
+        match echo {
+            Some((field, value)) => format!(r#""type":"{verb}","{field}":{}{recover}{history}"#, value.as_str()),
+            None => {
+                let data = format!(r#"{{"action":"{verb}","room":{}{recover}{history}}}"#, string(room));
+                format!(r#""type":"subscription","data":{data}"#)
+            }
+        }
     };
     let fields = match &request.command {
         Command::Ping => r#""type":"ping""#.to_owned(),
+        Command::History { room, limit, since, reverse } => {
+            let limit = limit.map(|limit| format!(r#","limit":{limit}"#)).unwrap_or_default();
+            let since = since.as_ref().map(|since| format!(r#","since":{}"#, string(since))).unwrap_or_default();
+            format!(r#""type":"history","data":{{"room":{},"reverse":{reverse}{limit}{since}}}"#, string(room))
+        }
         Command::Rooms => r#""type":"rooms""#.to_owned(),
         Command::Auth { token } => format!(r#""type":"auth","data":{{"token":{}}}"#, string(token)),
         Command::Subscribe(room) => topic("subscribe", room),

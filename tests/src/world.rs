@@ -64,6 +64,8 @@ pub struct World {
     config: Config,
     rng: ChaCha8Rng,
     memory: Memory,
+    /// The store as a replica knows it, where there is one.
+    replica: Option<Memory>,
     hosts: Vec<Host>,
     clients: Vec<Client>,
     events: BTreeMap<(Time, u64), Happening>,
@@ -122,6 +124,7 @@ impl World {
             now: Time::from_micros(1_000_000),
             rng: ChaCha8Rng::seed_from_u64(seed),
             memory: Memory::new(config.relay.length as usize),
+            replica: None,
             config,
             hosts: Vec::new(),
             clients: Vec::new(),
@@ -147,6 +150,42 @@ impl World {
     }
 
     // ---- clients --------------------------------------------------------------------------------------------------------
+
+    /// A client whose connection is gone comes back, to any node, and asks to go on in every room that it has a position of.
+    pub fn come_back(&mut self, client: ClientNumber, node: usize) {
+        self.reopen(client, node);
+        let rooms: Vec<(String, String)> = self.clients[client.0]
+            .rooms()
+            .filter_map(|(name, room)| Some((name.to_owned(), room.position.clone()?)))
+            .collect();
+        for (room, position) in rooms {
+            self.recover(client, &room, &position);
+        }
+    }
+
+    /// A client whose connection is gone comes back, and asks for nothing.
+    pub fn reopen(&mut self, ClientNumber(client): ClientNumber, node: usize) {
+        if self.clients[client].place().is_none() && self.hosts[node].peek().is_some() {
+            self.clients[client].come_back();
+            let path = if self.clients[client].user.is_some() { "/ws" } else { "/open" };
+            self.attach(client, node, path);
+        }
+    }
+
+    /// A client asks for a room from a position on.
+    pub fn recover(&mut self, client: ClientNumber, room: &str, position: &str) {
+        self.send(client, &format!(r#"{{"type":"subscribe","room":"{room}","recover":"{position}"}}"#));
+    }
+
+    /// How far a client has come in a room, as it was told.
+    pub fn position(&self, ClientNumber(client): ClientNumber, room: &str) -> Option<&str> {
+        self.clients[client].room(room)?.position.as_deref()
+    }
+
+    /// What a client was told of its attempts to recover in a room, and of losses there.
+    pub fn recovered(&self, ClientNumber(client): ClientNumber, room: &str) -> &[bool] {
+        self.clients[client].room(room).map_or(&[], |room| &room.recovered)
+    }
 
     /// A client with a token connects to a node.
     pub fn connect(&mut self, node: usize, user: &str) -> ClientNumber {
@@ -504,9 +543,15 @@ impl World {
     fn open(&mut self, node: usize, path: &str, user: Option<&str>) -> ClientNumber {
         let number = self.clients.len();
         self.clients.push(Client::new(user));
+        self.attach(number, node, path);
+        ClientNumber(number)
+    }
+
+    fn attach(&mut self, number: usize, node: usize, path: &str) {
+        let user = self.clients[number].user.clone();
         let mut request = http::Request::get(path);
         if let Some(user) = user {
-            let token = self.hosts[node].token(user, &self.config);
+            let token = self.hosts[node].token(&user, &self.config);
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(()).expect("the request is well formed");
@@ -518,7 +563,6 @@ impl World {
             self.hosts[node].attach(opened.conn, number);
             self.pump(node);
         }
-        ClientNumber(number)
     }
 
     fn boot(&mut self, node: usize, boot: u32) -> Host {

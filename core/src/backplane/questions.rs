@@ -36,7 +36,8 @@ pub(super) enum Purpose {
     Positions(Vec<(RoomName, Position)>),
     /// What follows the last message that was told of in a room.
     Heal(RoomName),
-    Page(ShardId, ReadId),
+    /// What a hub wants to read of a room, with where the room stood when it was asked.
+    Page(ShardId, ReadId, RoomName, Position),
     Drop(RoomName, Position),
     Source(u16, Errand),
     /// A verdict on an entry of a source.

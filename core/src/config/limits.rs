@@ -35,6 +35,8 @@ pub struct Limits {
     pub outbox_messages: usize,
     /// Publishes of one connection that may wait for their confirmation; more are refused as `limit_exceeded`.
     pub publishes_in_flight: usize,
+    /// Messages of a room's history that a client may ask for at once.
+    pub history: u32,
     /// Time to authenticate where the route demands it; then close 4001.
     #[serde(with = "humantime_serde")]
     pub auth_timeout: Duration,
@@ -111,6 +113,7 @@ impl Default for Limits {
             outbox_bytes: 1024 * 1024,
             outbox_messages: 1_000,
             publishes_in_flight: 256,
+            history: 1_000,
             auth_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             join_timeout: Duration::from_secs(5),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::message::{Json, put_string};
+use crate::message::{Json, put_string, put_with_position};
 use crate::position::Position;
 
 /// What a client wants, with its own identifier for the request, which the reply repeats.
@@ -44,6 +44,17 @@ pub enum Command<'a> {
         /// The message's data.
         data: Json<'a>,
     },
+    /// What was said in a room?
+    History {
+        /// The room.
+        room: Cow<'a, str>,
+        /// How many messages at the most.
+        limit: Option<u32>,
+        /// The position that they follow, or precede; the beginning, or the end, where there is none.
+        since: Option<Cow<'a, str>>,
+        /// Whether backwards, newest first.
+        reverse: bool,
+    },
     /// Which rooms am I in?
     Rooms,
 }
@@ -55,6 +66,10 @@ pub struct Topic<'a> {
     pub room: Cow<'a, str>,
     /// The field by which system C's clients name it, to be repeated in the reply with its JSON type.
     pub echo: Option<(&'static str, Json<'a>)>,
+    /// The position from which the client wants to go on, as it wrote it.
+    pub recover: Option<Cow<'a, str>>,
+    /// How many of the newest messages it wants.
+    pub history: Option<u32>,
 }
 
 /// Why a frame cannot be understood. Each becomes an `error` frame; none closes the connection by itself.
@@ -79,6 +94,7 @@ pub enum ErrorCode {
     UnsupportedMessage,
     RateLimited,
     LimitExceeded,
+    NotFound,
     Unavailable,
 }
 
@@ -93,6 +109,7 @@ impl ErrorCode {
             ErrorCode::UnsupportedMessage => "unsupported_message",
             ErrorCode::RateLimited => "rate_limited",
             ErrorCode::LimitExceeded => "limit_exceeded",
+            ErrorCode::NotFound => "not_found",
             ErrorCode::Unavailable => "unavailable",
         }
     }
@@ -125,6 +142,10 @@ struct Names<'a> {
     agent_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     user_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    recover: Option<Cow<'a, str>>,
+    #[serde(default)]
+    history: Option<u32>,
 }
 
 /// Reads a client's frame.
@@ -194,6 +215,22 @@ fn command<'a>(kind: &str, frame: &'a str, data: Option<&'a RawValue>) -> Result
                 read(data).ok_or((ErrorCode::InvalidMessage, "A publish needs data with room, type and data"))?;
             Ok(Command::Publish { room, kind, data: data.into() })
         }
+        "history" => {
+            #[derive(Deserialize)]
+            struct History<'a> {
+                #[serde(borrow)]
+                room: Cow<'a, str>,
+                #[serde(default)]
+                limit: Option<u32>,
+                #[serde(borrow, default)]
+                since: Option<Cow<'a, str>>,
+                #[serde(default)]
+                reverse: bool,
+            }
+            let History { room, limit, since, reverse } =
+                read(data).ok_or((ErrorCode::InvalidMessage, "A history needs data with a room"))?;
+            Ok(Command::History { room, limit, since, reverse })
+        }
         "rooms" => Ok(Command::Rooms),
         _ => Err((ErrorCode::UnsupportedMessage, "Message type not supported")),
     }
@@ -207,9 +244,10 @@ fn read<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Option<T> {
 fn topic(object: &str) -> Result<Topic<'_>, (ErrorCode, &'static str)> {
     let missing = (ErrorCode::InvalidMessage, "Room not specified");
     let names: Names<'_> = serde_json::from_str(object).map_err(|_| missing)?;
+    let (recover, history) = (names.recover, names.history);
     if let Some(raw) = names.room {
         let Text(room) = serde_json::from_str(raw.get()).map_err(|_| missing)?;
-        return Ok(Topic { room, echo: Some(("room", raw.into())) });
+        return Ok(Topic { room, echo: Some(("room", raw.into())), recover, history });
     }
     for (field, kind, id) in [
         ("project_id", "project", names.project_id),
@@ -221,7 +259,8 @@ fn topic(object: &str) -> Result<Topic<'_>, (ErrorCode, &'static str)> {
     ] {
         let Some(raw) = id else { continue };
         let id = identifier(raw).ok_or((ErrorCode::InvalidMessage, "An id must be a string or a number"))?;
-        return Ok(Topic { room: format!("{kind}:{id}").into(), echo: Some((field, raw.into())) });
+        let room = format!("{kind}:{id}").into();
+        return Ok(Topic { room, echo: Some((field, raw.into())), recover, history });
     }
     Err(missing)
 }
@@ -268,6 +307,11 @@ impl Object {
         }
     }
 
+    /// Adds a truth value.
+    pub fn boolean(self, name: &str, value: bool) -> Object {
+        self.field(name, |out| out.extend_from_slice(if value { b"true" } else { b"false" }))
+    }
+
     /// Adds a number.
     pub fn number(self, name: &str, value: u64) -> Object {
         self.field(name, |out| out.extend_from_slice(value.to_string().as_bytes()))
@@ -282,6 +326,20 @@ impl Object {
                     out.push(b',');
                 }
                 put_string(out, value);
+            }
+            out.push(b']');
+        })
+    }
+
+    /// Adds a list of messages, each with its position as its last field.
+    pub fn messages<'m>(self, name: &str, messages: impl Iterator<Item = (Position, &'m [u8])>) -> Object {
+        self.field(name, |out| {
+            out.push(b'[');
+            for (at, (position, payload)) in messages.enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                put_with_position(out, payload, position);
             }
             out.push(b']');
         })

@@ -3,30 +3,31 @@
 //! A room that is new to this hub has to be asked for at the backplane first; those who want to get in wait until it is sure
 //! that they will miss nothing from then on.
 
-use super::connection::{Connection, Phase};
-use super::room::{Applicant, Membership, Reply};
-use super::{EVERYBODY, Hub, HubAction, Intent, Wake, find};
-use crate::dialect::json::{ErrorCode, Object};
+use super::connection::Connection;
+use super::room::{Applicant, Membership, Reply, Wish};
+use super::{EVERYBODY, Hub, HubAction, Intent, Wake};
+use crate::dialect::json::ErrorCode;
 use crate::door::Ask;
 use crate::id::ConnId;
 use crate::message::{Json, RoomName};
+use crate::position::Position;
 use crate::time::Time;
 
 impl Hub {
     /// A connection that is allowed to wants to get into a room. `reply` says how to answer, if at all.
-    pub(super) fn subscribe(&mut self, now: Time, id: ConnId, name: &str, reply: Option<Reply>) {
+    pub(super) fn subscribe(&mut self, now: Time, id: ConnId, name: &str, reply: Option<Reply>, wish: Wish) {
         let until = now + self.config.limits.join_timeout;
         let (index, join) = match self.rooms.find(name) {
             Some(index) => match self.rooms.joining(index) {
                 Some(joining) => {
-                    joining.waiting.push(Applicant { conn: id, until, reply });
+                    joining.waiting.push(Applicant { conn: id, until, reply, wish });
                     (index, joining.number)
                 }
-                None => return self.admit_member(now, id, index, reply),
+                None => return self.let_in(now, id, index, reply, wish),
             },
             None => {
                 let room = RoomName::from(name);
-                let (index, join) = self.rooms.add(room.clone(), Applicant { conn: id, until, reply });
+                let (index, join) = self.rooms.add(&self.config, room.clone(), Applicant { conn: id, until, reply, wish });
                 self.actions.push_back(HubAction::Ask(Ask::Join { room, join }));
                 (index, join)
             }
@@ -43,11 +44,11 @@ impl Hub {
         let Some(joining) = self.rooms.joining(index).filter(|joining| joining.number == number) else { return };
         let overdue: Vec<Applicant> = joining.waiting.extract_if(.., |one| one.until <= now).collect();
         let until = now + self.config.limits.join_timeout;
-        for Applicant { conn, reply, .. } in overdue {
+        for Applicant { conn, reply, wish, .. } in overdue {
             let Some(applicant) = self.get(conn).filter(|conn| !conn.is_closing()) else { continue };
             let Some(reply) = reply else {
                 if let Some(joining) = self.rooms.joining(index) {
-                    joining.waiting.push(Applicant { conn, until, reply: None });
+                    joining.waiting.push(Applicant { conn, until, reply: None, wish });
                     self.timers.arm(until, Wake::Join(index, number));
                 }
                 continue;
@@ -70,6 +71,7 @@ impl Hub {
 
     /// A connection leaves everything.
     pub(super) fn leave_all(&mut self, id: ConnId) {
+        self.stop_all_reading(id);
         let Some(conn) = self.get(id) else { return };
         // What it waits for forgets it when the answer comes or its time is up: its identifier is dead by then.
         let memberships = core::mem::take(&mut conn.rooms);
@@ -77,21 +79,22 @@ impl Hub {
     }
 
     /// The backplane sends the messages of a room from now on.
-    pub(super) fn joined(&mut self, now: Time, name: &str, number: u64) {
+    pub(super) fn joined(&mut self, now: Time, name: &str, number: u64, position: Option<Position>) {
         let Some(index) = self.rooms.find(name) else { return };
         // The answer to an earlier joining says nothing about this one.
         let Some(joining) = self.rooms.joining(index).filter(|joining| joining.number == number) else { return };
         let waiting = core::mem::take(&mut joining.waiting);
         if let Some(room) = self.rooms.get_mut(index) {
             room.joining = None;
+            room.position = position.unwrap_or_default();
         }
-        for Applicant { conn, reply, .. } in waiting {
+        for Applicant { conn, reply, wish, .. } in waiting {
             let Some(applicant) = self.get(conn) else { continue };
             applicant.joining = applicant.joining.saturating_sub(1);
             // The token may have been renewed since, and allow less.
             match (&reply, self.may(conn, Intent::Subscribe, name)) {
                 (Some(Reply { to, .. }), Err((code, message))) => self.error(now, conn, code, message, to.as_deref()),
-                _ => self.admit_member(now, conn, index, reply),
+                _ => self.let_in(now, conn, index, reply, wish),
             }
         }
         self.leave_if_deserted(index);
@@ -108,22 +111,6 @@ impl Hub {
             self.hears_everybody = true;
             let room = RoomName::from(EVERYBODY);
             self.actions.push_back(HubAction::Ask(Ask::Join { room, join: 0 }));
-        }
-    }
-
-    fn admit_member(&mut self, now: Time, id: ConnId, index: usize, reply: Option<Reply>) {
-        let Hub { conns, rooms, stats, .. } = self;
-        let Some(conn) = find(conns, id).filter(|conn| conn.phase == Phase::Open) else { return };
-        let Some(room) = rooms.get_mut(index) else { return };
-        if !conn.rooms.iter().any(|membership| membership.room as usize == index) {
-            conn.rooms.push(Membership { room: index as u32, at: room.members.len() as u32 });
-            room.members.push(id.slot() as u32);
-            stats.memberships += 1;
-        }
-        let name = room.name.clone();
-        if let Some(Reply { to, echo }) = reply {
-            let data = Object::new().string("room", &name).finish();
-            self.confirm(now, id, "subscribed", data, to.as_deref(), echo);
         }
     }
 
@@ -145,8 +132,8 @@ impl Hub {
 
     /// Ends a connection's waiting for a room.
     fn withdraw(&mut self, id: ConnId, index: usize) {
-        let Some(joining) = self.rooms.joining(index) else { return };
-        let withdrawn = joining.waiting.extract_if(.., |applicant| applicant.conn == id).count() as u16;
+        let waiting = self.rooms.joining(index).map(|joining| joining.waiting.extract_if(.., |one| one.conn == id).count());
+        let withdrawn = waiting.unwrap_or(0) as u16 + u16::from(self.stop_reading(id, index));
         if let Some(conn) = self.get(id) {
             conn.joining = conn.joining.saturating_sub(withdrawn);
         }
@@ -167,7 +154,7 @@ impl Hub {
         self.leave_if_deserted(index as usize);
     }
 
-    fn leave_if_deserted(&mut self, index: usize) {
+    pub(super) fn leave_if_deserted(&mut self, index: usize) {
         if self.rooms.get(index).is_some_and(super::room::Room::is_deserted)
             && let Some(room) = self.rooms.remove(index)
         {

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::frame::{Frame, FrameKind};
+use crate::message::RoomName;
+use crate::position::Position;
 
 /// The frames that wait for one connection.
 ///
@@ -18,6 +20,8 @@ pub(super) struct Queue {
     written: usize,
     /// Messages and bytes that were added since the connection was last flushed.
     fresh: (usize, usize),
+    /// What has to be told once it is written: how many bytes must be written until then, and whose message it is.
+    marks: VecDeque<(usize, RoomName, Position)>,
 }
 
 /// What is to be written to a connection now: shared frames, already encoded.
@@ -103,11 +107,22 @@ impl Queue {
         self.frames.push_front(Frame::raw(bytes));
     }
 
+    /// Notes that all that waits now ends with a message of an inbox.
+    pub(super) fn mark(&mut self, room: RoomName, upto: Position) {
+        self.marks.push_back((self.bytes, room, upto));
+    }
+
+    /// A message of an inbox that is written, with all of the inbox before it.
+    pub(super) fn delivered(&mut self) -> Option<(RoomName, Position)> {
+        self.marks.pop_front_if(|(left, ..)| *left == 0).map(|(_, room, upto)| (room, upto))
+    }
+
     /// Drops what waits, but for the rest of a frame that is partly written and the answer to the upgrade request: the peer
     /// could not make sense of what follows.
     pub(super) fn clear(&mut self) {
         let answer = self.frames.front().is_some_and(|first| first.kind() == FrameKind::Raw);
         self.frames.truncate(usize::from(self.written > 0 || answer));
+        self.marks.clear();
         self.bytes = self.frames.front().map_or(0, |frame| frame.len() - self.written);
         self.messages = self.frames.front().map_or(0, Frame::messages);
     }
@@ -116,6 +131,7 @@ impl Queue {
     pub(super) fn written(&mut self, bytes: usize) {
         let mut bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
+        self.marks.iter_mut().for_each(|(left, ..)| *left = left.saturating_sub(bytes));
         bytes += self.written;
         while let Some(first) = self.frames.front() {
             if bytes < first.len() {

@@ -2,12 +2,14 @@
 
 use super::auth::AuthError;
 use super::connection::{EXPIRY_NOTICE, Phase};
-use super::room::Reply;
+use super::room::{Reply, Wish};
 use super::{EVERYBODY, Hub, HubAction, Intent, access};
 use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
+use crate::config::Keep;
 use crate::door::{Ask, Publish, PublishId, Published, Unavailable};
 use crate::id::ConnId;
 use crate::message::{Json, Outgoing};
+use crate::position::Position;
 use crate::report::Report;
 use crate::time::Time;
 
@@ -65,7 +67,7 @@ impl Hub {
         self.notice(now, id, "auth_success", Some(data), reply_to);
         self.leave_forbidden(now, id);
         if first {
-            self.subscribe(now, id, &format!("user:{user}"), None);
+            self.subscribe(now, id, &format!("user:{user}"), None, Wish::default());
         }
         self.arm(now, id);
     }
@@ -140,13 +142,16 @@ impl Hub {
             }
             Command::Auth { token } => self.authenticate(now, id, &token, request),
             Command::Subscribe(topic) => self.request_room(now, id, request, topic),
-            Command::Unsubscribe(Topic { room, echo }) => {
+            Command::Unsubscribe(Topic { room, echo, .. }) => {
                 self.unsubscribe(id, &room);
                 let data = Object::new().string("room", &room).finish();
                 let echo = echo.map(|(name, value)| (name, value.as_str().into()));
                 self.confirm(now, id, "unsubscribed", data, request, echo);
             }
             Command::Publish { room, kind, data } => self.request_publish(now, id, request, &room, &kind, data),
+            Command::History { room, limit, since, reverse } => {
+                self.request_history(now, id, request, &room, (limit, since.as_deref(), reverse));
+            }
             Command::Rooms => {
                 let names = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
                 let data = Object::new().strings("rooms", names.map(|room| &*room.name)).finish();
@@ -164,7 +169,22 @@ impl Hub {
             return self.error(now, id, ErrorCode::LimitExceeded, "Too many rooms on this connection", request);
         }
         let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
-        self.subscribe(now, id, &topic.room, Some(Reply { to: request.map(Box::from), echo }));
+        let wish = self.wish(&topic);
+        self.subscribe(now, id, &topic.room, Some(Reply { to: request.map(Box::from), echo }), wish);
+    }
+
+    /// What a client wants to be sent of what its room remembers.
+    fn wish(&self, topic: &Topic<'_>) -> Wish {
+        // What cannot be read is no position of any log, and so is never recovered.
+        let unknown = Position { epoch: u64::MAX, offset: u64::MAX, tag: u32::MAX };
+        let recover = topic.recover.as_ref().map(|text| text.parse().unwrap_or(unknown));
+        let usual = match self.config.rule(&topic.room).and_then(|rule| rule.keep.as_ref()) {
+            Some(Keep::History(history)) => history.newest,
+            Some(Keep::Stream(stream)) => stream.newest,
+            Some(Keep::Inbox(_)) | None => 0,
+        };
+        let most = self.config.limits.history;
+        Wish { recover, newest: topic.history.unwrap_or(usual).min(most) }
     }
 
     fn request_publish(&mut self, now: Time, id: ConnId, request: Option<&str>, room: &str, kind: &str, data: Json<'_>) {

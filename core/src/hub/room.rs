@@ -2,8 +2,11 @@
 
 use slab::Slab;
 
+use super::catch_up::CatchUp;
+use crate::config::{Config, Keep};
 use crate::id::ConnId;
 use crate::message::RoomName;
+use crate::position::Position;
 use crate::table::Table;
 use crate::time::Time;
 
@@ -22,6 +25,20 @@ pub(super) struct Room {
     pub(super) members: Vec<u32>,
     /// Nothing once the backplane sends the room's messages. Most rooms are small, so they hold no more than a pointer.
     pub(super) joining: Option<Box<Joining>>,
+    /// Those who are being sent what the room remembers, and are no members yet.
+    pub(super) catch_up: Option<Box<CatchUp>>,
+    /// The last message that members were sent, where the room remembers.
+    pub(super) position: Position,
+    pub(super) memory: Memory,
+}
+
+/// How a room remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    Nothing,
+    Log,
+    Inbox,
+    Stream,
 }
 
 /// A room for which the backplane has been asked.
@@ -41,6 +58,7 @@ pub(super) struct Applicant {
     pub(super) until: Time,
     /// How to answer; nothing where the hub itself asked.
     pub(super) reply: Option<Reply>,
+    pub(super) wish: Wish,
 }
 
 /// How a subscription is to be answered.
@@ -48,6 +66,15 @@ pub(super) struct Applicant {
 pub(super) struct Reply {
     pub(super) to: Option<Box<str>>,
     pub(super) echo: Option<(&'static str, Box<str>)>,
+}
+
+/// What a client wants to be sent of what a room remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// All that follows this position.
+    pub(super) recover: Option<Position>,
+    /// So many of the newest messages, where nothing is to be recovered, or cannot be.
+    pub(super) newest: u32,
 }
 
 /// A connection's place in a room.
@@ -85,10 +112,17 @@ impl Rooms {
     }
 
     /// Adds a room that waits for the backplane; its index and the number of its joining.
-    pub(super) fn add(&mut self, name: RoomName, first: Applicant) -> (usize, u64) {
+    pub(super) fn add(&mut self, config: &Config, name: RoomName, first: Applicant) -> (usize, u64) {
         self.joins += 1;
-        let joining = Some(Box::new(Joining { number: self.joins, waiting: vec![first] }));
-        let index = self.rooms.insert(Room { name: name.clone(), members: Vec::new(), joining });
+        let memory = Memory::of(config, &name);
+        let index = self.rooms.insert(Room {
+            name: name.clone(),
+            members: Vec::new(),
+            joining: Some(Box::new(Joining { number: self.joins, waiting: vec![first] })),
+            catch_up: None,
+            position: Position::default(),
+            memory,
+        });
         self.by_name.insert(name, index);
         (index, self.joins)
     }
@@ -103,6 +137,24 @@ impl Rooms {
 impl Room {
     /// Whether nobody is in it or waits to get in.
     pub(super) fn is_deserted(&self) -> bool {
-        self.members.is_empty() && self.joining.as_ref().is_none_or(|joining| joining.waiting.is_empty())
+        self.members.is_empty()
+            && self.joining.as_ref().is_none_or(|joining| joining.waiting.is_empty())
+            && self.catch_up.as_ref().is_none_or(|catch_up| catch_up.is_over())
+    }
+
+    /// Where clients are told that the room stands.
+    pub(super) fn told_position(&self) -> Option<Position> {
+        matches!(self.memory, Memory::Log | Memory::Stream).then_some(self.position)
+    }
+}
+
+impl Memory {
+    pub(super) fn of(config: &Config, room: &str) -> Memory {
+        match config.rule(room).and_then(|rule| rule.keep.as_ref()) {
+            Some(Keep::History(_)) => Memory::Log,
+            Some(Keep::Inbox(_)) => Memory::Inbox,
+            Some(Keep::Stream(_)) => Memory::Stream,
+            None => Memory::Nothing,
+        }
     }
 }

@@ -27,7 +27,7 @@ mod rooms;
 /// let node = store.connect("node-1");
 /// let op = StoreOp::Append { partition: 0, messages: vec![Posting::plain("room".into(), "{}".into())] };
 /// store.submit(Time::ZERO, node, Lane::Command, Ticket(1), op);
-/// assert!(matches!(store.poll_answer(), Some((_, Ticket(1), Ok(Answer::Id(_))))));
+/// assert!(matches!(store.poll_answer(), Some((_, Ticket(1), Ok(Answer::Appended(_))))));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -195,6 +195,12 @@ impl Memory {
         } else {
             self.refused.remove(key);
         }
+    }
+
+    /// Another server takes this one's place, with what it knew. Whoever waits for an answer waits in vain.
+    pub fn fail_over(&mut self, replica: Memory) {
+        let clients = core::mem::take(&mut self.clients);
+        *self = Memory { clients, waiting: VecDeque::new(), answers: VecDeque::new(), ..replica };
     }
 
     /// Deletes everything, groups included. Readers that wait on a group learn that it is gone.

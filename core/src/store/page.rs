@@ -30,10 +30,10 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of a log, from `messages` as they stand there, oldest first. For [`Query::After`] they begin with the message at
-    /// that position itself, where it is still there; it proves that the position is of this log. `full` says that there may be
-    /// more of them.
-    pub fn of_log(query: Query, mut messages: Vec<(Position, Bytes)>, head: Position, full: bool) -> Page {
+    /// A page of a log, from `messages` as they stand there, oldest first, `count` at the most. For [`Query::After`] there may be
+    /// one more: they begin with the message at that position itself, where it is still there, which proves that the position is
+    /// of this log.
+    pub fn of_log(query: Query, mut messages: Vec<(Position, Bytes)>, head: Position, count: usize) -> Page {
         let is_row = messages.windows(2).all(|pair| pair[0].0.offset + 1 == pair[1].0.offset);
         let last = messages.last().map(|(position, _)| *position);
         let reaches_head = match last {
@@ -49,9 +49,11 @@ impl Page {
                 } else {
                     first == Some(position)
                 };
+                let full = messages.len() > count;
                 if found {
                     messages.remove(0);
                 }
+                messages.truncate(count);
                 let next = messages.first().map(|(next, _)| next.offset);
                 let follows = next.is_none_or(|next| next == position.offset + 1);
                 let complete = if messages.is_empty() { position == head } else { reaches_head || full };
@@ -78,8 +80,9 @@ mod tests {
     }
 
     fn page(query: Query, offsets: &[u64], head: Position, full: bool) -> Page {
+        let count = if full { offsets.len() - 1 } else { offsets.len() };
         let messages = offsets.iter().map(|offset| (at(*offset), Bytes::new())).collect();
-        Page::of_log(query, messages, head, full)
+        Page::of_log(query, messages, head, count)
     }
 
     fn forked(offset: u64) -> Position {

@@ -27,8 +27,17 @@ pub(super) struct Client {
 pub(super) struct RoomView {
     /// The numbers of the messages seen, in order.
     pub(super) seen: Vec<u64>,
-    /// Set while the server has confirmed the membership: how long the room's log was then, and how much was seen before.
+    /// Set while the server has confirmed the membership: how long the room's log was then, and how much was seen before. A
+    /// membership that was recovered goes on where it was.
     pub(super) member_since: Option<(usize, usize)>,
+    /// The membership that ended with the connection.
+    interrupted: Option<(usize, usize)>,
+    /// How far the client has come, as it was told.
+    pub(super) position: Option<String>,
+    /// What it was told of each attempt to recover, and of losses.
+    pub(super) recovered: Vec<bool>,
+    /// Set while the client knows messages that are lost, and has not been told: the last number given before they were.
+    doubtful: Option<u64>,
     touched: bool,
 }
 
@@ -61,6 +70,11 @@ impl Client {
         self.session += 1;
     }
 
+    /// It begins anew, and knows what it knew.
+    pub(super) fn come_back(&mut self) {
+        (self.close_code, self.answers_pings, self.reads) = (None, true, true);
+    }
+
     pub(super) fn place(&self) -> Option<(usize, ConnId)> {
         self.place
     }
@@ -70,13 +84,43 @@ impl Client {
     }
 
     pub(super) fn disconnect(&mut self) -> Option<(usize, ConnId)> {
-        self.rooms.values_mut().for_each(|room| room.member_since = None);
+        for room in self.rooms.values_mut() {
+            room.interrupted = room.member_since.take().or(room.interrupted);
+        }
         self.unparsed.clear();
         self.place.take()
     }
 
     pub(super) fn seen(&self, room: &str) -> &[u64] {
         self.rooms.get(room).map_or(&[], |room| &room.seen)
+    }
+
+    /// Messages were lost. A client that has seen some must be told where rooms remember; elsewhere nothing is promised.
+    pub(super) fn lose(
+        &mut self,
+        lost: &BTreeSet<u64>,
+        last: u64,
+        lengths: &BTreeMap<String, usize>,
+        remembers: impl Fn(&str) -> bool,
+    ) {
+        for (name, room) in &mut self.rooms {
+            let Some((_, from)) = room.member_since.or(room.interrupted) else { continue };
+            if room.seen[from..].iter().any(|number| lost.contains(number)) {
+                let length = lengths.get(name).copied().unwrap_or(0);
+                room.doubtful = remembers(name).then_some(last);
+                room.member_since = room.member_since.map(|_| (length, room.seen.len()));
+                room.interrupted = room.interrupted.map(|_| (length, room.seen.len()));
+            }
+        }
+    }
+
+    /// Whether the client has yet to be told that it has lost messages in some room.
+    pub(super) fn is_misled(&self) -> bool {
+        self.rooms.values().any(|room| room.doubtful.is_some() && room.member_since.is_some())
+    }
+
+    pub(super) fn room(&self, room: &str) -> Option<&RoomView> {
+        self.rooms.get(room)
     }
 
     pub(super) fn rooms(&self) -> impl Iterator<Item = (&str, &RoomView)> {
@@ -121,7 +165,13 @@ impl Client {
             let room = frame["room"].as_str().expect("a room's message names the room");
             self.check_isolation(room);
             let number = frame["data"]["n"].as_u64().expect("every message of the World has a number");
-            self.rooms.entry(room.to_owned()).or_default().seen.push(number);
+            let position = frame["position"].as_str().map(String::from);
+            let name = room;
+            let room = self.rooms.entry(name.to_owned()).or_default();
+            let misled = room.doubtful.is_some_and(|last| number > last);
+            assert!(!misled, "C10: {:?} goes on in {name} with {number}, and was not told what it has lost", self.user);
+            room.seen.push(number);
+            room.position = position.or(room.position.take());
             return;
         }
         let room = frame["data"]["room"].as_str().map(String::from);
@@ -130,14 +180,27 @@ impl Client {
                 let length = lengths.get(&name).copied().unwrap_or(0);
                 let room = self.rooms.entry(name).or_default();
                 room.touched = true;
-                if room.member_since.is_none() {
-                    room.member_since = Some((length, room.seen.len()));
+                let recovered = frame["data"]["recovered"].as_bool();
+                room.recovered.extend(recovered);
+                let misled = recovered == Some(true) && room.doubtful.is_some();
+                assert!(!misled, "C10: {:?} is told that it has recovered what is lost", self.user);
+                if recovered == Some(false) {
+                    room.doubtful = None;
+                }
+                match recovered {
+                    Some(true) => room.member_since = Some(room.interrupted.take().expect("only what was can be recovered")),
+                    Some(false) => room.member_since = Some((length, room.seen.len())),
+                    None if room.member_since.is_none() => room.member_since = Some((length, room.seen.len())),
+                    None => {}
+                }
+                if let Some(position) = frame["data"]["position"].as_str() {
+                    room.position = Some(position.to_owned());
                 }
             }
             ("unsubscribed", Some(name)) => {
                 let room = self.rooms.entry(name).or_default();
                 room.touched = true;
-                room.member_since = None;
+                (room.member_since, room.interrupted) = (None, None);
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! What breaks in the World, and what mends it.
 
+use roomcast_core::config::{Config, Keep};
 use roomcast_core::id::StreamId;
 use roomcast_core::store::{Lane, StoreError};
 use roomcast_core::time::UnixMillis;
@@ -66,6 +67,45 @@ impl World {
         self.after_store();
     }
 
+    /// A replica of the store follows up to here, and no further.
+    pub fn replicate(&mut self) {
+        self.replica = Some(self.memory.clone());
+    }
+
+    /// The store fails, and its replica takes its place: what was written since it followed last is lost.
+    pub fn fail_over(&mut self) {
+        for node in 0..self.hosts.len() {
+            self.cut_store(node);
+        }
+        let replica = self.replica.take().expect("there is a replica");
+        self.memory.fail_over(replica);
+        let lost = self.oracles.fail_over(&self.memory, self.config.relay.partitions);
+        let lengths = self.oracles.lengths();
+        for client in &mut self.clients {
+            client.lose(&lost, self.events_made, &lengths, |room| remembers(&self.config, room));
+        }
+        self.added.clear();
+        self.commands.clear();
+        for node in 0..self.hosts.len() {
+            self.heal_store(node);
+        }
+    }
+
+    /// Relay logs keep so few entries from now on that nodes may miss some.
+    pub fn trim_relay(&mut self, keep: usize) {
+        (0..self.config.relay.partitions).for_each(|partition| self.memory.trim_relay(partition, keep));
+    }
+
+    /// What a room remembers is trimmed to its newest messages.
+    pub fn trim_room(&mut self, room: &str, keep: usize) {
+        self.memory.trim_room(room, keep);
+    }
+
+    /// The store evicts what it knows of a room.
+    pub fn forget_room(&mut self, room: &str) {
+        self.memory.forget_room(room);
+    }
+
     /// The wall clock of a node steps.
     pub fn step_wall_clock(&mut self, node: usize, unix: UnixMillis) {
         let now = self.now;
@@ -105,4 +145,9 @@ impl World {
         }
         self.after_store();
     }
+}
+
+/// Whether clients of a room are told positions.
+fn remembers(config: &Config, room: &str) -> bool {
+    matches!(config.rule(room).and_then(|rule| rule.keep.as_ref()), Some(Keep::History(_)))
 }

@@ -12,9 +12,11 @@ use serde_json::Value;
 use super::commands::{self, Passed};
 use super::{DEAD_LETTERS, SOURCE, World};
 
+mod c10_fork;
 mod c1_order;
 mod c3_entries;
 mod c5_fan_out;
+mod c6_inbox;
 mod c8_bounds;
 
 pub(super) use c8_bounds::bounds;
@@ -38,6 +40,11 @@ pub(super) struct Oracles {
 impl Oracles {
     /// Takes note of what is new in the store. A second copy of anything is a violation at once.
     pub(super) fn observe(&mut self, memory: &Memory, partitions: u16) {
+        self.observe_relay(memory, partitions);
+        self.observe_streams(memory);
+    }
+
+    fn observe_relay(&mut self, memory: &Memory, partitions: u16) {
         for partition in 0..partitions {
             let last = self.last_relayed.entry(partition).or_default();
             for (id, messages) in memory.relayed_after(partition, *last) {
@@ -51,6 +58,9 @@ impl Oracles {
                 }
             }
         }
+    }
+
+    fn observe_streams(&mut self, memory: &Memory) {
         for service in commands::SERVICES {
             let last = self.last_passed.entry(service).or_default();
             let target = commands::target(service);
@@ -83,6 +93,14 @@ impl Oracles {
         self.rooms.iter().map(|(room, messages)| (room.clone(), messages.len())).collect()
     }
 
+    /// Another store has taken the place of the one that was watched. The numbers of the messages that it does not have.
+    pub(super) fn fail_over(&mut self, memory: &Memory, partitions: u16) -> BTreeSet<u64> {
+        let before = core::mem::take(&mut self.relayed);
+        *self = Oracles { passed: core::mem::take(&mut self.passed), dead: core::mem::take(&mut self.dead), ..Oracles::default() };
+        self.observe_relay(memory, partitions);
+        before.difference(&self.relayed).copied().collect()
+    }
+
     /// Everything in the store was deleted, and what comes next may have any identifier.
     pub(super) fn forget(&mut self) {
         self.last_relayed.clear();
@@ -102,5 +120,7 @@ pub(super) fn converged(world: &World) {
     after_step(world);
     c3_entries::converged(world);
     c5_fan_out::converged(world);
+    c6_inbox::converged(world);
+    c10_fork::converged(world);
     c8_bounds::converged(world);
 }

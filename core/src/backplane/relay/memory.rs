@@ -253,9 +253,23 @@ impl Relay {
     ) {
         match memory(&core.config, &room) {
             Some((place, _)) => {
-                core.ask(now, Lane::Command, Purpose::Page(shard, read), StoreOp::Page { room, place, query, count });
+                let track = self.rooms.find(&room).and_then(|index| self.rooms.get(index)?.track.as_ref());
+                let at = track.map_or(Position::default(), |track| track.at);
+                let purpose = Purpose::Page(shard, read, room.clone(), at);
+                core.ask(now, Lane::Command, purpose, StoreOp::Page { room, place, query, count });
             }
             None => core.tell(shard, Tell::Page { read, result: Err(Unavailable) }),
+        }
+    }
+
+    /// A page says where the room stands, which stood at `before` when it was asked for. A log that has come less far since then
+    /// is another one.
+    pub(in super::super) fn compare(&mut self, core: &mut Core, now: Time, room: &str, before: Position, head: Position) {
+        let Some(index) = self.rooms.find(room) else { return };
+        let Some(Room { track: Some(track), .. }) = self.rooms.get(index) else { return };
+        let goes_on = head == before || (head.epoch == before.epoch && head.is_after(before));
+        if before.epoch != 0 && !goes_on && track.errand.is_none() {
+            self.heal(core, now, index);
         }
     }
 

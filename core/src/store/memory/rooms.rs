@@ -109,7 +109,7 @@ impl Memory {
 
     pub(super) fn page(&mut self, now: Time, room: &RoomName, place: Place, query: Query, count: usize) -> Answer {
         let Some(room) = self.rooms.kept.get_mut(room).filter(|room| room.head_until > now) else {
-            return Answer::Page(Page::of_log(query, Vec::new(), Position::default(), false));
+            return Answer::Page(Page::of_log(query, Vec::new(), Position::default(), count));
         };
         room.expire(now);
         let all = || room.messages.iter().map(|(position, _, payload)| (*position, payload.clone()));
@@ -122,8 +122,7 @@ impl Memory {
             Query::Oldest => all().take(count).collect(),
         };
         let _ = place;
-        let full = messages.len() > count;
-        Answer::Page(Page::of_log(query, messages, room.head, full))
+        Answer::Page(Page::of_log(query, messages, room.head, count))
     }
 
     pub(super) fn delivered(&mut self, room: &RoomName, upto: Position) -> Answer {

@@ -1,0 +1,493 @@
+//! Catching up: what a room remembers is sent to those who come in, page by page, and then they become members.
+//!
+//! ```text
+//! let in ──▶ Reading ──a page, and more to come──▶ Paused ──the outbox is empty──▶ Reading ──the last page──▶ member
+//! ```
+//!
+//! The join is exact (contract C2). Members have been sent the room's messages up to some position; whoever comes in is sent what
+//! the room remembers up to that same position, and is a member from then on. What members are sent while the last page is
+//! being read is kept beside, to be sent after the page. Those who want the same page share one read, and one frame.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::connection::Phase;
+use super::room::{Memory, Membership, Reply, Room, Wish};
+use super::{Hub, HubAction, Wake, find};
+use crate::dialect::json::{ErrorCode, Object};
+use crate::door::{Ask, ReadId, Unavailable};
+use crate::frame::Frame;
+use crate::id::ConnId;
+use crate::message::RoomName;
+use crate::position::Position;
+use crate::store::{Page, Query};
+use crate::time::Time;
+
+/// Messages of an inbox that are read at once: they may be large.
+const INBOX_PAGE: usize = 100;
+/// Messages of a log that are read at once, unless outboxes hold less.
+const LOG_PAGE: usize = 500;
+/// What could not be read is read again after this time, where nobody waits for an answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Those who catch up in one room.
+#[derive(Debug, Default)]
+pub(super) struct CatchUp {
+    reads: Vec<Read>,
+    readers: Vec<Reader>,
+    /// What members were sent since `base`, while reads are under way.
+    buffer: VecDeque<(Position, Bytes)>,
+    bytes: usize,
+    base: Position,
+}
+
+#[derive(Debug)]
+struct Read {
+    id: ReadId,
+    query: Query,
+    count: usize,
+}
+
+/// Somebody who catches up.
+#[derive(Debug)]
+struct Reader {
+    conn: ConnId,
+    /// How to answer; more than once where a client asks again while it catches up.
+    replies: Vec<Reply>,
+    wish: Wish,
+    /// Whether the hub itself wants the connection to be a member, whatever becomes of the answers.
+    stays: bool,
+    /// Whether what was to be recovered has been, once that is known.
+    recovered: Option<bool>,
+    /// How far it has been sent, once it has.
+    at: Option<Position>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reading(ReadId),
+    /// Waits until its outbox is empty.
+    Paused,
+    /// Waits until it is tried again.
+    Failed,
+}
+
+impl CatchUp {
+    pub(super) fn is_over(&self) -> bool {
+        self.readers.is_empty()
+    }
+
+    /// Keeps what members are sent, as much as fits into `most` messages and bytes.
+    pub(super) fn keep(&mut self, payloads: &[Bytes], positions: &[Position], most: (usize, usize)) {
+        if self.reads.is_empty() {
+            return;
+        }
+        for (payload, position) in payloads.iter().zip(positions) {
+            self.bytes += payload.len();
+            self.buffer.push_back((*position, payload.clone()));
+        }
+        while (self.buffer.len() > most.0 || self.bytes > most.1)
+            && let Some((position, payload)) = self.buffer.pop_front()
+        {
+            self.bytes -= payload.len();
+            self.base = position;
+        }
+    }
+
+    fn empty_buffer(&mut self, base: Position) {
+        self.buffer.clear();
+        (self.bytes, self.base) = (0, base);
+    }
+}
+
+impl Hub {
+    /// A connection that is allowed to gets into a room whose messages this hub is sent: at once, or after what it wants to be
+    /// sent first.
+    pub(super) fn let_in(&mut self, now: Time, id: ConnId, index: usize, reply: Option<Reply>, wish: Wish) {
+        let Hub { conns, rooms, .. } = self;
+        let Some(conn) = find(conns, id).filter(|conn| conn.phase == Phase::Open) else { return };
+        let Some(room) = rooms.get_mut(index) else { return };
+        let mut readers = room.catch_up.iter_mut().flat_map(|catch_up| &mut catch_up.readers);
+        if let Some(reader) = readers.find(|reader| reader.conn == id) {
+            reader.stays |= reply.is_none();
+            return reader.replies.extend(reply);
+        }
+        if conn.rooms.iter().any(|membership| membership.room as usize == index) {
+            let position = room.told_position();
+            return self.tell_subscribed(now, id, index, reply, position, None);
+        }
+        let query = match (room.memory, wish.recover) {
+            (Memory::Inbox, _) => Query::Oldest,
+            // Even where this node knows of nothing that was missed, it is the store that proves it.
+            (Memory::Log | Memory::Stream, Some(position)) => Query::After(position),
+            (Memory::Log | Memory::Stream, None) if wish.newest > 0 => Query::Newest,
+            (_, recover) => {
+                // Where nothing is remembered, nothing can be said of what was missed.
+                let recovered = recover.map(|_| false);
+                let position = room.told_position();
+                self.tell_subscribed(now, id, index, reply, position, recovered);
+                return self.add_member(id, index);
+            }
+        };
+        conn.joining = conn.joining.saturating_add(1);
+        let (stays, replies) = (reply.is_none(), reply.into_iter().collect());
+        let reader = Reader { conn: id, replies, wish, stays, recovered: None, at: None, stage: Stage::Failed };
+        self.read_for(index, reader, query);
+    }
+
+    /// Part of what a room remembers is here, or cannot be had.
+    pub(super) fn paged(&mut self, now: Time, read: ReadId, result: Result<Page, Unavailable>) {
+        let Some(index) = self.reads.remove(&read) else { return self.history_read(now, read, result) };
+        let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
+        let Some(at) = catch_up.reads.iter().position(|one| one.id == read) else { return };
+        let Read { query, count, .. } = catch_up.reads.swap_remove(at);
+        let mut readers: Vec<Reader> =
+            catch_up.readers.extract_if(.., |reader| reader.stage == Stage::Reading(read)).collect();
+        readers.retain(|reader| self.peek(reader.conn).is_some_and(|conn| conn.phase == Phase::Open));
+        match result {
+            Ok(page) => {
+                // Those who have been sent the same so far are sent the same now.
+                while let Some(at) = readers.first().map(|reader| reader.at) {
+                    let group = readers.extract_if(.., |reader| reader.at == at).collect();
+                    self.send_page(now, index, query, count, &page, group);
+                }
+            }
+            Err(Unavailable) => readers.into_iter().for_each(|reader| self.fail_reader(now, index, reader)),
+        }
+        self.end_catch_up(index);
+    }
+
+    /// A connection has nothing more to write: it can be sent the next page.
+    pub(super) fn resume(&mut self, id: ConnId) {
+        for index in self.paused.remove(&id).into_iter().flatten() {
+            let Some(room) = self.rooms.get_mut(index) else { continue };
+            let memory = room.memory;
+            let Some(catch_up) = &mut room.catch_up else { continue };
+            let is_next = |reader: &mut Reader| reader.conn == id && reader.stage == Stage::Paused;
+            let readers: Vec<Reader> = catch_up.readers.extract_if(.., is_next).collect();
+            for reader in readers {
+                let query = next_query(memory, &reader);
+                self.read_for(index, reader, query);
+            }
+        }
+    }
+
+    /// What could not be read is tried again.
+    pub(super) fn read_again(&mut self, index: usize) {
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        let memory = room.memory;
+        let Some(catch_up) = &mut room.catch_up else { return };
+        let failed: Vec<Reader> = catch_up.readers.extract_if(.., |reader| reader.stage == Stage::Failed).collect();
+        for reader in failed {
+            if self.peek(reader.conn).is_some_and(|conn| conn.phase == Phase::Open) {
+                let query = next_query(memory, &reader);
+                self.read_for(index, reader, query);
+            }
+        }
+        self.end_catch_up(index);
+    }
+
+    /// Messages of a room were lost: members cannot go on from where they are, and are told so.
+    pub(super) fn lost(&mut self, now: Time, name: &RoomName, position: Position) {
+        let Some(index) = self.rooms.find(name) else { return };
+        let Some(room) = self.rooms.get_mut(index).filter(|room| room.joining.is_none()) else { return };
+        room.position = position;
+        if let Some(catch_up) = &mut room.catch_up {
+            // What is being read may be of the log as it was: it is read again.
+            catch_up.empty_buffer(position);
+            for read in core::mem::take(&mut catch_up.reads) {
+                self.reads.remove(&read.id);
+                let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
+                let readers: Vec<Reader> =
+                    catch_up.readers.extract_if(.., |reader| reader.stage == Stage::Reading(read.id)).collect();
+                readers.into_iter().for_each(|reader| self.read_for(index, reader, read.query));
+            }
+        }
+        let Some(room) = self.rooms.get(index).filter(|room| room.told_position().is_some()) else { return };
+        let members: Vec<ConnId> =
+            room.members.iter().filter_map(|slot| self.conns.get(*slot as usize)).map(|conn| conn.id).collect();
+        members.into_iter().for_each(|id| self.tell_lost(now, id, index));
+    }
+
+    /// A connection no longer wants to catch up in a room. Whether it did.
+    pub(super) fn stop_reading(&mut self, id: ConnId, index: usize) -> bool {
+        let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return false };
+        let before = catch_up.readers.len();
+        catch_up.readers.retain(|reader| reader.conn != id);
+        let stopped = catch_up.readers.len() < before;
+        self.end_catch_up(index);
+        stopped
+    }
+
+    /// A connection no longer catches up anywhere. What is being read for it is dropped when it comes.
+    pub(super) fn stop_all_reading(&mut self, id: ConnId) {
+        for index in self.paused.remove(&id).into_iter().flatten() {
+            self.stop_reading(id, index);
+        }
+    }
+
+    /// Has a page read for somebody, together with those who want the same one.
+    fn read_for(&mut self, index: usize, mut reader: Reader, query: Query) {
+        let page = LOG_PAGE.min(self.config.limits.outbox_messages / 2).max(1);
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        let count = match query {
+            // One more tells the position before the first.
+            Query::Newest => reader.wish.newest as usize + 1,
+            Query::Oldest => INBOX_PAGE,
+            Query::After(_) | Query::Before(_) => page,
+        };
+        let position = room.position;
+        let catch_up = room.catch_up.get_or_insert_default();
+        if catch_up.reads.is_empty() {
+            catch_up.empty_buffer(position);
+        }
+        let same = catch_up.reads.iter().find(|read| read.query == query && read.count == count);
+        let id = same.map(|read| read.id).unwrap_or_else(|| {
+            self.reads_made += 1;
+            let read = ReadId(self.reads_made);
+            catch_up.reads.push(Read { id: read, query, count });
+            self.reads.insert(read, index);
+            self.actions.push_back(HubAction::Ask(Ask::Read { read, room: room.name.clone(), query, count }));
+            read
+        });
+        reader.stage = Stage::Reading(id);
+        catch_up.readers.push(reader);
+    }
+
+    /// Sends a page to readers who have been sent the same so far.
+    fn send_page(&mut self, now: Time, index: usize, query: Query, count: usize, page: &Page, readers: Vec<Reader>) {
+        let Some(Room { name, memory, position: live, catch_up: Some(catch_up), .. }) = self.rooms.get(index) else { return };
+        let (name, memory, live) = (name.clone(), *memory, *live);
+        // The room has begun anew. This hub will be told; until then it goes on with what it knows.
+        let is_other = memory == Memory::Log && page.head.epoch != live.epoch;
+        if is_other || (matches!(query, Query::After(_)) && !page.whole) {
+            return readers.into_iter().for_each(|reader| self.give_up(now, index, reader));
+        }
+        let sent = readers.first().and_then(|reader| reader.at);
+        let is_full = page.messages.len() >= count;
+        let mut messages = &page.messages[..];
+        let start = match query {
+            Query::After(position) => position,
+            Query::Newest if is_full => {
+                let (first, rest) = messages.split_first().map_or((live, messages), |((first, _), rest)| (*first, rest));
+                messages = rest;
+                first
+            }
+            Query::Newest => before(messages.first().map(|(first, _)| *first), memory, live),
+            Query::Oldest | Query::Before(_) => sent.unwrap_or(Position::start(live.epoch)),
+        };
+        let is_new = |position: Position| sent.is_none_or(|sent| position.epoch != sent.epoch || position.is_after(sent));
+        let new: Vec<&(Position, Bytes)> =
+            messages.iter().filter(|(position, _)| is_new(*position) && !position.is_after(live)).collect();
+        let part = self.fitting(&new);
+        let (end, cut) = (part.last().map_or(start, |(position, _)| *position), part.len() < new.len());
+        // How far the reader has come with this page: all of an inbox may be less than what the room has had.
+        let reach = match query {
+            Query::Oldest if !cut && !is_full => if live.is_after(page.head) { page.head } else { live },
+            Query::Newest if new.is_empty() => live,
+            _ => end,
+        };
+        let is_last = !live.is_after(reach) || (!cut && !catch_up.base.is_after(reach));
+        let missed = catch_up.buffer.iter().filter(|(position, _)| is_last && position.is_after(reach));
+        let frames: Vec<(Frame, Position)> = [part.to_vec(), missed.collect()]
+            .into_iter()
+            .filter_map(|messages| Some((frame(memory, &messages), messages.last()?.0)))
+            .collect();
+
+        let is_stuck = frames.is_empty() && memory == Memory::Inbox;
+        for mut reader in readers {
+            let id = reader.conn;
+            if reader.at.is_none() {
+                let position = matches!(memory, Memory::Log | Memory::Stream).then_some(start);
+                let recovered = reader.recovered.or(matches!(query, Query::After(_)).then_some(true));
+                self.answer_all(now, index, &mut reader, position, recovered);
+            }
+            for (frame, end) in &frames {
+                self.stats.deliveries += frame.messages() as u64;
+                self.push(now, id, frame.clone());
+                if memory == Memory::Inbox {
+                    self.mark(id, &name, *end);
+                }
+            }
+            if self.peek(id).is_none_or(|conn| conn.phase != Phase::Open) {
+                continue;
+            }
+            if is_last {
+                self.answer_all(now, index, &mut reader, None, None);
+                self.stop_joining(id);
+                self.add_member(id, index);
+                continue;
+            }
+            reader.at = Some(end);
+            if is_stuck {
+                self.fail_reader(now, index, reader);
+            } else if frames.is_empty() {
+                self.read_for(index, reader, Query::After(end));
+            } else {
+                reader.stage = Stage::Paused;
+                self.keep_reader(index, reader);
+                match self.paused.get_mut(&id) {
+                    Some(rooms) => rooms.push(index),
+                    None => drop(self.paused.insert(id, vec![index])),
+                }
+            }
+        }
+    }
+
+    /// As many of the messages as half an outbox takes, and at least one.
+    fn fitting<'a>(&self, messages: &'a [&'a (Position, Bytes)]) -> &'a [&'a (Position, Bytes)] {
+        let limits = &self.config.limits;
+        let mut bytes = 0;
+        let fits = |(_, payload): &&&(Position, Bytes)| {
+            bytes += payload.len() + 64;
+            bytes <= limits.outbox_bytes / 2
+        };
+        let count = messages.iter().take((limits.outbox_messages / 2).max(1)).take_while(fits).count();
+        &messages[..count.max(1).min(messages.len())]
+    }
+
+    /// What a reader wants cannot be proven to be whole: it is told so, and goes on without.
+    fn give_up(&mut self, now: Time, index: usize, mut reader: Reader) {
+        let id = reader.conn;
+        if reader.at.is_some() {
+            self.stop_joining(id);
+            self.add_member(id, index);
+            return self.tell_lost(now, id, index);
+        }
+        let first = reader.recovered.is_none();
+        reader.recovered = reader.wish.recover.map(|_| false);
+        if first && reader.recovered.is_some() && reader.wish.newest > 0 {
+            return self.read_for(index, reader, Query::Newest);
+        }
+        let position = self.rooms.get(index).and_then(Room::told_position);
+        let recovered = reader.recovered;
+        self.answer_all(now, index, &mut reader, position, recovered);
+        self.stop_joining(id);
+        self.add_member(id, index);
+    }
+
+    /// What a reader wants cannot be read. A client that waits for an answer gets one; others are sent it later.
+    fn fail_reader(&mut self, now: Time, index: usize, mut reader: Reader) {
+        let id = reader.conn;
+        let replies = core::mem::take(&mut reader.replies);
+        let answered = !replies.is_empty();
+        for reply in replies {
+            let text = "What the room remembers cannot be read at the moment";
+            self.error(now, id, ErrorCode::Unavailable, text, reply.to.as_deref());
+        }
+        if answered && !reader.stays {
+            return self.stop_joining(id);
+        }
+        reader.stage = Stage::Failed;
+        self.keep_reader(index, reader);
+        self.timers.arm(now + AGAIN, Wake::Read(index));
+    }
+
+    fn keep_reader(&mut self, index: usize, reader: Reader) {
+        if let Some(room) = self.rooms.get_mut(index) {
+            room.catch_up.get_or_insert_default().readers.push(reader);
+        }
+    }
+
+    fn end_catch_up(&mut self, index: usize) {
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        if room.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_over() && catch_up.reads.is_empty()) {
+            room.catch_up = None;
+        }
+        self.leave_if_deserted(index);
+    }
+
+    /// A connection is a member from now on.
+    fn add_member(&mut self, id: ConnId, index: usize) {
+        let Hub { conns, rooms, stats, .. } = self;
+        let Some(conn) = find(conns, id).filter(|conn| conn.phase == Phase::Open) else { return };
+        let Some(room) = rooms.get_mut(index) else { return };
+        if !conn.rooms.iter().any(|membership| membership.room as usize == index) {
+            conn.rooms.push(Membership { room: index as u32, at: room.members.len() as u32 });
+            room.members.push(id.slot() as u32);
+            stats.memberships += 1;
+        }
+    }
+
+    fn stop_joining(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            conn.joining = conn.joining.saturating_sub(1);
+        }
+    }
+
+    /// Notes that what waits for a connection ends with a message of an inbox.
+    pub(super) fn mark(&mut self, id: ConnId, room: &RoomName, upto: Position) {
+        if let Some(queue) = self.get(id).filter(|conn| conn.phase == Phase::Open).and_then(|conn| conn.queue.as_mut()) {
+            queue.mark(room.clone(), upto);
+        }
+    }
+
+    /// Answers all that a reader has asked for so far.
+    fn answer_all(
+        &mut self,
+        now: Time,
+        index: usize,
+        reader: &mut Reader,
+        position: Option<Position>,
+        recovered: Option<bool>,
+    ) {
+        for reply in core::mem::take(&mut reader.replies) {
+            self.tell_subscribed(now, reader.conn, index, Some(reply), position, recovered);
+        }
+    }
+
+    /// Answers a subscription, where somebody waits for that.
+    fn tell_subscribed(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        index: usize,
+        reply: Option<Reply>,
+        position: Option<Position>,
+        recovered: Option<bool>,
+    ) {
+        let (Some(Reply { to, echo }), Some(room)) = (reply, self.rooms.get(index)) else { return };
+        let mut data = Object::new().string("room", &room.name).position(position);
+        if let Some(recovered) = recovered {
+            data = data.boolean("recovered", recovered);
+        }
+        self.confirm(now, id, "subscribed", data.finish(), to.as_deref(), echo);
+    }
+
+    /// Tells a member that it has missed messages, and from where it is sent what follows.
+    fn tell_lost(&mut self, now: Time, id: ConnId, index: usize) {
+        let position = self.rooms.get(index).and_then(Room::told_position);
+        self.tell_subscribed(now, id, index, Some(Reply::default()), position, Some(false));
+    }
+}
+
+/// What somebody is to be sent next who has been sent part of it, or nothing yet.
+fn next_query(memory: Memory, reader: &Reader) -> Query {
+    match (memory, reader.at, reader.wish.recover) {
+        (Memory::Inbox, ..) => Query::Oldest,
+        (_, Some(at), _) => Query::After(at),
+        (_, None, Some(position)) if reader.recovered.is_none() => Query::After(position),
+        (_, None, _) => Query::Newest,
+    }
+}
+
+/// The position before a log's first message. Where another one stood there, its tag is no longer known, and the position proves
+/// nothing.
+fn before(first: Option<Position>, memory: Memory, live: Position) -> Position {
+    match first {
+        Some(first) if memory == Memory::Log => Position { offset: first.offset.saturating_sub(1), tag: 0, ..first },
+        Some(_) => Position::default(),
+        None => live,
+    }
+}
+
+fn frame(memory: Memory, messages: &[&(Position, Bytes)]) -> Frame {
+    let positioned = messages.iter().map(|(position, payload)| (&payload[..], *position));
+    match memory {
+        Memory::Log | Memory::Stream => Frame::texts_at(positioned),
+        Memory::Inbox | Memory::Nothing => Frame::texts(messages.iter().map(|(_, payload)| payload)),
+    }
+}

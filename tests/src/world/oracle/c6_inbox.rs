@@ -1,0 +1,26 @@
+//! C6: what is sent to a user reaches a connection of that user, or waits for one.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::World;
+
+pub(super) fn converged(world: &World) {
+    for (room, truth) in &world.oracles.rooms {
+        let Some(user) = room.strip_prefix("user:") else { continue };
+        let own = world.clients.iter().filter(|client| client.user.as_deref() == Some(user));
+        let seen: BTreeSet<u64> = own.flat_map(|client| client.seen(room)).copied().collect();
+        let waiting: BTreeSet<u64> = world.memory.remembered(room).map(|(_, payload)| number(payload)).collect();
+        let missing: Vec<&u64> = truth.iter().filter(|number| !seen.contains(number) && !waiting.contains(number)).collect();
+        assert!(missing.is_empty(), "C6: {missing:?} for {user} have reached nobody, and do not wait");
+        let is_there = |number: usize| world.connection_of(number).is_some() && world.clients[number].close_code.is_none();
+        let there = (0..world.clients.len()).any(|at| world.clients[at].user.as_deref() == Some(user) && is_there(at));
+        assert!(!there || waiting.is_empty(), "C6: {waiting:?} wait for {user}, who is there");
+    }
+}
+
+fn number(payload: &[u8]) -> u64 {
+    let envelope: Value = serde_json::from_slice(payload).expect("envelopes are JSON");
+    envelope["data"]["n"].as_u64().expect("every message of the World has a number")
+}
