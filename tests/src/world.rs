@@ -153,6 +153,9 @@ impl World {
 
     /// A client whose connection is gone comes back, to any node, and asks to go on in every room that it has a position of.
     pub fn come_back(&mut self, client: ClientNumber, node: usize) {
+        if self.is_connected(client) {
+            return;
+        }
         self.reopen(client, node);
         let rooms: Vec<(String, String)> = self.clients[client.0]
             .rooms()

@@ -73,6 +73,7 @@ impl Client {
     /// It begins anew, and knows what it knew.
     pub(super) fn come_back(&mut self) {
         (self.close_code, self.answers_pings, self.reads) = (None, true, true);
+        self.rooms.values_mut().for_each(|room| room.touched = false);
     }
 
     pub(super) fn place(&self) -> Option<(usize, ConnId)> {
@@ -200,7 +201,7 @@ impl Client {
             ("unsubscribed", Some(name)) => {
                 let room = self.rooms.entry(name).or_default();
                 room.touched = true;
-                (room.member_since, room.interrupted) = (None, None);
+                (room.member_since, room.interrupted, room.position) = (None, None, None);
             }
             _ => {}
         }

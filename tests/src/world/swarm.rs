@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use roomcast_core::config::{self, Config, Secret};
+use roomcast_core::config::{self, Config, History, Inbox, Keep, RoomRule, Secret};
 use roomcast_core::id::StreamId;
 use roomcast_core::processor::Verdict;
 
@@ -70,6 +70,9 @@ fn config(seed: u64) -> Config {
     // In every third world the stream of file events stands in another Redis than the relay logs.
     config.sources[0].redis = seed.is_multiple_of(3).then(|| Secret::new("redis://elsewhere"));
     let host = config::Host { at_once: 4, ..config::Host::new("p") };
+    let keep = Keep::History(History { size: 30, ttl: Duration::from_secs(60), newest: (seed % 4) as u32 });
+    let remembers = if seed.is_multiple_of(2) { "*:*" } else { "project:*" };
+    config.rooms = vec![RoomRule::keep("user:*", Keep::Inbox(Inbox::default())), RoomRule::keep(remembers, keep)];
     config.sources.extend(processing::config(host).sources.pop());
     config
 }
@@ -88,12 +91,15 @@ enum Kind {
     Publish,
     Nonsense,
     Cut,
+    Return,
     Reading,
     Crash,
     Restart,
     CutStore,
     HealStore,
     LoseAnswers,
+    ForgetRoom,
+    TrimRoom,
     Fill,
     Drain,
     Trim,
@@ -108,7 +114,7 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 23] = [
+const KINDS: [Kind; 26] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
@@ -121,12 +127,15 @@ const KINDS: [Kind; 23] = [
     Kind::Publish,
     Kind::Nonsense,
     Kind::Cut,
+    Kind::Return,
     Kind::Reading,
     Kind::Crash,
     Kind::Restart,
     Kind::CutStore,
     Kind::HealStore,
     Kind::LoseAnswers,
+    Kind::ForgetRoom,
+    Kind::TrimRoom,
     Kind::Fill,
     Kind::Drain,
     Kind::Trim,
@@ -218,6 +227,19 @@ impl Swarm<'_> {
                 self.with_client(|world, client| world.send(client, text));
             }
             Kind::Cut => self.with_client(World::cut),
+            Kind::Return => {
+                let node = self.below(self.nodes);
+                self.with_client(|world, client| world.come_back(client, node));
+            }
+            Kind::ForgetRoom => {
+                // What is taken out of an inbox is lost, and nobody promises anything.
+                let room = format!("workspace:{}", WORKSPACES[self.below(3)]);
+                self.world.forget_room(&room);
+            }
+            Kind::TrimRoom => {
+                let (room, keep) = ("project:1", self.below(10));
+                self.world.trim_room(room, keep);
+            }
             Kind::Reading => {
                 let reads = self.below(2) == 0;
                 self.with_client(|world, client| world.set_reading(client, reads));
@@ -296,6 +318,7 @@ impl Swarm<'_> {
         match self.below(8) {
             0 => "task:7".to_owned(),
             1 => "user:user-1".to_owned(),
+            2 => "project:1".to_owned(),
             _ => format!("workspace:{}", WORKSPACES[self.below(3)]),
         }
     }
