@@ -31,6 +31,7 @@ mod probe;
 mod questions;
 mod relay;
 mod router;
+mod sessions;
 
 use consumer::Consumer;
 use operator::Operator;
@@ -38,6 +39,7 @@ use outbound::Outbound;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
+use sessions::{Saving, Sessions};
 
 /// The store's side of a node.
 ///
@@ -47,6 +49,7 @@ use relay::Relay;
 pub struct Backplane {
     core: Core,
     relay: Relay,
+    sessions: Sessions,
     outbound: Outbound,
     probe: Probe,
     consumers: Vec<Consumer>,
@@ -123,7 +126,7 @@ impl Backplane {
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]);
         let relay = Relay::new(&mut core, &config, key, now);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
-        Ok(Backplane { core, relay, outbound, probe, consumers, operator, sources: Arc::default() })
+        Ok(Backplane { core, relay, sessions: Sessions::default(), outbound, probe, consumers, operator, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -145,6 +148,10 @@ impl Backplane {
             Ask::Read { read, room, query, count } => {
                 self.relay.page(&mut self.core, now, (shard, read), room, query, count);
             }
+            Ask::Remember { conn, token, places, over, ttl } => {
+                self.sessions.save(&mut self.core, now, Saving { conn, token, places, over, ttl });
+            }
+            Ask::Restore { conn, token } => self.sessions.restore(&mut self.core, now, conn, token),
             Ask::Delivered { room, upto } => self.relay.delivered(&mut self.core, now, room, upto),
         }
     }
@@ -183,6 +190,8 @@ impl Backplane {
                 }
                 self.core.tell(shard, Tell::Page { read, result });
             }
+            Purpose::Saved(saving) => self.sessions.saved(&mut self.core, now, *saving, answer),
+            Purpose::Restored(conn) => self.sessions.restored(&mut self.core, conn, answer),
             Purpose::Drop(room, upto) => self.relay.dropped(&mut self.core, now, room, upto, answer),
             Purpose::Source(index, errand) => {
                 if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
@@ -214,6 +223,7 @@ impl Backplane {
                 Wake::Probe => self.probe.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
                 Wake::Check => self.relay.check(&mut self.core, now),
+                Wake::Sessions => self.sessions.try_again(&mut self.core, now),
                 Wake::Memory => self.relay.try_again(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
                 Wake::Source(index) => {

@@ -2,11 +2,14 @@
 //!
 //! The words are plain values, so the two live on one thread ([`crate::node::Node`]) or on several with the same code.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 
+use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
-use crate::store::{Page, Query};
+use crate::store::{Page, Places, Query};
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,26 @@ pub enum Ask {
         query: Query,
         /// How many at the most.
         count: usize,
+    },
+    /// Remember the rooms of a connection, for when its client comes back.
+    Remember {
+        /// The connection.
+        conn: ConnId,
+        /// A hash of its token.
+        token: Box<str>,
+        /// Its rooms, and what its client certainly has of each.
+        places: Places,
+        /// Whether the connection has ended.
+        over: bool,
+        /// How long they are remembered.
+        ttl: Duration,
+    },
+    /// Which rooms was this token in? Answered by [`Tell::Restored`], unless the store cannot say.
+    Restore {
+        /// The connection that shows it.
+        conn: ConnId,
+        /// A hash of the token.
+        token: Box<str>,
     },
     /// Messages of an inbox up to this position have been written to a connection.
     Delivered {
@@ -107,6 +130,13 @@ pub enum Tell {
         room: RoomName,
         /// Where it stands now.
         position: Position,
+    },
+    /// The rooms of a token.
+    Restored {
+        /// The connection that shows it.
+        conn: ConnId,
+        /// The rooms, and what the client certainly has of each.
+        places: Places,
     },
     /// What a room remembers.
     Page {

@@ -35,6 +35,7 @@ mod membership;
 mod outbox;
 mod requests;
 mod room;
+mod session;
 
 pub use access::{Intent, allows};
 pub(crate) use auth::bearer;
@@ -268,7 +269,7 @@ impl Hub {
                     self.push(now, id, Frame::pong(payload));
                 }
             }
-            Message::Pong => {}
+            Message::Pong => self.note_pong(id),
             Message::Close(code) => {
                 // RFC 6455, section 5.5.1: the answer repeats the code.
                 self.close_with(now, id, code, "", "closed by the client", true);
@@ -313,6 +314,7 @@ impl Hub {
             Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions),
             Tell::Others { .. } => {}
             Tell::Lost { room, position } => self.lost(now, &room, position),
+            Tell::Restored { conn, places } => self.restored(now, conn, places),
             Tell::Page { read, result } => self.paged(now, read, result),
             Tell::Published { id, result } => self.published(now, id, result),
         }
@@ -431,9 +433,11 @@ impl Hub {
                 Due::Ping => {
                     let Heartbeat { ping, timeout } = self.config.heartbeat;
                     if let Some(conn) = self.get(id) {
+                        let ping = if conn.session.is_some() { ping.min(session::PROOF) } else { ping };
                         conn.ping_at = now + ping;
                         conn.silent_at = conn.silent_at.max(now + timeout.saturating_sub(ping));
                     }
+                    self.note_ping(id);
                     self.push(now, id, Frame::ping());
                 }
                 Due::ExpiryNotice => self.announce_expiry(now, id),

@@ -20,10 +20,12 @@ mod page;
 mod posting;
 pub mod redis;
 mod scripts;
+mod sessions;
 
 pub use health::GroupHealth;
 pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
+pub use sessions::{Places, SessionOp};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
@@ -176,6 +178,13 @@ pub enum StoreOp {
         /// consumer; otherwise it is declined. Much cheaper than each by itself.
         together: bool,
     },
+    /// Work on the sessions of a token.
+    Session {
+        /// A hash of the token.
+        token: Box<str>,
+        /// What to do.
+        op: SessionOp,
+    },
     /// Does the store answer? Answer: [`Answer::Done`].
     Ping,
     /// Work on a dead-letter stream.
@@ -292,6 +301,8 @@ pub enum Answer {
     Committed(Vec<Committed>),
     /// How many it was about.
     Count(u64),
+    /// The rooms of a connection.
+    Places(Places),
     /// For each dead letter, what came of it.
     Replayed(Vec<Replayed>),
 }
@@ -394,6 +405,7 @@ impl StoreOp {
             StoreOp::GroupTidy { .. } => "tidy a group",
             StoreOp::Apply { .. } => "apply",
             StoreOp::Commit { .. } => "commit",
+            StoreOp::Session { .. } => "work on a session",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
         }
@@ -416,6 +428,7 @@ impl StoreOp {
             | StoreOp::GroupTidy { .. }
             | StoreOp::Apply { .. }
             | StoreOp::Commit { .. }
+            | StoreOp::Session { .. }
             | StoreOp::Ping
             | StoreOp::Letters { .. } => Duration::ZERO,
         }

@@ -5,8 +5,9 @@ use core::time::Duration;
 use super::consumer::Errand;
 use super::operator::Operation;
 use super::outbound::Waiting;
+use super::sessions::Saving;
 use crate::door::ReadId;
-use crate::id::{ShardId, StreamId, Ticket};
+use crate::id::{ConnId, ShardId, StreamId, Ticket};
 use crate::message::RoomName;
 use crate::position::Position;
 use crate::store::Lane;
@@ -39,6 +40,8 @@ pub(super) enum Purpose {
     /// What a hub wants to read of a room, with where the room stood when it was asked.
     Page(ShardId, ReadId, RoomName, Position),
     Drop(RoomName, Position),
+    Saved(Box<Saving>),
+    Restored(ConnId),
     Source(u16, Errand),
     /// A verdict on an entry of a source.
     Process(u16),
@@ -53,6 +56,7 @@ pub(super) enum Wake {
     Relay,
     Check,
     Memory,
+    Sessions,
     Tip(u16),
     Source(u16),
 }
@@ -123,6 +127,8 @@ impl Purpose {
             Purpose::Positions(_) => "find out where rooms stand",
             Purpose::Heal(_) | Purpose::Page(..) => "read what a room remembers",
             Purpose::Drop(..) => "empty an inbox",
+            Purpose::Saved(_) => "remember the rooms of a connection",
+            Purpose::Restored(_) => "restore the rooms of a connection",
             Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",

@@ -1,5 +1,7 @@
 //! Routes: which path speaks which dialect, and whether it demands a token.
 
+use core::time::Duration;
+
 use serde::Deserialize;
 
 /// A path on which connections are accepted.
@@ -14,6 +16,10 @@ pub struct Route {
     /// Whether a token is demanded.
     #[serde(default)]
     pub auth: AuthMode,
+    /// How long the rooms of a token are remembered after its last connection has ended, to be restored when it comes back: for
+    /// clients that do not ask for them again. Nothing is remembered where this is missing.
+    #[serde(default, with = "humantime_serde")]
+    pub restore: Option<Duration>,
 }
 
 /// The dialects a route can speak.
@@ -42,11 +48,11 @@ pub enum AuthMode {
 impl Route {
     /// A route of the JSON dialect.
     pub fn json(path: &str, auth: AuthMode) -> Route {
-        Route { path: path.into(), dialect: DialectName::Json, auth }
+        Route { path: path.into(), dialect: DialectName::Json, auth, restore: None }
     }
 
     /// A route that echoes.
     pub fn echo(path: &str) -> Route {
-        Route { path: path.into(), dialect: DialectName::Echo, auth: AuthMode::Optional }
+        Route { path: path.into(), dialect: DialectName::Echo, auth: AuthMode::Optional, restore: None }
     }
 }

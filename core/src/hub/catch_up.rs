@@ -127,8 +127,9 @@ impl Hub {
             (_, recover) => {
                 // Where nothing is remembered, nothing can be said of what was missed.
                 let recovered = recover.map(|_| false);
-                let position = room.told_position();
+                let (position, at) = (room.told_position(), room.position);
                 self.tell_subscribed(now, id, index, reply, position, recovered);
+                self.remember_place(id, index, at);
                 return self.add_member(id, index);
             }
         };
@@ -304,6 +305,7 @@ impl Hub {
                 let position = matches!(memory, Memory::Log | Memory::Stream).then_some(start);
                 let recovered = reader.recovered.or(matches!(query, Query::After(_)).then_some(true));
                 self.answer_all(now, index, &mut reader, position, recovered);
+                self.remember_place(id, index, start);
             }
             for (frame, end) in &frames {
                 self.stats.deliveries += frame.messages() as u64;
@@ -365,6 +367,7 @@ impl Hub {
         let position = self.rooms.get(index).and_then(Room::told_position);
         let recovered = reader.recovered;
         self.answer_all(now, index, &mut reader, position, recovered);
+        self.remember_place(id, index, position.unwrap_or_default());
         self.stop_joining(id);
         self.add_member(id, index);
     }

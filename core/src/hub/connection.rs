@@ -11,6 +11,7 @@ use super::auth::Identity;
 use super::limit::{ErrorBudget, Limiter};
 use super::outbox::Queue;
 use super::room::Membership;
+use super::session::Session;
 use crate::config::Config;
 use crate::id::ConnId;
 use crate::time::{Time, WallClock};
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     /// Publishes that wait for the store.
     pub(super) publishing: u16,
     pub(super) identity: Option<Box<Identity>>,
+    /// Its rooms as they are remembered, on a route that restores them.
+    pub(super) session: Option<Box<Session>>,
     pub(super) queue: Option<Box<Queue>>,
     pub(super) rooms: Vec<Membership>,
     pub(super) limiter: Limiter,
@@ -81,6 +84,7 @@ impl Connection {
             joining: 0,
             publishing: 0,
             identity: None,
+            session: None,
             queue: None,
             rooms: Vec::new(),
             limiter: Limiter::default(),

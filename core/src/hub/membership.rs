@@ -61,6 +61,7 @@ impl Hub {
 
     /// A connection leaves a room, or stops waiting for it. Whether it was in it makes no difference.
     pub(super) fn unsubscribe(&mut self, id: ConnId, name: &str) {
+        self.forget_place(id, name);
         let Some(index) = self.rooms.find(name) else { return };
         self.withdraw(id, index);
         let Some(conn) = self.get(id) else { return };
@@ -71,6 +72,7 @@ impl Hub {
 
     /// A connection leaves everything.
     pub(super) fn leave_all(&mut self, id: ConnId) {
+        self.end_session(id);
         self.stop_all_reading(id);
         let Some(conn) = self.get(id) else { return };
         // What it waits for forgets it when the answer comes or its time is up: its identifier is dead by then.

@@ -66,6 +66,7 @@ impl Hub {
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
         self.notice(now, id, "auth_success", Some(data), reply_to);
         self.leave_forbidden(now, id);
+        self.begin_session(id, token);
         if first {
             self.subscribe(now, id, &format!("user:{user}"), None, Wish::default());
         }

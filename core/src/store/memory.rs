@@ -15,6 +15,7 @@ use crate::time::Time;
 
 mod dead_letters;
 mod rooms;
+mod sessions;
 
 /// A store that lives in this process.
 ///
@@ -33,6 +34,7 @@ mod rooms;
 pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     rooms: rooms::Rooms,
+    sessions: sessions::Sessions,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -93,6 +95,7 @@ impl Memory {
         Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
+            sessions: BTreeMap::new(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -207,6 +210,7 @@ impl Memory {
     pub fn flush(&mut self) {
         self.streams.clear();
         self.rooms.clear();
+        self.sessions.clear();
         self.marks.clear();
         self.applied.clear();
         self.end_group_reads(|_| true);
@@ -260,6 +264,8 @@ impl Memory {
             StoreOp::Apply { .. } if self.is_full => Err(full()),
             StoreOp::Apply { group, entries } => Ok(self.apply(now, group, entries)),
             StoreOp::Commit { group, effects, together } => self.commit(now, client, group, effects, *together),
+            StoreOp::Session { .. } if self.is_full => Err(full()),
+            StoreOp::Session { token, op } => Ok(self.work_on_sessions(now, client, token, op)),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
         })

@@ -13,6 +13,7 @@ mod commit;
 mod dead_letters;
 mod pack;
 mod rooms;
+mod sessions;
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -117,6 +118,7 @@ impl Redis {
             }
             StoreOp::Apply { group, entries } => self.apply(group, entries),
             StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
+            StoreOp::Session { token, op } => self.session(token, op),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
         }
@@ -134,6 +136,7 @@ impl Redis {
             StoreOp::Delivered { .. } => rooms::delivered(reply),
             StoreOp::RelayTip { .. } => Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id))),
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
+            StoreOp::Session { op, .. } => sessions::answer(op, reply),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::GroupOpen(_) => match reply {
                 Reply::Nil => Ok(Answer::Opened(None)),

@@ -178,6 +178,10 @@ impl Client {
         let room = frame["data"]["room"].as_str().map(String::from);
         match (kind.as_str(), room) {
             ("subscribed", Some(name)) => {
+                // Rooms are restored for a token that was in them.
+                if frame["data"]["recovered"].is_boolean() {
+                    self.asked.insert(name.clone());
+                }
                 let length = lengths.get(&name).copied().unwrap_or(0);
                 let room = self.rooms.entry(name).or_default();
                 room.touched = true;
@@ -188,7 +192,10 @@ impl Client {
                 if recovered == Some(false) {
                     room.doubtful = None;
                 }
+                // A client that did not say where it was may be sent again what it has had.
+                let goes_on = frame["data"]["position"].as_str().is_some_and(|at| room.position.as_deref() == Some(at));
                 match recovered {
+                    Some(true) if !goes_on => room.member_since = Some((length, room.seen.len())),
                     Some(true) => room.member_since = Some(room.interrupted.take().expect("only what was can be recovered")),
                     Some(false) => room.member_since = Some((length, room.seen.len())),
                     None if room.member_since.is_none() => room.member_since = Some((length, room.seen.len())),
