@@ -151,13 +151,14 @@ impl Relay {
     /// Begins to read what follows the last message that was told of.
     pub(super) fn heal(&mut self, core: &mut Core, now: Time, index: usize) {
         let Some(Room { name, track: Some(track), .. }) = self.rooms.get_mut(index) else { return };
-        let Some((place, _)) = memory(&core.config, name) else { return };
+        let Some((place, ttl)) = memory(&core.config, name) else { return };
         track.errand = Some(Box::new(Errand::Healing { ahead: None }));
         let query = match place {
             Place::Log => Query::After(track.at),
             Place::Inbox => Query::Oldest,
         };
-        let op = StoreOp::Page { room: name.clone(), place, query, count: COUNT };
+        let since = core.wall.unix(now) - ttl;
+        let op = StoreOp::Page { room: name.clone(), place, query, since, count: COUNT };
         core.ask(now, Lane::Command, Purpose::Heal(name.clone()), op);
     }
 
@@ -252,8 +253,9 @@ impl Relay {
         count: usize,
     ) {
         match memory(&core.config, &room) {
-            Some((place, _)) => {
-                core.ask(now, Lane::Command, Purpose::Page(shard, read), StoreOp::Page { room, place, query, count });
+            Some((place, ttl)) => {
+                let since = core.wall.unix(now) - ttl;
+                core.ask(now, Lane::Command, Purpose::Page(shard, read), StoreOp::Page { room, place, query, since, count });
             }
             None => core.tell(shard, Tell::Page { read, result: Err(Unavailable) }),
         }
