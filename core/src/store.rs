@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::id::StreamId;
 use crate::message::RoomName;
 use crate::position::Position;
+use crate::time::UnixMillis;
 
 mod health;
 mod letters;
@@ -77,10 +78,13 @@ pub enum StoreOp {
         place: Place,
         /// Which messages. Of an inbox, only the oldest ones can be read.
         query: Query,
+        /// Of an inbox, messages that were published before this are left out.
+        since: UnixMillis,
         /// How many at the most.
         count: usize,
     },
-    /// The messages of an inbox up to this position have been delivered, and are dropped. Answer: [`Answer::Done`].
+    /// The messages of an inbox up to this position have been delivered, and are dropped; where no message stands there, nothing
+    /// is. Answer: [`Answer::Done`].
     Delivered {
         /// The room.
         room: RoomName,

@@ -72,6 +72,14 @@ impl Add<Duration> for UnixMillis {
     }
 }
 
+impl Sub<Duration> for UnixMillis {
+    type Output = UnixMillis;
+
+    fn sub(self, duration: Duration) -> UnixMillis {
+        UnixMillis(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl fmt::Display for UnixMillis {
     /// RFC 3339 in UTC with milliseconds, the form of every timestamp Roomcast writes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

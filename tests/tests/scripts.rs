@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use roomcast_core::config::Config;
 use roomcast_core::id::StreamId;
 use roomcast_core::store::redis::Redis;
-use roomcast_core::store::{Effect, GroupRef, StoreOp, Whose};
+use roomcast_core::store::{Effect, GroupRef, Posting, StoreOp, Whose};
 use roomcast_tests::real::redis::{RedisServer, Value};
 
 /// Entries as Redis gives them: identifier and words.
@@ -114,7 +114,7 @@ fn figures_are_told_whatever_the_identifiers_are() {
 
 #[test]
 fn an_entry_that_stands_twice_in_a_commit_is_stored_once() {
-    let relay = || Effect::Relay(vec![(0, vec![("r".into(), "p".into())])]);
+    let relay = || Effect::Relay(vec![(0, vec![Posting::plain("r".into(), "p".into())])]);
     for (together, expected, length) in [(false, Value::Array(vec![Value::Int(1), Value::Int(0)]), 1), (true, Value::Int(0), 0)] {
         let redis = RedisServer::start();
         add(&redis, &["1-0"]);

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Stale, StoreError, StoreOp, Whose,
+    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Stale,
+    StoreError, StoreOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::time::Time;
@@ -115,6 +116,7 @@ impl Memory {
 
     /// Carries an operation out. Its answer is polled, now or, for a read that waits, later.
     pub fn submit(&mut self, now: Time, client: ClientId, lane: Lane, ticket: Ticket, op: StoreOp) {
+        self.rooms.expire(now);
         match self.perform(now, client, &op) {
             Some(answer) => self.answers.push_back((client, ticket, answer)),
             None => {
@@ -238,8 +240,8 @@ impl Memory {
             StoreOp::Append { .. } if self.is_full => Err(full()),
             StoreOp::Append { partition, messages } => Ok(Answer::Appended(self.post(now, *partition, messages))),
             StoreOp::Positions { .. } if self.is_full => Err(full()),
-            StoreOp::Positions { rooms, epoch } => Ok(self.positions(now, rooms, *epoch)),
-            StoreOp::Page { room, place, query, count } => Ok(self.page(now, room, *place, *query, *count)),
+            StoreOp::Positions { rooms, epoch } => Ok(Answer::Positions(self.rooms.positions(now, rooms, *epoch))),
+            StoreOp::Page { room, place, query, since, count } => Ok(self.page(room, *place, *query, *since, *count)),
             StoreOp::Delivered { room, upto } => Ok(self.delivered(room, *upto)),
             StoreOp::RelayTip { partition } => Ok(Answer::Id(self.relay_tip(*partition))),
             StoreOp::RelayRead { cursors, count, .. } => {

@@ -39,7 +39,7 @@ pub struct Kept {
 }
 
 /// Where a room's messages are remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// In the room's log.
     Log,
@@ -101,6 +101,6 @@ impl Posting {
 impl Kept {
     /// How long a room's position outlives its messages: a client that missed nothing must not be told that it may have.
     pub fn position_ttl(ttl: Duration) -> Duration {
-        (ttl * 2).max(Duration::from_secs(24 * 3600))
+        ttl.saturating_mul(2).max(Duration::from_secs(24 * 3600))
     }
 }

@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Entry, Fields, GroupHealth, GroupRef, RelayEntry, Stale, StoreError, StoreOp, Whose, scripts};
+use super::{Answer, Entry, Fields, GroupHealth, GroupRef, Place, RelayEntry, Stale, StoreError, StoreOp, Whose, scripts};
 use crate::config::Config;
 use crate::id::StreamId;
 
+mod call;
 mod commit;
 mod dead_letters;
 mod pack;
@@ -49,12 +50,18 @@ pub struct Redis {
     prefix: String,
     consumer: String,
     relay_length: u32,
+    partitions: u16,
 }
 
 impl Redis {
     /// The translator of a node: key prefix and consumer name come from its configuration.
     pub fn new(config: &Config) -> Redis {
-        Redis { prefix: config.relay.prefix.clone(), consumer: config.node.clone(), relay_length: config.relay.length }
+        Redis {
+            prefix: config.relay.prefix.clone(),
+            consumer: config.node.clone(),
+            relay_length: config.relay.length,
+            partitions: config.relay.partitions,
+        }
     }
 
     /// The words of the commands that carry an operation out. They are sent in one go; the reply to the last is the operation's,
@@ -62,19 +69,17 @@ impl Redis {
     pub fn commands(&self, op: &StoreOp) -> Vec<Words> {
         match op {
             StoreOp::Commit { group, effects, together: true } => self.commit_together(group, effects),
+            StoreOp::Page { room, place: Place::Log, query, count, .. } => self.page_of_log(room, *query, *count),
             _ => vec![self.command(op)],
         }
     }
 
     fn command(&self, op: &StoreOp) -> Words {
         match op {
-            StoreOp::Append { partition, messages } => {
-                let length = self.relay_length.to_string();
-                let mut words = words(["XADD", &self.relay_key(*partition), "MAXLEN", "~", &length, "*", pack::FIELD]);
-                words.push(pack::pack(messages.iter()));
-                words
-            }
-            StoreOp::Positions { .. } | StoreOp::Page { .. } | StoreOp::Delivered { .. } => todo!(),
+            StoreOp::Append { partition, messages } => self.append(*partition, messages),
+            StoreOp::Positions { rooms, epoch } => self.positions(rooms, *epoch),
+            StoreOp::Page { room, since, count, .. } => self.page_of_inbox(room, *since, *count),
+            StoreOp::Delivered { room, upto } => self.delivered(room, *upto),
             StoreOp::RelayTip { partition } => words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"]),
             StoreOp::RelayRead { cursors, count, block } => {
                 let (count, block) = (count.to_string(), block.as_millis().max(1).to_string());
@@ -132,7 +137,8 @@ impl Redis {
         match op {
             StoreOp::Append { messages, .. } => rooms::appended(messages, reply),
             StoreOp::Positions { rooms, .. } => rooms::positions(rooms.len(), reply),
-            StoreOp::Page { query, count, place, .. } => rooms::page(*place, *query, *count, reply),
+            StoreOp::Page { place: Place::Log, query, count, .. } => rooms::page_of_log(*query, *count, reply),
+            StoreOp::Page { place: Place::Inbox, count, .. } => rooms::page_of_inbox(*count, reply),
             StoreOp::Delivered { .. } => rooms::delivered(reply),
             StoreOp::RelayTip { .. } => Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id))),
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
@@ -219,6 +225,11 @@ fn word(word: &'static str) -> Bytes {
 /// No more than Redis can count, which is longer than anything lasts.
 fn millis(duration: Duration) -> String {
     duration.as_millis().min(i64::MAX as u128).to_string()
+}
+
+/// How many milliseconds a key lives: at least one, and no more than Redis can add to its clock.
+fn lifetime(duration: Duration) -> String {
+    duration.as_millis().clamp(1, 1 << 52).to_string()
 }
 
 fn text(value: impl Display) -> Bytes {

@@ -18,7 +18,7 @@ use roomcast_core::config::{Config, Destination, Source};
 use roomcast_core::id::StreamId;
 use roomcast_core::message::RoomName;
 use roomcast_core::store::redis::Redis;
-use roomcast_core::store::{Effect, GroupRef, NewEntry, StoreOp};
+use roomcast_core::store::{Effect, GroupRef, NewEntry, Posting, StoreOp};
 
 use crate::load::Form;
 
@@ -138,7 +138,7 @@ impl Consumer {
 
     fn commit(&self, entries: Vec<Entry>) -> Vec<Cmd> {
         let effect = |name: Vec<u8>, data: Vec<u8>| match self.commands {
-            None => Effect::Relay(vec![(0, vec![(RoomName::from(ROOM), Bytes::from(data))])]),
+            None => Effect::Relay(vec![(0, vec![Posting::plain(RoomName::from(ROOM), Bytes::from(data))])]),
             Some(length) => {
                 let fields = vec![(Bytes::from(name), Bytes::from(data))];
                 Effect::Route(NewEntry { stream: TARGET.into(), length, fields })

@@ -151,13 +151,14 @@ impl Relay {
     /// Begins to read what follows the last message that was told of.
     pub(super) fn heal(&mut self, core: &mut Core, now: Time, index: usize) {
         let Some(Room { name, track: Some(track), .. }) = self.rooms.get_mut(index) else { return };
-        let Some((place, _)) = memory(&core.config, name) else { return };
+        let Some((place, ttl)) = memory(&core.config, name) else { return };
         track.errand = Some(Box::new(Errand::Healing { ahead: None }));
         let query = match place {
             Place::Log => Query::After(track.at),
             Place::Inbox => Query::Oldest,
         };
-        let op = StoreOp::Page { room: name.clone(), place, query, count: COUNT };
+        let since = core.wall.unix(now) - ttl;
+        let op = StoreOp::Page { room: name.clone(), place, query, since, count: COUNT };
         core.ask(now, Lane::Command, Purpose::Heal(name.clone()), op);
     }
 
@@ -252,11 +253,12 @@ impl Relay {
         count: usize,
     ) {
         match memory(&core.config, &room) {
-            Some((place, _)) => {
+            Some((place, ttl)) => {
                 let track = self.rooms.find(&room).and_then(|index| self.rooms.get(index)?.track.as_ref());
                 let at = track.map_or(Position::default(), |track| track.at);
                 let purpose = Purpose::Page(shard, read, room.clone(), at);
-                core.ask(now, Lane::Command, purpose, StoreOp::Page { room, place, query, count });
+                let since = core.wall.unix(now) - ttl;
+                core.ask(now, Lane::Command, purpose, StoreOp::Page { room, place, query, since, count });
             }
             None => core.tell(shard, Tell::Page { read, result: Err(Unavailable) }),
         }

@@ -1,6 +1,7 @@
 //! What rooms remember, in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -11,15 +12,24 @@ use crate::position::Position;
 use crate::store::{Answer, Kept, Page, Place, Posting, Query, RelayEntry, Relayed, Stamp};
 use crate::time::{Time, UnixMillis};
 
-use core::time::Duration;
-
 /// The relay logs, and what rooms remember.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rooms {
     relay: BTreeMap<u16, RelayLog>,
     kept: BTreeMap<RoomName, Room>,
-    /// Until when an identifier is remembered, and the position of its message.
-    once: BTreeMap<(RoomName, Box<str>), (Time, Option<Position>)>,
+    /// The identifiers that are remembered, each with the position of its message.
+    once: BTreeMap<Identifier, Option<Position>>,
+    /// When something ends that is remembered.
+    ends: BTreeSet<(Time, Ending)>,
+}
+
+/// A room, and the identifier of a message in it.
+type Identifier = (RoomName, Box<str>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    Room(RoomName),
+    Once(Identifier),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,7 +41,16 @@ struct RelayLog {
 #[derive(Clone, Debug)]
 struct Room {
     head: Position,
-    head_until: Time,
+    until: Time,
+    log: Shelf,
+    inbox: Shelf,
+    /// When it is looked at next, whether something of it has ended.
+    due: Time,
+}
+
+/// Messages, oldest first, which all end at the same time.
+#[derive(Clone, Debug, Default)]
+struct Shelf {
     messages: VecDeque<(Position, UnixMillis, Bytes)>,
     until: Time,
 }
@@ -45,8 +64,8 @@ impl Memory {
 
     /// What a room remembers, oldest first.
     pub fn remembered(&self, room: &str) -> impl Iterator<Item = (Position, &Bytes)> {
-        let room = self.rooms.kept.get(room).into_iter();
-        room.flat_map(|room| room.messages.iter().map(|(position, _, payload)| (*position, payload)))
+        let shelves = self.rooms.kept.get(room).into_iter().flat_map(|room| [&room.log, &room.inbox]);
+        shelves.flat_map(|shelf| shelf.messages.iter().map(|(position, _, payload)| (*position, payload)))
     }
 
     /// Deletes relayed messages, as a log that is too short does.
@@ -59,7 +78,8 @@ impl Memory {
     /// Deletes what a room remembers but for the newest messages. Its position stays.
     pub fn trim_room(&mut self, room: &str, keep: usize) {
         if let Some(room) = self.rooms.kept.get_mut(room) {
-            room.messages.drain(..room.messages.len().saturating_sub(keep));
+            room.log.trim(keep);
+            room.inbox.trim(keep);
         }
     }
 
@@ -97,37 +117,26 @@ impl Memory {
         entries.collect()
     }
 
-    pub(super) fn positions(&mut self, now: Time, rooms: &[(RoomName, Duration)], epoch: u32) -> Answer {
-        let positions = rooms.iter().map(|(room, ttl)| {
-            let head_until = now + Kept::position_ttl(*ttl);
-            let room = self.rooms.room(now, room, epoch);
-            room.head_until = head_until;
-            room.head
-        });
-        Answer::Positions(positions.collect())
-    }
-
-    pub(super) fn page(&mut self, now: Time, room: &RoomName, place: Place, query: Query, count: usize) -> Answer {
-        let Some(room) = self.rooms.kept.get_mut(room).filter(|room| room.head_until > now) else {
+    pub(super) fn page(&self, room: &RoomName, place: Place, query: Query, since: UnixMillis, count: usize) -> Answer {
+        let Some(room) = self.rooms.kept.get(room) else {
             return Answer::Page(Page::of_log(query, Vec::new(), Position::default(), count));
         };
-        room.expire(now);
-        let all = || room.messages.iter().map(|(position, _, payload)| (*position, payload.clone()));
-        let newest = |messages: Vec<(Position, Bytes)>| messages[messages.len().saturating_sub(count)..].to_vec();
-        let messages: Vec<(Position, Bytes)> = match query {
-            // One more: the message at the position itself.
-            Query::After(after) => all().filter(|(position, _)| position.offset >= after.offset).take(count + 1).collect(),
-            Query::Before(before) => newest(all().filter(|(position, _)| position.offset < before.offset).collect()),
-            Query::Newest => newest(all().collect()),
-            Query::Oldest => all().take(count).collect(),
+        let message = |(position, _, payload): &(Position, UnixMillis, Bytes)| (*position, payload.clone());
+        let (query, messages) = match place {
+            Place::Log => (query, room.log.read(query, count).map(message).collect()),
+            Place::Inbox => {
+                let fresh = room.inbox.messages.iter().filter(|(_, at, _)| *at >= since);
+                (Query::Oldest, fresh.take(count).map(message).collect())
+            }
         };
-        let _ = place;
         Answer::Page(Page::of_log(query, messages, room.head, count))
     }
 
     pub(super) fn delivered(&mut self, room: &RoomName, upto: Position) -> Answer {
-        if let Some(room) = self.rooms.kept.get_mut(room) {
-            room.messages.retain(|(position, ..)| position.epoch == upto.epoch && position.is_after(upto));
+        if let Some(Room { inbox: Shelf { messages, .. }, .. }) = self.rooms.kept.get_mut(room)
+            && let Some(last) = messages.iter().position(|(position, ..)| *position == upto)
+        {
+            messages.drain(..=last);
         }
         Answer::Done
     }
@@ -138,46 +147,85 @@ impl Rooms {
         *self = Rooms::default();
     }
 
-    /// The room, which begins here where it is unknown.
-    fn room(&mut self, now: Time, name: &RoomName, epoch: u32) -> &mut Room {
-        let new = || Room { head: Position::start(epoch.into()), head_until: Time::NEVER, messages: VecDeque::new(), until: now };
-        let room = self.kept.entry(name.clone()).or_insert_with(new);
-        if room.head_until <= now {
-            *room = new();
+    /// Forgets what is remembered no longer.
+    pub(super) fn expire(&mut self, now: Time) {
+        while self.ends.first().is_some_and(|(end, _)| *end <= now) {
+            match self.ends.pop_first() {
+                Some((end, Ending::Room(name))) => {
+                    if let Some(room) = self.kept.get_mut(&name).filter(|room| room.due == end) {
+                        room.due = Time::NEVER;
+                        room.expire(now);
+                        if room.until <= now {
+                            self.kept.remove(&name);
+                        }
+                        self.look_again(&name);
+                    }
+                }
+                Some((_, Ending::Once(identifier))) => drop(self.once.remove(&identifier)),
+                None => {}
+            }
         }
-        room
+    }
+
+    pub(super) fn positions(&mut self, now: Time, rooms: &[(RoomName, Duration)], epoch: u32) -> Vec<Position> {
+        let position = |(name, ttl): &(RoomName, Duration)| {
+            let room = self.room(name, epoch);
+            room.until = now + Kept::position_ttl(*ttl);
+            let head = room.head;
+            self.look_again(name);
+            head
+        };
+        rooms.iter().map(position).collect()
     }
 
     /// Remembers a message and says where; what is to be relayed of it is added to `relayed`.
     fn keep(&mut self, now: Time, posting: &Posting, relayed: &mut Vec<Relayed>) -> Option<Position> {
-        if let Some(once) = &posting.once {
-            let key = (posting.room.clone(), once.id.clone());
-            if let Some((_, position)) = self.once.get(&key).filter(|(until, _)| *until > now) {
-                return *position;
-            }
+        let identifier = posting.once.as_ref().map(|once| (posting.room.clone(), once.id.clone()));
+        if let Some(position) = identifier.as_ref().and_then(|identifier| self.once.get(identifier)) {
+            return *position;
         }
-        let name = Bytes::copy_from_slice(posting.room.as_bytes());
         let mut stamp = Stamp::Plain;
+        let mut position = None;
         if let Some(kept) = posting.kept {
-            let room = self.room(now, &posting.room, kept.epoch);
+            let room = self.room(&posting.room, kept.epoch);
             let previous = room.head.tag;
-            room.expire(now);
             room.head = Position { offset: room.head.offset + 1, tag: kept.tag, ..room.head };
-            room.messages.push_back((room.head, kept.at, posting.payload.clone()));
-            room.messages.drain(..room.messages.len().saturating_sub(kept.size as usize));
-            room.until = now + kept.ttl;
-            room.head_until = now + Kept::position_ttl(kept.ttl);
+            room.until = now + Kept::position_ttl(kept.ttl);
             stamp = Stamp::At { position: room.head, previous };
+            position = Some(room.head);
+            let message = (room.head, kept.at, posting.payload.clone());
+            room.shelf(kept.place).add(message, kept.size, now + kept.ttl);
+            self.look_again(&posting.room);
         }
-        let position = match stamp {
-            Stamp::At { position, .. } => Some(position),
-            Stamp::Plain | Stamp::Others(_) => None,
-        };
-        if let Some(once) = &posting.once {
-            self.once.insert((posting.room.clone(), once.id.clone()), (now + once.window, position));
+        if let (Some(identifier), Some(once)) = (identifier, &posting.once) {
+            self.once.insert(identifier.clone(), position);
+            self.ends.insert((now + once.window, Ending::Once(identifier)));
         }
-        relayed.push(Relayed { room: name, stamp, payload: posting.payload.clone() });
+        let room = Bytes::copy_from_slice(posting.room.as_bytes());
+        relayed.push(Relayed { room, stamp, payload: posting.payload.clone() });
         position
+    }
+
+    /// The room, which begins here where it is unknown.
+    fn room(&mut self, name: &RoomName, epoch: u32) -> &mut Room {
+        self.kept.entry(name.clone()).or_insert_with(|| Room {
+            head: Position::start(epoch.into()),
+            until: Time::NEVER,
+            log: Shelf::default(),
+            inbox: Shelf::default(),
+            due: Time::NEVER,
+        })
+    }
+
+    /// Sees to it that a room is looked at when the first thing of it ends.
+    fn look_again(&mut self, name: &RoomName) {
+        let Some(room) = self.kept.get_mut(name) else { return };
+        let end = room.until.min(room.log.end()).min(room.inbox.end());
+        if end < room.due {
+            self.ends.remove(&(room.due, Ending::Room(name.clone())));
+            self.ends.insert((end, Ending::Room(name.clone())));
+            room.due = end;
+        }
     }
 }
 
@@ -190,9 +238,48 @@ impl RelayLog {
 }
 
 impl Room {
-    fn expire(&mut self, now: Time) {
-        if self.until <= now {
-            self.messages.clear();
+    fn shelf(&mut self, place: Place) -> &mut Shelf {
+        match place {
+            Place::Log => &mut self.log,
+            Place::Inbox => &mut self.inbox,
         }
+    }
+
+    fn expire(&mut self, now: Time) {
+        for shelf in [&mut self.log, &mut self.inbox] {
+            if shelf.until <= now {
+                shelf.messages.clear();
+            }
+        }
+    }
+}
+
+impl Shelf {
+    fn add(&mut self, message: (Position, UnixMillis, Bytes), size: u32, until: Time) {
+        self.messages.push_back(message);
+        self.trim(size.max(1) as usize);
+        self.until = until;
+    }
+
+    fn trim(&mut self, keep: usize) {
+        self.messages.drain(..self.messages.len().saturating_sub(keep));
+    }
+
+    /// When its messages end, where it has any.
+    fn end(&self) -> Time {
+        if self.messages.is_empty() { Time::NEVER } else { self.until }
+    }
+
+    /// The messages that [`Query::reads`] says, oldest first.
+    fn read(&self, query: Query, count: usize) -> impl Iterator<Item = &(Position, UnixMillis, Bytes)> {
+        let from = |position: Position| self.messages.partition_point(|(other, ..)| other.offset < position.offset);
+        let (reads, length) = (query.reads(count), self.messages.len());
+        let (first, end) = match query {
+            Query::After(position) => (from(position), from(position).saturating_add(reads).min(length)),
+            Query::Oldest => (0, reads.min(length)),
+            Query::Before(position) => (from(position).saturating_sub(reads), from(position)),
+            Query::Newest => (length.saturating_sub(reads), length),
+        };
+        self.messages.range(first..end)
     }
 }

@@ -5,110 +5,119 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
+use super::call::Call;
 use super::{Redis, Reply, Words, array, pack, script_error, text, unexpected, word, words};
 use crate::id::StreamId;
 
 /// Pending entries of one's own, beside those of a commit, among which these are looked for in one go.
 const MOST_BETWEEN: usize = 1_000;
 
+/// Messages on their way to a relay log.
+struct Append {
+    key: usize,
+    form: &'static str,
+    words: Words,
+}
+
 impl Redis {
-    /// All or nothing, and much cheaper: the messages do not pass through a script, which only acknowledges; or takes back what
-    /// the transaction has appended before it, where something is not as it should be.
+    /// All or nothing, and much cheaper: messages that no room remembers do not pass through a script, which only acknowledges; or
+    /// takes back what the transaction has appended before it, where something is not as it should be.
+    ///
+    /// Messages of one room are all remembered or none is, so their order is kept.
     pub(super) fn commit_together(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Vec<Words> {
-        let mut logs: BTreeMap<u16, Vec<&Posting>> = BTreeMap::new();
+        let (mut plain, mut kept): (BTreeMap<u16, Vec<&Posting>>, BTreeMap<u16, Vec<&Posting>>) = Default::default();
         for (_, effect) in effects {
             if let Effect::Relay(partitions) = effect {
                 for (partition, messages) in partitions {
-                    logs.entry(*partition).or_default().extend(messages);
+                    for message in messages {
+                        let logs = if message.is_plain() { &mut plain } else { &mut kept };
+                        logs.entry(*partition).or_default().push(message);
+                    }
                 }
             }
         }
-        let length = self.relay_length.to_string();
+        let mut call = Call::new(self, [group.stream.to_string(), self.mark_key(group)]);
         let mut commands = vec![words(["MULTI"])];
-        let mut keys = vec![Bytes::from(group.stream.to_string()), Bytes::from(self.mark_key(group))];
-        for (partition, messages) in logs {
-            let key = self.relay_key(partition);
-            let mut append = words(["XADD", &key, "MAXLEN", "~", &length, "*", pack::FIELD]);
-            append.push(pack::pack(messages.into_iter()));
-            commands.push(append);
-            keys.push(Bytes::from(key));
+        let mut head = Words::new();
+        self.put_guard(&mut head, group, effects);
+        head.extend([text(plain.len()), text(effects.len())]);
+        head.extend(effects.iter().map(|(id, _)| text(id)));
+        for (partition, messages) in plain {
+            call.key(self.relay_key(partition));
+            commands.push(self.append_plain(partition, messages.into_iter()));
         }
-        let mut script = words(["EVAL", scripts::TOGETHER]);
-        script.push(text(keys.len()));
-        script.extend(keys);
-        self.put_guard(&mut script, group, effects);
-        script.extend(effects.iter().map(|(id, _)| text(id)));
-        commands.extend([script, words(["EXEC"])]);
+        let mut body = Words::new();
+        for (partition, messages) in &kept {
+            let key = call.key(self.relay_key(*partition));
+            let messages = call.messages(*partition, messages.iter().copied());
+            body.extend([text(key), text(self.relay_length), text(messages.len())]);
+            body.extend(messages);
+        }
+        let script = if kept.is_empty() { scripts::TOGETHER } else { scripts::TOGETHER_KEPT };
+        commands.extend([call.words(script, head, body), words(["EXEC"])]);
         commands
     }
 
     /// Each entry by itself, whatever becomes of the others.
     pub(super) fn commit_each(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Words {
-        // The keys of all effects, each once; few enough to be searched.
-        let mut keys = vec![group.stream.to_string(), self.mark_key(group)];
-        let mut key_index = |key: String| match keys.iter().skip(2).position(|known| *known == key) {
-            Some(at) => at + 3,
-            None => {
-                keys.push(key);
-                keys.len()
-            }
-        };
-        let mut args = Vec::new();
-        self.put_guard(&mut args, group, effects);
+        let mut call = Call::new(self, [group.stream.to_string(), self.mark_key(group)]);
+        let (mut head, mut body) = (Words::new(), Words::new());
+        self.put_guard(&mut head, group, effects);
         for (id, effect) in effects {
-            args.push(text(id));
+            body.push(text(id));
             match effect {
                 Effect::Relay(partitions) => {
-                    args.push(text(partitions.len()));
-                    for (partition, messages) in partitions {
-                        let key = key_index(self.relay_key(*partition));
-                        args.extend([text(key), text(self.relay_length), word("joined"), text(1), pack::pack(messages.iter())]);
+                    let appends = self.appends(&mut call, partitions);
+                    body.push(text(appends.len()));
+                    for Append { key, form, words } in appends {
+                        body.extend([text(key), text(self.relay_length), word(form), text(words.len())]);
+                        body.extend(words);
                     }
                 }
                 Effect::Route(entry) | Effect::DeadLetter(entry) => {
                     let fields = &entry.fields[..entry.fields.len().min(MOST_FIELDS)];
-                    args.extend([
-                        text(1),
-                        text(key_index(entry.stream.to_string())),
-                        text(entry.length),
-                        word("alone"),
-                        text(fields.len() * 2),
-                    ]);
-                    args.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
+                    let key = call.key(entry.stream.to_string());
+                    body.extend([text(1), text(key), text(entry.length), word("alone"), text(fields.len() * 2)]);
+                    body.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
                 }
-                Effect::Nothing => args.push(text(0)),
+                Effect::Nothing => body.push(text(0)),
             }
         }
-        let mut words = words(["EVAL", scripts::EACH]);
-        words.push(text(keys.len()));
-        words.extend(keys.into_iter().map(Bytes::from));
-        words.extend(args);
-        words
+        call.words(scripts::EACH, head, body)
     }
 
     /// The messages of entries that are acknowledged elsewhere.
     pub(super) fn apply(&self, GroupRef { stream, group }: &GroupRef, entries: &[(StreamId, Vec<(u16, Postings)>)]) -> Words {
-        let mut keys = vec![format!("{}applied:{{{stream}}}:{group}", self.prefix)];
-        let mut args = vec![text(APPLIED), text(self.relay_length)];
+        let mut call = Call::new(self, [format!("{}applied:{{{stream}}}:{group}", self.prefix)]);
+        let mut body = Words::new();
         for (id, partitions) in entries {
-            args.extend([text(id), text(partitions.len())]);
-            for (partition, messages) in partitions {
-                let key = self.relay_key(*partition);
-                let at = keys.iter().position(|known| *known == key).unwrap_or_else(|| {
-                    keys.push(key);
-                    keys.len() - 1
-                });
-                args.extend([text(at + 1), pack::pack(messages.iter())]);
+            let appends = self.appends(&mut call, partitions);
+            body.extend([text(id), text(appends.len())]);
+            for Append { key, form, words } in appends {
+                body.extend([text(key), word(form), text(words.len())]);
+                body.extend(words);
             }
         }
-        let mut words = words(["EVAL", scripts::APPLY]);
-        words.push(text(keys.len()));
-        words.extend(keys.into_iter().map(Bytes::from));
-        words.extend(args);
-        words
+        call.words(scripts::APPLY, vec![text(APPLIED), text(self.relay_length)], body)
     }
 
-    /// What both scripts need to find out which entries are pending.
+    /// What is appended to relay logs, in order: messages that pass through a script as they are, packed, and others.
+    fn appends<'a>(&self, call: &mut Call<'a>, partitions: &'a [(u16, Postings)]) -> Vec<Append> {
+        let mut appends = Vec::new();
+        for (partition, messages) in partitions {
+            let key = call.key(self.relay_key(*partition));
+            for messages in messages.chunk_by(|a, b| a.is_plain() == b.is_plain()) {
+                appends.push(if messages.iter().all(Posting::is_plain) {
+                    Append { key, form: "joined", words: vec![pack::pack(messages.iter())] }
+                } else {
+                    Append { key, form: "kept", words: call.messages(*partition, messages.iter()) }
+                });
+            }
+        }
+        appends
+    }
+
+    /// What the scripts of commits need to find out which entries are pending.
     fn put_guard(&self, args: &mut Words, group: &GroupRef, effects: &[(StreamId, Effect)]) {
         let ids = || effects.iter().map(|(id, _)| *id);
         let (first, last) = (ids().min().unwrap_or_default(), ids().max().unwrap_or_default());
@@ -165,7 +174,9 @@ mod tests {
     }
 
     fn relay(partitions: &[u16], payload: &'static str) -> Effect {
-        Effect::Relay(partitions.iter().map(|partition| (*partition, vec![Posting::plain("r".into(), Bytes::from(payload))])).collect())
+        Effect::Relay(
+            partitions.iter().map(|partition| (*partition, vec![Posting::plain("r".into(), Bytes::from(payload))])).collect(),
+        )
     }
 
     #[test]
@@ -174,7 +185,7 @@ mod tests {
         assert_eq!(
             spoken(effects, true),
             "MULTI XADD rc:relay:{4} MAXLEN ~ 100000 * m 1:r,0:,1:a,1:r,0:,1:b, XADD rc:relay:{5} MAXLEN ~ 100000 * m 1:r,0:,1:a, \
-             EVAL together 4 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} g n1 1-0 3-0 1003 2-0 1-0 3-0 EXEC"
+             EVAL together 4 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} g n1 1-0 3-0 1003 2 3 2-0 1-0 3-0 0 EXEC"
         );
     }
 
@@ -192,7 +203,7 @@ mod tests {
         ];
         assert_eq!(
             spoken(effects, false),
-            "EVAL each 6 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} t d g n1 1-0 6-0 1006 \
+            "EVAL each 6 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} t d g n1 1-0 6-0 1006 0 \
              1-0 2 3 100000 joined 1 1:r,0:,1:a, 4 100000 joined 1 1:r,0:,1:a, 2-0 1 3 100000 joined 1 1:r,0:,1:b, \
              3-0 1 5 10 alone 4 a 1 a 2 4-0 1 6 10 alone 2 error e 5-0 0 6-0 1 5 10 alone 2  "
         );
@@ -209,8 +220,8 @@ mod tests {
         let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
         assert_eq!(
             words.join(" ").replace(scripts::APPLY, "apply"),
-            "EVAL apply 3 rc:applied:{s}:g rc:relay:{4} rc:relay:{5} 100000 100000 \
-             1-0 2 2 1:r,0:,1:a, 3 1:r,0:,1:b, 2-0 1 2 1:r,0:,1:c, 3-0 0"
+            "EVAL apply 3 rc:applied:{s}:g rc:relay:{4} rc:relay:{5} 100000 100000 0 \
+             1-0 2 2 joined 1 1:r,0:,1:a, 3 joined 1 1:r,0:,1:b, 2-0 1 2 joined 1 1:r,0:,1:c, 3-0 0"
         );
     }
 

@@ -44,9 +44,13 @@ pub(super) fn unpack(mut packed: Bytes) -> Vec<Relayed> {
     messages
 }
 
-/// The bytes of a value that is one netstring and nothing else.
-pub(super) fn unpack_one(mut packed: Bytes) -> Option<Bytes> {
-    take(&mut packed).filter(|_| packed.is_empty())
+/// The netstrings of a value that holds so many and nothing else.
+pub(super) fn unpack_all<const N: usize>(mut packed: Bytes) -> Option<[Bytes; N]> {
+    let mut values = [const { Bytes::new() }; N];
+    for value in &mut values {
+        *value = take(&mut packed)?;
+    }
+    packed.is_empty().then_some(values)
 }
 
 fn put(packed: &mut BytesMut, bytes: &[u8]) {
@@ -94,8 +98,10 @@ mod tests {
     fn messages_stand_one_behind_the_other() {
         assert_eq!(pack([message("a:1", "{}"), message("", "x,")].iter()), "3:a:1,0:,2:{},0:,0:,2:x,,");
         assert_eq!(netstring(b"a:1"), "3:a:1,");
-        assert_eq!(unpack_one(netstring(b"a:1")), Some(Bytes::from("a:1")));
-        assert_eq!(unpack_one(Bytes::from("1:a,1:b,")), None);
+        assert_eq!(unpack_all(netstring(b"a:1")), Some([Bytes::from("a:1")]));
+        assert_eq!(unpack_all(Bytes::from("1:a,1:b,")), Some(["a", "b"].map(Bytes::from)));
+        assert_eq!(unpack_all::<1>(Bytes::from("1:a,1:b,")), None);
+        assert_eq!(unpack_all::<2>(Bytes::from("1:a,")), None);
     }
 
     #[test]
