@@ -80,6 +80,10 @@ impl CatchUp {
         self.readers.is_empty()
     }
 
+    pub(super) fn has(&self, conn: ConnId) -> bool {
+        self.readers.iter().any(|reader| reader.conn == conn)
+    }
+
     /// Keeps what members are sent, as much as fits into `most` messages and bytes.
     pub(super) fn keep(&mut self, payloads: &[Bytes], positions: &[Position], most: (usize, usize)) {
         if self.reads.is_empty() {

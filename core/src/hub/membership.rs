@@ -102,6 +102,14 @@ impl Hub {
         self.leave_if_deserted(index);
     }
 
+    /// Whether a connection is in a room or waits to get into it.
+    pub(super) fn is_in(&self, conn: &Connection, index: usize) -> bool {
+        let Some(room) = self.rooms.get(index) else { return false };
+        let waits = room.joining.as_ref().is_some_and(|joining| joining.waiting.iter().any(|one| one.conn == conn.id));
+        let catches_up = room.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(conn.id));
+        waits || catches_up || conn.rooms.iter().any(|membership| membership.room as usize == index)
+    }
+
     /// Rooms a connection is in or waits for.
     pub(super) fn room_count(conn: &Connection) -> usize {
         conn.rooms.len() + usize::from(conn.joining)

@@ -54,7 +54,9 @@ impl Hub {
         for (name, position) in places {
             let Some(conn) = self.peek(id).filter(|conn| conn.phase == Phase::Open) else { return };
             let most = self.config.limits.rooms_per_connection;
-            if Hub::room_count(conn) >= most || self.may(id, Intent::Subscribe, &name).is_err() {
+            // A client that asks by itself knows better where it is.
+            let is_known = self.rooms.find(&name).is_some_and(|index| self.is_in(conn, index));
+            if is_known || Hub::room_count(conn) >= most || self.may(id, Intent::Subscribe, &name).is_err() {
                 continue;
             }
             // Where nothing is remembered, or nothing is known of the client, the position of no room says that it has missed some.
