@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 
 use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
 use super::call::Call;
@@ -157,6 +156,8 @@ fn committed(reply: Reply) -> Result<Committed, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::config::Config;
     use crate::store::{NewEntry, StoreOp};
