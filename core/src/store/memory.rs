@@ -489,7 +489,10 @@ impl Memory {
         let consumer = self.consumer(client);
         let pending = &self.group(group)?.1.pending;
         let is_own = |id| pending.get(id).is_some_and(|pending| pending.consumer == consumer);
-        Ok(effects.iter().all(|(id, effect)| is_own(id) && matches!(effect, Effect::Relay(_) | Effect::Nothing)))
+        let mut seen = BTreeSet::new();
+        // One that stands there twice would no longer be pending when its turn comes again.
+        let mut is_own_once = |id| is_own(id) && seen.insert(id);
+        Ok(effects.iter().all(|(id, effect)| is_own_once(id) && matches!(effect, Effect::Relay(_) | Effect::Nothing)))
     }
 
     fn refusal(&self, effect: &Effect) -> Option<StoreError> {
