@@ -27,6 +27,7 @@ mod backoff;
 mod consumer;
 mod operator;
 mod outbound;
+mod presence;
 mod probe;
 mod questions;
 mod relay;
@@ -35,6 +36,7 @@ mod router;
 use consumer::Consumer;
 use operator::Operator;
 use outbound::Outbound;
+use presence::Presence;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
@@ -52,6 +54,7 @@ pub struct Backplane {
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
     operator: Operator,
+    presence: Presence,
 }
 
 /// Something the host must do for the backplane.
@@ -115,14 +118,15 @@ impl Backplane {
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
-        let mut probe = Probe::new();
+        let (mut probe, mut presence) = (Probe::new(), Presence::new(&mut core));
         probe.ask(&mut core, now);
+        presence.start(&mut core, now);
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
         }
         let relay = Relay::new(&config, u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]));
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
-        Ok(Backplane { core, relay, outbound, probe, consumers, operator, sources: Arc::default() })
+        Ok(Backplane { core, relay, outbound, probe, consumers, operator, presence, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -142,6 +146,8 @@ impl Backplane {
             Ask::Leave { room } => self.relay.leave(shard, &room),
             Ask::Publish(publish) => self.outbound.publish(&mut self.core, now, shard, publish),
             Ask::Read { .. } | Ask::Delivered { .. } => {}
+            Ask::Present { room, user, connections } => self.presence.present(shard, room, user, connections),
+            Ask::Who { read, room } => self.presence.who(&mut self.core, now, shard, read, room),
         }
     }
 
@@ -175,6 +181,7 @@ impl Backplane {
                 }
             }
             Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
+            Purpose::Presence(errand) => self.presence.answered(&mut self.core, now, errand, answer),
         }
     }
 
@@ -199,6 +206,8 @@ impl Backplane {
                 Wake::Probe => self.probe.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
+                Wake::Beat => self.presence.wake_to_beat(&mut self.core, now),
+                Wake::Presence => {}
                 Wake::Source(index) => {
                     if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
                         consumer.wake(&mut self.core, now);
@@ -217,6 +226,7 @@ impl Backplane {
     pub fn poll_action(&mut self, now: Time) -> Option<BackplaneAction> {
         if self.core.actions.is_empty() {
             self.outbound.flush(&mut self.core, now);
+            self.presence.flush(&mut self.core, now);
         }
         self.core.actions.pop_front()
     }

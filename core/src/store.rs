@@ -18,6 +18,7 @@ mod letters;
 pub mod memory;
 mod page;
 mod posting;
+mod presence;
 pub mod redis;
 mod scripts;
 
@@ -25,6 +26,7 @@ pub use health::GroupHealth;
 pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
+pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,6 +187,8 @@ pub enum StoreOp {
         /// What to do.
         op: LetterOp,
     },
+    /// Tell who is in rooms, or ask. Answer: [`Answer::Presence`].
+    Presence(PresenceOp),
 }
 
 /// Whose pending entries.
@@ -294,6 +298,8 @@ pub enum Answer {
     Count(u64),
     /// For each dead letter, what came of it.
     Replayed(Vec<Replayed>),
+    /// The answer to an operation on presence.
+    Presence(PresenceAnswer),
 }
 
 /// A pending entry that nobody has touched for long.
@@ -396,6 +402,7 @@ impl StoreOp {
             StoreOp::Commit { .. } => "commit",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
+            StoreOp::Presence(op) => op.name(),
         }
     }
 
@@ -417,7 +424,8 @@ impl StoreOp {
             | StoreOp::Apply { .. }
             | StoreOp::Commit { .. }
             | StoreOp::Ping
-            | StoreOp::Letters { .. } => Duration::ZERO,
+            | StoreOp::Letters { .. }
+            | StoreOp::Presence(_) => Duration::ZERO,
         }
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::consumer::Errand;
 use super::operator::Operation;
 use super::outbound::Waiting;
+use super::presence;
 use crate::id::Ticket;
 use crate::store::Lane;
 use crate::table::Table;
@@ -31,6 +32,7 @@ pub(super) enum Purpose {
     /// A verdict on an entry of a source.
     Process(u16),
     Operation(Box<Operation>),
+    Presence(presence::Errand),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -41,6 +43,8 @@ pub(super) enum Wake {
     Relay,
     Tip(u16),
     Source(u16),
+    Beat,
+    Presence,
 }
 
 impl Questions {
@@ -109,6 +113,7 @@ impl Purpose {
             Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",
+            Purpose::Presence(_) => "tell or ask who is there",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{Config, Limits};
 use crate::door::Tell;
 use crate::id::{ShardId, ShardSet, StreamId};
 use crate::message::RoomName;
-use crate::store::{Answer, Lane, RelayEntry, Relayed, StoreError, StoreOp};
+use crate::store::{Answer, Lane, RelayEntry, Relayed, Stamp, StoreError, StoreOp};
 use crate::table::Table;
 use crate::time::Time;
 
@@ -240,10 +240,18 @@ impl Relay {
             return;
         }
         *cursor = id;
-        for Relayed { room, payload, .. } in messages {
+        for Relayed { room, stamp, payload } in messages {
             core.stats.relayed += 1;
             let Ok(room) = str::from_utf8(&room) else { continue };
             let Some((room, shards)) = self.rooms.get_key_value(room) else { continue };
+            if let Stamp::Others(user) = stamp {
+                run.tell(core);
+                let user: Box<str> = String::from_utf8_lossy(&user).into();
+                for shard in shards.iter() {
+                    core.tell(shard, Tell::Others { room: room.clone(), user: user.clone(), payload: payload.clone() });
+                }
+                continue;
+            }
             let (most_messages, most_bytes) = self.longest_run;
             let full = run.payloads.len() >= most_messages || run.bytes + payload.len() > most_bytes;
             if full || run.room.as_ref() != Some(room) {

@@ -14,6 +14,7 @@ use crate::id::{StreamId, Ticket};
 use crate::time::Time;
 
 mod dead_letters;
+mod presence;
 mod rooms;
 
 /// A store that lives in this process.
@@ -33,6 +34,7 @@ mod rooms;
 pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     rooms: rooms::Rooms,
+    presence: presence::Presence,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -93,6 +95,7 @@ impl Memory {
         Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
+            presence: presence::Presence::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -201,6 +204,7 @@ impl Memory {
     pub fn flush(&mut self) {
         self.streams.clear();
         self.rooms.clear();
+        self.presence = presence::Presence::default();
         self.marks.clear();
         self.applied.clear();
         self.end_group_reads(|_| true);
@@ -256,6 +260,7 @@ impl Memory {
             StoreOp::Commit { group, effects, together } => self.commit(now, client, group, effects, *together),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
+            StoreOp::Presence(op) => self.work_on_presence(now, op).map(Answer::Presence),
         })
     }
 

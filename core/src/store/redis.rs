@@ -12,6 +12,7 @@ use crate::id::StreamId;
 mod commit;
 mod dead_letters;
 mod pack;
+mod presence;
 mod rooms;
 
 /// The words of one command.
@@ -119,6 +120,7 @@ impl Redis {
             StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
+            StoreOp::Presence(op) => self.work_on_presence(op),
         }
     }
 
@@ -158,6 +160,7 @@ impl Redis {
             StoreOp::Apply { entries, .. } => commit::answer(entries.len(), false, reply),
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
+            StoreOp::Presence(op) => presence::answer(op, reply).map(Answer::Presence),
         }
     }
 

@@ -1,5 +1,9 @@
 //! The Lua scripts, each one atomic step of the contract.
 
+mod presence;
+
+pub(super) use presence::{BEAT, CONDEMN, PRESENT, WHO};
+
 /// Sets the mark of a group: up to where all entries have been acknowledged, so that a group that is lost begins there again. It
 /// is an identifier, or `(` and the identifier of the oldest pending entry. `KEYS[1]` is the source, `KEYS[2]` the key of its mark.
 macro_rules! mark {

@@ -56,7 +56,8 @@ fn put(packed: &mut BytesMut, bytes: &[u8]) {
     packed.put_u8(b',');
 }
 
-fn take(packed: &mut Bytes) -> Option<Bytes> {
+/// The first netstring of a value, which is left without it.
+pub(super) fn take(packed: &mut Bytes) -> Option<Bytes> {
     let colon = packed.iter().take(20).position(|byte| *byte == b':')?;
     let length: usize = str::from_utf8(packed.get(..colon)?).ok()?.parse().ok()?;
     let (from, to) = (colon + 1, colon.checked_add(1)?.checked_add(length)?);
