@@ -30,6 +30,7 @@ mod connection;
 mod limit;
 mod membership;
 mod outbox;
+mod presence;
 mod requests;
 mod room;
 
@@ -42,6 +43,7 @@ pub use outbox::Outbox;
 use auth::Credentials;
 use connection::{Connection, Due, Phase};
 use outbox::Spares;
+use presence::Present;
 use requests::Publisher;
 use room::Rooms;
 
@@ -59,6 +61,7 @@ pub struct Hub {
     rooms: Rooms,
     /// Whether the backplane has been asked for what is sent to everybody.
     hears_everybody: bool,
+    present: Present,
     publishers: Table<PublishId, Publisher>,
     publishes: u64,
     timers: Timers<Wake>,
@@ -137,6 +140,7 @@ impl Hub {
             serial: 0,
             rooms: Rooms::new(key),
             hears_everybody: false,
+            present: Present::new(key),
             publishers: Table::new(key),
             publishes: 0,
             timers: Timers::new(),
@@ -294,8 +298,10 @@ impl Hub {
     pub fn tell(&mut self, now: Time, tell: Tell) {
         match tell {
             Tell::Joined { room, join, .. } => self.joined(now, &room, join),
-            Tell::Messages { room, payloads, .. } => self.deliver(now, &room, payloads),
-            Tell::Others { .. } | Tell::Lost { .. } | Tell::Page { .. } => {}
+            Tell::Messages { room, payloads, .. } => self.deliver(now, &room, payloads, None),
+            Tell::Others { room, user, payload } => self.deliver(now, &room, vec![payload], Some(&user)),
+            Tell::Who { read, result } => self.told_who(now, read, result),
+            Tell::Lost { .. } | Tell::Page { .. } => {}
             Tell::Published { id, result } => self.published(now, id, result),
         }
     }
@@ -454,13 +460,16 @@ impl Hub {
         }
     }
 
-    /// Hands messages to the members of a room: framed once, shared by all.
-    fn deliver(&mut self, now: Time, name: &RoomName, payloads: Vec<Bytes>) {
+    /// Hands messages to the members of a room, but not to those of one user if that is said: framed once, shared by all.
+    fn deliver(&mut self, now: Time, name: &RoomName, payloads: Vec<Bytes>, except: Option<&str>) {
         let frame = Frame::texts(&payloads);
         let mut slow = Vec::new();
         let mut clients = 0;
         let Hub { conns, rooms, config, spares, dirty, pressed, .. } = self;
         let mut hand_over = |conn: &mut Connection| {
+            if except.is_some() && conn.identity.as_ref().map(|identity| &*identity.user) == except {
+                return;
+            }
             clients += 1;
             match enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
                 Fill::Roomy => {}

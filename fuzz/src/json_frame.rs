@@ -40,6 +40,7 @@ fn write(request: &Request<'_>) -> String {
     let fields = match &request.command {
         Command::Ping => r#""type":"ping""#.to_owned(),
         Command::Rooms => r#""type":"rooms""#.to_owned(),
+        Command::Presence { room } => format!(r#""type":"presence","data":{{"room":{}}}"#, string(room)),
         Command::Auth { token } => format!(r#""type":"auth","data":{{"token":{}}}"#, string(token)),
         Command::Subscribe(room) => topic("subscribe", room),
         Command::Unsubscribe(room) => topic("unsubscribe", room),

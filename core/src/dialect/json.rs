@@ -44,6 +44,11 @@ pub enum Command<'a> {
         /// The message's data.
         data: Json<'a>,
     },
+    /// Who is in a room?
+    Presence {
+        /// The room.
+        room: Cow<'a, str>,
+    },
     /// Which rooms am I in?
     Rooms,
 }
@@ -194,6 +199,7 @@ fn command<'a>(kind: &str, frame: &'a str, data: Option<&'a RawValue>) -> Result
                 read(data).ok_or((ErrorCode::InvalidMessage, "A publish needs data with room, type and data"))?;
             Ok(Command::Publish { room, kind, data: data.into() })
         }
+        "presence" => Ok(Command::Presence { room: topic(data.map_or("", RawValue::get))?.room }),
         "rooms" => Ok(Command::Rooms),
         _ => Err((ErrorCode::UnsupportedMessage, "Message type not supported")),
     }
@@ -273,6 +279,11 @@ impl Object {
         self.field(name, |out| out.extend_from_slice(value.to_string().as_bytes()))
     }
 
+    /// Adds a truth value.
+    pub fn boolean(self, name: &str, value: bool) -> Object {
+        self.field(name, |out| out.extend_from_slice(if value { b"true" } else { b"false" }))
+    }
+
     /// Adds a list of strings.
     pub fn strings<'s>(self, name: &str, values: impl Iterator<Item = &'s str>) -> Object {
         self.field(name, |out| {
@@ -343,6 +354,15 @@ mod tests {
             let Command::Subscribe(topic) = command(text) else { panic!() };
             assert_eq!(topic.echo, Some(("task_id", Json::trusted(echo))));
         }
+    }
+
+    #[test]
+    fn the_room_of_a_question_is_named_like_that_of_a_subscription() {
+        for data in [r#"{"room":"project:7"}"#, r#"{"project_id":7}"#] {
+            let text = format!(r#"{{"type":"presence","data":{data}}}"#);
+            assert_eq!(command(&text), Command::Presence { room: "project:7".into() });
+        }
+        assert_eq!(parse(r#"{"type":"presence"}"#).unwrap_err().code, ErrorCode::InvalidMessage);
     }
 
     #[test]

@@ -115,12 +115,16 @@ impl Hub {
         let Hub { conns, rooms, stats, .. } = self;
         let Some(conn) = find(conns, id).filter(|conn| conn.phase == Phase::Open) else { return };
         let Some(room) = rooms.get_mut(index) else { return };
-        if !conn.rooms.iter().any(|membership| membership.room as usize == index) {
+        let enters = !conn.rooms.iter().any(|membership| membership.room as usize == index);
+        if enters {
             conn.rooms.push(Membership { room: index as u32, at: room.members.len() as u32 });
             room.members.push(id.slot() as u32);
             stats.memberships += 1;
         }
         let name = room.name.clone();
+        if enters {
+            self.arrived(id.slot() as u32, &name);
+        }
         if let Some(Reply { to, echo }) = reply {
             let data = Object::new().string("room", &name).finish();
             self.confirm(now, id, "subscribed", data, to.as_deref(), echo);
@@ -156,7 +160,8 @@ impl Hub {
     /// Takes a member out; the last member takes its place.
     fn remove_member(&mut self, Membership { room: index, at }: Membership) {
         let Some(room) = self.rooms.get_mut(index as usize) else { return };
-        room.members.swap_remove(at as usize);
+        let slot = room.members.swap_remove(at as usize);
+        let name = room.name.clone();
         let moved = room.members.get(at as usize).copied();
         self.stats.memberships -= 1;
         if let Some(conn) = moved.and_then(|slot| self.conns.get_mut(slot as usize))
@@ -164,6 +169,7 @@ impl Hub {
         {
             membership.at = at;
         }
+        self.departed(slot, &name);
         self.leave_if_deserted(index as usize);
     }
 

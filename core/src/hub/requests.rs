@@ -61,6 +61,9 @@ impl Hub {
         conn.phase = Phase::Open;
         conn.warned = false;
         conn.identity = Some(Box::new(identity));
+        if first {
+            self.identified(id);
+        }
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
         self.notice(now, id, "auth_success", Some(data), reply_to);
         self.leave_forbidden(now, id);
@@ -147,6 +150,7 @@ impl Hub {
                 self.confirm(now, id, "unsubscribed", data, request, echo);
             }
             Command::Publish { room, kind, data } => self.request_publish(now, id, request, &room, &kind, data),
+            Command::Presence { room } => self.request_presence(now, id, request, &room),
             Command::Rooms => {
                 let names = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
                 let data = Object::new().strings("rooms", names.map(|room| &*room.name)).finish();

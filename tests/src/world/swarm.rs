@@ -296,6 +296,7 @@ impl Swarm<'_> {
         match self.below(8) {
             0 => "task:7".to_owned(),
             1 => "user:user-1".to_owned(),
+            2 => "project:p".to_owned(),
             _ => format!("workspace:{}", WORKSPACES[self.below(3)]),
         }
     }
