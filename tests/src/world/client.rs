@@ -41,7 +41,8 @@ pub(super) struct RoomView {
 impl RoomView {
     /// What the client was told last of each user, since it is a member.
     pub(super) fn here(&self) -> impl Iterator<Item = (&str, bool)> {
-        let last: BTreeMap<_, _> = self.events[self.events_before..].iter().map(|(user, joined)| (user.as_str(), *joined)).collect();
+        let last: BTreeMap<_, _> =
+            self.events[self.events_before..].iter().map(|(user, joined)| (user.as_str(), *joined)).collect();
         last.into_iter()
     }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use roomcast_core::config::Config;
 use roomcast_core::id::{ConnId, StreamId};
 use roomcast_core::node::Node;
-use roomcast_core::store::{Relayed, Stamp};
 use roomcast_core::store::memory::Memory;
+use roomcast_core::store::{Relayed, Stamp};
 use serde_json::Value;
 
 use super::commands::{self, Passed};

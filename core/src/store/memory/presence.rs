@@ -24,7 +24,7 @@ pub(super) struct Presence {
 #[derive(Clone, Debug, Default)]
 struct Held {
     /// The number of its last operation.
-    last: u64,
+    last: Option<u64>,
     /// Once it is condemned: until when this is remembered.
     condemned: Option<Time>,
     users: BTreeMap<(RoomName, Arc<str>), u32>,
@@ -83,10 +83,10 @@ impl Memory {
         let Presence { held, rooms, .. } = &mut self.presence;
         let held = held.entry((partition, node.clone())).or_default();
         if let Some(number) = number {
-            if held.condemned.is_some_and(|until| until > now) || number <= held.last {
+            if held.condemned.is_some_and(|until| until > now) || held.last.is_some_and(|last| number <= last) {
                 return false;
             }
-            held.last = number;
+            held.last = Some(number);
         }
         let mut events = Vec::new();
         for Change { room, user, connections, event } in changes {

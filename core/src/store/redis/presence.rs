@@ -166,7 +166,9 @@ mod tests {
     fn users_are_named_in_order_and_once() {
         let user = |name: &'static str| Reply::Bytes(Bytes::from(name));
         let reply = |all| Reply::Array(vec![Reply::Int(all), Reply::Int(9), Reply::Array(vec![user("b"), user("a"), user("b")])]);
-        for (most, all, users, truncated) in [(5, 2, vec!["a", "b"], false), (5, 3, vec!["a", "b"], true), (1, 2, vec!["a"], true)] {
+        for (most, all, users, truncated) in
+            [(5, 2, vec!["a", "b"], false), (5, 3, vec!["a", "b"], true), (1, 2, vec!["a"], true)]
+        {
             let op = PresenceOp::Who { partition: 0, room: "r".into(), most };
             let users = users.into_iter().map(Box::from).collect();
             assert_eq!(answer(&op, reply(all)), Ok(PresenceAnswer::Here(Here { users, truncated, connections: 9 })));
@@ -185,7 +187,8 @@ mod tests {
         ];
         let bad = || Reply::Bytes(Bytes::from_static(b"\xff"));
         for op in &ops {
-            for reply in [Reply::Nil, Reply::Int(-1), bad(), Reply::Array(vec![bad()]), Reply::Array(vec![Reply::Int(1), bad()])] {
+            for reply in [Reply::Nil, Reply::Int(-1), bad(), Reply::Array(vec![bad()]), Reply::Array(vec![Reply::Int(1), bad()])]
+            {
                 assert!(answer(op, reply.clone()).is_err(), "{op:?} {reply:?}");
             }
         }

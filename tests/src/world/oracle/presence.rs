@@ -68,7 +68,9 @@ pub(super) fn converged(world: &World) {
     let mut connected: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut rooms: BTreeSet<&str> = world.oracles.presence.here.keys().map(|(room, _)| room.as_str()).collect();
     for client in &world.clients {
-        let Some(user) = client.user.as_ref().filter(|_| client.place().is_some() && client.close_code.is_none()) else { continue };
+        let Some(user) = client.user.as_ref().filter(|_| client.place().is_some() && client.close_code.is_none()) else {
+            continue;
+        };
         for (room, view) in client.rooms() {
             if view.member_since.is_some() && world.config.has_presence(room) {
                 *connected.entry((room.to_owned(), user.clone())).or_default() += 1;
