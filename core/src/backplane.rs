@@ -27,6 +27,7 @@ mod backoff;
 mod consumer;
 mod operator;
 mod outbound;
+mod presence;
 mod probe;
 mod questions;
 mod relay;
@@ -36,6 +37,7 @@ mod sessions;
 use consumer::Consumer;
 use operator::Operator;
 use outbound::Outbound;
+use presence::Presence;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
@@ -55,6 +57,7 @@ pub struct Backplane {
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
     operator: Operator,
+    presence: Presence,
 }
 
 /// Something the host must do for the backplane.
@@ -118,15 +121,17 @@ impl Backplane {
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
-        let mut probe = Probe::new();
+        let (mut probe, mut presence) = (Probe::new(), Presence::new(&mut core));
         probe.ask(&mut core, now);
+        presence.start(&mut core, now);
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
         }
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]);
         let relay = Relay::new(&mut core, &config, key, now);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
-        Ok(Backplane { core, relay, sessions: Sessions::default(), outbound, probe, consumers, operator, sources: Arc::default() })
+        let sessions = Sessions::default();
+        Ok(Backplane { core, relay, sessions, outbound, probe, consumers, operator, presence, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -152,6 +157,8 @@ impl Backplane {
                 self.sessions.save(&mut self.core, now, Saving { conn, token, places, over, ttl });
             }
             Ask::Restore { conn, token } => self.sessions.restore(&mut self.core, now, conn, token),
+            Ask::Present { room, user, connections } => self.presence.present(shard, room, user, connections),
+            Ask::Who { read, room } => self.presence.who(&mut self.core, now, shard, read, room),
             Ask::Delivered { room, upto } => self.relay.delivered(&mut self.core, now, room, upto),
         }
     }
@@ -199,6 +206,7 @@ impl Backplane {
                 }
             }
             Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
+            Purpose::Presence(errand) => self.presence.answered(&mut self.core, now, errand, answer),
         }
     }
 
@@ -226,6 +234,8 @@ impl Backplane {
                 Wake::Sessions => self.sessions.try_again(&mut self.core, now),
                 Wake::Memory => self.relay.try_again(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
+                Wake::Beat => self.presence.wake_to_beat(&mut self.core, now),
+                Wake::Presence => {}
                 Wake::Source(index) => {
                     if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
                         consumer.wake(&mut self.core, now);
@@ -245,6 +255,7 @@ impl Backplane {
         if self.core.actions.is_empty() {
             self.outbound.flush(&mut self.core, now);
             self.relay.flush(&mut self.core, now);
+            self.presence.flush(&mut self.core, now);
         }
         self.core.actions.pop_front()
     }

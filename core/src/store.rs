@@ -19,6 +19,7 @@ mod letters;
 pub mod memory;
 mod page;
 mod posting;
+mod presence;
 pub mod redis;
 mod scripts;
 mod sessions;
@@ -28,6 +29,7 @@ pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
 pub use sessions::{Places, SessionOp};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
+pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,6 +200,8 @@ pub enum StoreOp {
         /// What to do.
         op: LetterOp,
     },
+    /// Tell who is in rooms, or ask. Answer: [`Answer::Presence`].
+    Presence(PresenceOp),
 }
 
 /// Whose pending entries.
@@ -309,6 +313,8 @@ pub enum Answer {
     Places(Places),
     /// For each dead letter, what came of it.
     Replayed(Vec<Replayed>),
+    /// The answer to an operation on presence.
+    Presence(PresenceAnswer),
 }
 
 /// A pending entry that nobody has touched for long.
@@ -412,6 +418,7 @@ impl StoreOp {
             StoreOp::Session { .. } => "work on a session",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
+            StoreOp::Presence(op) => op.name(),
         }
     }
 
@@ -434,7 +441,8 @@ impl StoreOp {
             | StoreOp::Commit { .. }
             | StoreOp::Session { .. }
             | StoreOp::Ping
-            | StoreOp::Letters { .. } => Duration::ZERO,
+            | StoreOp::Letters { .. }
+            | StoreOp::Presence(_) => Duration::ZERO,
         }
     }
 }

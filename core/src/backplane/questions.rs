@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::consumer::Errand;
 use super::operator::Operation;
 use super::outbound::Waiting;
+use super::presence;
 use super::sessions::Saving;
 use crate::door::ReadId;
 use crate::id::{ConnId, ShardId, StreamId, Ticket};
@@ -46,6 +47,7 @@ pub(super) enum Purpose {
     /// A verdict on an entry of a source.
     Process(u16),
     Operation(Box<Operation>),
+    Presence(presence::Errand),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -59,6 +61,8 @@ pub(super) enum Wake {
     Sessions,
     Tip(u16),
     Source(u16),
+    Beat,
+    Presence,
 }
 
 impl Questions {
@@ -132,6 +136,7 @@ impl Purpose {
             Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",
+            Purpose::Presence(_) => "tell or ask who is there",
         }
     }
 }

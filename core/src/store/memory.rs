@@ -15,6 +15,7 @@ use crate::id::{StreamId, Ticket};
 use crate::time::Time;
 
 mod dead_letters;
+mod presence;
 mod rooms;
 mod sessions;
 
@@ -36,6 +37,7 @@ pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     rooms: rooms::Rooms,
     sessions: sessions::Sessions,
+    presence: presence::Presence,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -97,6 +99,7 @@ impl Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
             sessions: BTreeMap::new(),
+            presence: presence::Presence::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -213,6 +216,7 @@ impl Memory {
         self.streams.clear();
         self.rooms.clear();
         self.sessions.clear();
+        self.presence = presence::Presence::default();
         self.marks.clear();
         self.applied.clear();
         self.end_group_reads(|_| true);
@@ -270,6 +274,7 @@ impl Memory {
             StoreOp::Session { token, op } => Ok(self.work_on_sessions(now, client, token, op)),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
+            StoreOp::Presence(op) => self.work_on_presence(now, op).map(Answer::Presence),
         })
     }
 

@@ -13,6 +13,7 @@ mod call;
 mod commit;
 mod dead_letters;
 mod pack;
+mod presence;
 mod rooms;
 mod sessions;
 
@@ -126,6 +127,7 @@ impl Redis {
             StoreOp::Session { token, op } => self.session(token, op),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
+            StoreOp::Presence(op) => self.work_on_presence(op),
         }
     }
 
@@ -167,6 +169,7 @@ impl Redis {
             StoreOp::Apply { entries, .. } => commit::answer(entries.len(), false, reply),
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
+            StoreOp::Presence(op) => presence::answer(op, reply).map(Answer::Presence),
         }
     }
 
