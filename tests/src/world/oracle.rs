@@ -94,9 +94,14 @@ impl Oracles {
     }
 
     /// The messages of a room that a user is told, and how many of them there were when the room's log had a length.
-    fn truth(&self, room: &str, user: Option<&str>, length: usize) -> (Cow<'_, [u64]>, usize) {
+    ///
+    /// Who comes and goes is said in no history. Where a room has one, it is left out: it need not keep its place among what is
+    /// recovered.
+    fn truth(&self, config: &Config, room: &str, user: Option<&str>, length: usize) -> (Cow<'_, [u64]>, usize) {
+        let remembers = config.rule(room).is_some_and(|rule| rule.keep.is_some());
         let log = self.rooms.get(room).map_or(&[][..], Vec::as_slice);
-        let told = |number: &&u64| self.presence.is_told(user, **number);
+        let is_left_out = |number: u64| remembers && Event::is_number(number);
+        let told = |number: &&u64| self.presence.is_told(user, **number) && !is_left_out(**number);
         if log.iter().all(|number| told(&number)) {
             return (log.into(), length);
         }
@@ -127,6 +132,14 @@ impl Oracles {
         self.last_passed.clear();
         self.last_dead.clear();
         self.presence.forget();
+    }
+}
+
+impl World {
+    /// What a client has seen of a room and the truth can be held against.
+    fn comparable(&self, room: &str, seen: &[u64]) -> Vec<u64> {
+        let remembers = self.config.rule(room).is_some_and(|rule| rule.keep.is_some());
+        seen.iter().copied().filter(|number| !remembers || !Event::is_number(*number)).collect()
     }
 }
 

@@ -72,7 +72,11 @@ fn config(seed: u64) -> Config {
     let host = config::Host { at_once: 4, ..config::Host::new("p") };
     let keep = Keep::History(History { size: 30, ttl: Duration::from_secs(60), newest: (seed % 4) as u32 });
     let remembers = if seed.is_multiple_of(2) { "*:*" } else { "project:*" };
-    config.rooms = vec![RoomRule::keep("user:*", Keep::Inbox(Inbox::default())), RoomRule::keep(remembers, keep)];
+    config.rooms = vec![
+        RoomRule::keep("user:*", Keep::Inbox(Inbox::default())),
+        RoomRule { presence: true, ..RoomRule::keep("project:*", keep.clone()) },
+        RoomRule::keep(remembers, keep),
+    ];
     config.sources.extend(processing::config(host).sources.pop());
     config
 }

@@ -7,9 +7,9 @@ pub(super) fn check(world: &World) {
     for client in &world.clients {
         for (name, room) in client.rooms() {
             let Some((length_then, seen_then)) = room.member_since else { continue };
-            let seen = &room.seen[seen_then..];
+            let (truth, length_then) = world.oracles.truth(&world.config, name, client.user.as_deref(), length_then);
+            let seen = world.comparable(name, &room.seen[seen_then..]);
             let Some(first) = seen.first() else { continue };
-            let (truth, length_then) = world.oracles.truth(name, client.user.as_deref(), length_then);
             let start = truth.iter().position(|number| number == first);
             let start = start.unwrap_or_else(|| panic!("C1: {name}: message {first} is in no relay log"));
             if name.starts_with("user:") {
@@ -24,7 +24,7 @@ pub(super) fn check(world: &World) {
                 client.user
             );
             assert_eq!(
-                Some(seen),
+                Some(&seen[..]),
                 truth.get(start..start + seen.len()),
                 "C1: {name}: {:?} saw another order, a repetition or a gap",
                 client.user

@@ -13,8 +13,8 @@ pub(super) fn converged(world: &World) {
             if name.starts_with("user:") {
                 continue;
             }
-            let (truth, length_then) = world.oracles.truth(name, client.user.as_deref(), length_then);
-            let seen = &room.seen[seen_then..];
+            let (truth, length_then) = world.oracles.truth(&world.config, name, client.user.as_deref(), length_then);
+            let seen = world.comparable(name, &room.seen[seen_then..]);
             // C1 has checked order and gaps; what is left is that the end has come, too.
             let missing = truth.len() > length_then && seen.last() != truth.last();
             assert!(!missing, "C5: {:?} in {name} saw {seen:?} of {:?}", client.user, &truth[length_then..]);

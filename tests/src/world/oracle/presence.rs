@@ -25,6 +25,11 @@ pub(in super::super) struct Event {
 }
 
 impl Event {
+    /// Whether this is the number of an event, and not of another message.
+    pub(super) fn is_number(number: u64) -> bool {
+        number >> 63 == 1
+    }
+
     /// The event that an envelope is, if it is one.
     pub(in super::super) fn read(envelope: &Value) -> Option<Event> {
         let joined = match envelope["type"].as_str()? {
