@@ -306,7 +306,7 @@ impl Sequence {
         match self.below(8) {
             0 => Effect::Nothing,
             1 => {
-                let fields = vec![(Bytes::from("f"), Bytes::from(self.payload()))];
+                let fields = vec![(Bytes::from("f"), self.payload())];
                 Effect::Route(NewEntry { stream: "t".into(), length: 3, fields })
             }
             _ => Effect::Relay(self.partitions()),
@@ -499,7 +499,7 @@ impl Sequence {
         for step in &steps {
             match step {
                 Step::Ask(node, op, _) => engine.put(&nodes[*node], op),
-                Step::Other(words) => engine.put_commands(&[words.clone()]),
+                Step::Other(words) => engine.put_commands(std::slice::from_ref(words)),
                 Step::Routed(_) => engine.put_commands(&[words(&["XRANGE", "t", "-", "+"])]),
             }
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-
 use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
 use super::call::Call;
 use super::{Redis, Reply, Words, array, pack, script_error, text, unexpected, word, words};
@@ -10,6 +9,9 @@ use crate::id::StreamId;
 
 /// Pending entries of one's own, beside those of a commit, among which these are looked for in one go.
 const MOST_BETWEEN: usize = 1_000;
+
+/// Messages by the partition of their rooms, in order.
+type ByPartition<'a> = BTreeMap<u16, Vec<&'a Posting>>;
 
 /// Messages on their way to a relay log.
 struct Append {
@@ -24,7 +26,7 @@ impl Redis {
     ///
     /// Messages of one room are all remembered or none is, so their order is kept.
     pub(super) fn commit_together(&self, group: &GroupRef, effects: &[(StreamId, Effect)]) -> Vec<Words> {
-        let (mut plain, mut kept): (BTreeMap<u16, Vec<&Posting>>, BTreeMap<u16, Vec<&Posting>>) = Default::default();
+        let (mut plain, mut kept) = (ByPartition::new(), ByPartition::new());
         for (_, effect) in effects {
             if let Effect::Relay(partitions) = effect {
                 for (partition, messages) in partitions {
@@ -156,13 +158,14 @@ fn committed(reply: Reply) -> Result<Committed, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use bytes::Bytes;
 
     use super::*;
     use crate::config::Config;
     use crate::store::{Kept, NewEntry, Place, StoreOp};
     use crate::time::UnixMillis;
-    use core::time::Duration;
 
     fn spoken(effects: Vec<(StreamId, Effect)>, together: bool) -> String {
         let redis = Redis::new(&Config { node: "n1".into(), ..Config::default() });

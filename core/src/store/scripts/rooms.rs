@@ -92,7 +92,8 @@ local function keep(row, out, from, to)
       else
         position, stamp = '', ''
       end
-      row[#row + 1] = rule.room .. #stamp .. ':' .. stamp .. ',' .. payload
+      row[#row + 1] = rule.room .. #stamp .. ':' .. stamp .. ','
+      row[#row + 1] = payload
       if id ~= '' then
         known[id] = position
         redis.call('SET', KEYS[tonumber(id)], position, 'PX', rule.window)
