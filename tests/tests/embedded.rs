@@ -63,12 +63,16 @@ fn a_publish_over_http_reaches_the_members_byte_for_byte(binary: &Path) {
     let body = format!("{{ \"data\" : {data}, \"type\":\"odd\\\"type\", \"room\":\"project:1\" , \"message_id\":\"m-1\"}}");
     let bearer = format!("bearer {}", access_token(SECRET, "operator", &json!({"role": "admin"})));
     let answer = gateway.http("POST", "/api/publish", &[("authorization", &bearer)], body.as_bytes());
-    assert_eq!((answer.status, answer.json()), (200, json!({"message_id": "m-1"})));
+    // A room that remembers tells the publisher, too, where the message stands.
+    let mut told = answer.json();
+    let position = told["position"].take();
+    assert_eq!((answer.status, told), (200, json!({"message_id": "m-1", "position": null})));
 
     let text = member.next_text(PATIENCE);
     assert_eq!(raw_field(&text, "data"), data);
     let frame: Value = serde_json::from_str(&text).expect("a frame is JSON");
     assert_eq!((&frame["type"], &frame["message_id"], &frame["room"]), (&json!("odd\"type"), &json!("m-1"), &json!("project:1")));
+    assert_eq!(frame["position"], position);
     gateway.publish("project:2", "next", &json!(1));
     other.expect_type("next");
 }
