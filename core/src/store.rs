@@ -22,12 +22,14 @@ mod posting;
 pub mod redis;
 mod scripts;
 mod sessions;
+mod tail;
 
 pub use health::GroupHealth;
 pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
 pub use sessions::{Places, SessionOp};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
+pub use tail::{STREAM_LENGTH, STREAM_TTL, TailAnswer, TailOp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +38,8 @@ pub enum Lane {
     Command,
     /// The blocking read of the relay logs.
     Relay,
+    /// The blocking read of the publishers' streams that are the history of rooms.
+    Tail,
     /// The reads of one source, by its index in the configuration.
     Source(u16),
     /// Pipelined commands about one source whose stream stands in a Redis of its own.
@@ -198,6 +202,8 @@ pub enum StoreOp {
         /// What to do.
         op: LetterOp,
     },
+    /// Work on publishers' streams that are the history of rooms.
+    Tail(TailOp),
 }
 
 /// Whose pending entries.
@@ -309,6 +315,8 @@ pub enum Answer {
     Places(Places),
     /// For each dead letter, what came of it.
     Replayed(Vec<Replayed>),
+    /// What publishers' streams hold.
+    Tail(TailAnswer),
 }
 
 /// A pending entry that nobody has touched for long.
@@ -412,6 +420,16 @@ impl StoreOp {
             StoreOp::Session { .. } => "work on a session",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
+            StoreOp::Tail(op) => op.name(),
+        }
+    }
+
+    /// What a read that waits is answered when it waits in vain.
+    pub fn nothing(&self) -> Answer {
+        match self {
+            StoreOp::RelayRead { .. } => Answer::Relayed(Vec::new()),
+            StoreOp::Tail(_) => Answer::Tail(TailAnswer::Entries(Vec::new())),
+            _ => Answer::Entries(Vec::new()),
         }
     }
 
@@ -419,6 +437,7 @@ impl StoreOp {
     pub fn blocks_for(&self) -> Duration {
         match self {
             StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } => *block,
+            StoreOp::Tail(op) => op.blocks_for(),
             StoreOp::Append { .. }
             | StoreOp::Positions { .. }
             | StoreOp::Page { .. }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Stale,
-    StoreError, StoreOp, Whose,
+    StoreError, StoreOp, TailOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::time::Time;
@@ -17,6 +17,7 @@ use crate::time::Time;
 mod dead_letters;
 mod rooms;
 mod sessions;
+mod tail;
 
 /// A store that lives in this process.
 ///
@@ -36,6 +37,7 @@ pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     rooms: rooms::Rooms,
     sessions: sessions::Sessions,
+    tails: tail::Tails,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -97,6 +99,7 @@ impl Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
             sessions: BTreeMap::new(),
+            tails: tail::Tails::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -213,6 +216,7 @@ impl Memory {
         self.streams.clear();
         self.rooms.clear();
         self.sessions.clear();
+        self.tails = tail::Tails::default();
         self.marks.clear();
         self.applied.clear();
         self.end_group_reads(|_| true);
@@ -270,6 +274,7 @@ impl Memory {
             StoreOp::Session { token, op } => Ok(self.work_on_sessions(now, client, token, op)),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
+            StoreOp::Tail(op) => return self.tail(now, op),
         })
     }
 
@@ -531,11 +536,7 @@ impl Memory {
                 self.waiting.push_back(read);
                 continue;
             }
-            let nothing = match read.op {
-                StoreOp::RelayRead { .. } => Answer::Relayed(Vec::new()),
-                _ => Answer::Entries(Vec::new()),
-            };
-            self.answers.push_back((read.client, read.ticket, Ok(nothing)));
+            self.answers.push_back((read.client, read.ticket, Ok(read.op.nothing())));
         }
     }
 }
@@ -553,6 +554,7 @@ impl Waiting {
         match &self.op {
             StoreOp::RelayRead { cursors, .. } => cursors.iter().any(|(partition, _)| *relay_key(*partition) == *key),
             StoreOp::GroupRead { group, .. } => *group.stream == *key,
+            StoreOp::Tail(TailOp::Read { cursors, .. }) => cursors.iter().any(|(other, _)| **other == *key),
             _ => false,
         }
     }

@@ -15,6 +15,7 @@ mod dead_letters;
 mod pack;
 mod rooms;
 mod sessions;
+mod tail;
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -70,6 +71,7 @@ impl Redis {
         match op {
             StoreOp::Commit { group, effects, together: true } => self.commit_together(group, effects),
             StoreOp::Page { room, place: Place::Log, query, count, .. } => self.page_of_log(room, *query, *count),
+            StoreOp::Tail(op) => tail::commands(&self.prefix, op),
             _ => vec![self.command(op)],
         }
     }
@@ -126,6 +128,8 @@ impl Redis {
             StoreOp::Session { token, op } => self.session(token, op),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
+            // Never asked for: some of these are several commands.
+            StoreOp::Tail(op) => tail::commands(&self.prefix, op).concat(),
         }
     }
 
@@ -167,6 +171,7 @@ impl Redis {
             StoreOp::Apply { entries, .. } => commit::answer(entries.len(), false, reply),
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
+            StoreOp::Tail(op) => tail::answer(op, reply),
         }
     }
 
