@@ -29,6 +29,7 @@ mod backoff;
 mod consumer;
 mod operator;
 mod outbound;
+mod presence;
 mod probe;
 mod questions;
 mod relay;
@@ -40,6 +41,7 @@ mod tail;
 use consumer::Consumer;
 use operator::Operator;
 use outbound::Outbound;
+use presence::Presence;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
@@ -61,6 +63,7 @@ pub struct Backplane {
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
     operator: Operator,
+    presence: Presence,
 }
 
 /// Something the host must do for the backplane.
@@ -126,8 +129,9 @@ impl Backplane {
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
-        let mut probe = Probe::new();
+        let (mut probe, mut presence) = (Probe::new(), Presence::new(&mut core));
         probe.ask(&mut core, now);
+        presence.start(&mut core, now);
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
         }
@@ -136,7 +140,7 @@ impl Backplane {
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
-        Ok(Backplane { core, relay, sessions, tail, outbound, probe, consumers, operator, sources: Arc::default() })
+        Ok(Backplane { core, relay, sessions, tail, outbound, probe, consumers, operator, presence, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -166,6 +170,8 @@ impl Backplane {
                 self.sessions.save(core, now, Saving { conn, token, places, over, ttl });
             }
             Ask::Restore { conn, token } => self.sessions.restore(core, now, conn, token),
+            Ask::Present { room, user, connections } => self.presence.present(shard, room, user, connections),
+            Ask::Who { read, room } => self.presence.who(core, now, shard, read, room),
             Ask::Read { read, room, query, count } => relay.page(core, now, (shard, read), room, query, count),
             Ask::Snapshot { read, room } => tail.snapshot(core, now, shard, read, room),
             Ask::Delivered { room, upto } => relay.delivered(core, now, room, upto),
@@ -219,6 +225,7 @@ impl Backplane {
                 }
             }
             Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
+            Purpose::Presence(errand) => self.presence.answered(&mut self.core, now, errand, answer),
         }
     }
 
@@ -260,6 +267,8 @@ impl Backplane {
                 Wake::Sessions => self.sessions.try_again(&mut self.core, now),
                 Wake::Memory => self.relay.try_again(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),
+                Wake::Beat => self.presence.wake_to_beat(&mut self.core, now),
+                Wake::Presence => {}
                 Wake::Source(index) => {
                     if let Some(consumer) = self.consumers.get_mut(usize::from(index)) {
                         consumer.wake(&mut self.core, now);
@@ -279,6 +288,7 @@ impl Backplane {
         if self.core.actions.is_empty() {
             self.outbound.flush(&mut self.core, now);
             self.relay.flush(&mut self.core, now);
+            self.presence.flush(&mut self.core, now);
             self.tail.flush(&mut self.core, now);
         }
         self.core.actions.pop_front()

@@ -131,6 +131,12 @@ pub struct Relay {
     /// How often a room that hears nothing is checked against the store.
     #[serde(with = "humantime_serde")]
     pub check: Duration,
+    /// How often a node says that it lives, for the rooms whose members learn of each other.
+    #[serde(with = "humantime_serde")]
+    pub beat: Duration,
+    /// A node that has not said so for this long is dead, and its users are gone: at least twice `beat`.
+    #[serde(with = "humantime_serde")]
+    pub dead_after: Duration,
 }
 
 impl Config {
@@ -152,6 +158,8 @@ impl Config {
         for (value, name) in [(self.relay.timeout, "timeout"), (self.relay.once, "once"), (self.relay.check, "check")] {
             check(!value.is_zero(), &format!("relay.{name}"), "must not be zero")?;
         }
+        check(self.relay.beat >= Duration::from_millis(1), "relay.beat", "must be at least a millisecond")?;
+        check(self.relay.dead_after >= self.relay.beat * 2, "relay.dead_after", "must be at least twice relay.beat")?;
         for (at, rule) in self.rooms.iter().enumerate() {
             rule.validate(&format!("rooms[{at}]"))?;
         }
@@ -172,6 +180,11 @@ impl Config {
             )?;
         }
         Ok(())
+    }
+
+    /// Whether the members of a room learn of each other.
+    pub fn has_presence(&self, room: &str) -> bool {
+        self.rule(room).is_some_and(|rule| rule.presence)
     }
 
     /// The rule of a room.
@@ -260,6 +273,8 @@ impl Default for Relay {
             publishes_in_flight: 10_000,
             once: Duration::from_secs(300),
             check: Duration::from_secs(20),
+            beat: Duration::from_secs(5),
+            dead_after: Duration::from_secs(15),
         }
     }
 }
@@ -311,6 +326,10 @@ mod tests {
     fn errors_name_the_place_and_the_reason() {
         let config = Config { relay: Relay { partitions: 0, ..Relay::default() }, ..Config::default() };
         assert_eq!(config.validate().unwrap_err().to_string(), "relay.partitions: must be from 1 to 1024");
+
+        let relay = Relay { beat: Duration::from_secs(8), ..Relay::default() };
+        let error = Config { relay, ..Config::default() }.validate().unwrap_err();
+        assert_eq!(error.to_string(), "relay.dead_after: must be at least twice relay.beat");
 
         let config = Config { sources: vec![Source::file_events(), Source::file_events()], ..Config::default() };
         assert_eq!(config.validate().unwrap_err().path, "sources[1]");

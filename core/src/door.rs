@@ -3,13 +3,14 @@
 //! The words are plain values, so the two live on one thread ([`crate::node::Node`]) or on several with the same code.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
-use crate::store::{Page, Places, Query};
+use crate::store::{Here, Page, Places, Query};
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,22 @@ pub enum Ask {
         room: RoomName,
         /// The last of them.
         upto: Position,
+    },
+    /// So many connections of a user are in a room on this hub now, whose members learn of each other.
+    Present {
+        /// The room.
+        room: RoomName,
+        /// The user, never empty.
+        user: Arc<str>,
+        /// How many.
+        connections: u32,
+    },
+    /// Who is in a room, on all nodes? Answered by [`Tell::Who`].
+    Who {
+        /// The hub's number for it.
+        read: ReadId,
+        /// The room.
+        room: RoomName,
     },
 }
 
@@ -152,6 +169,13 @@ pub enum Tell {
         read: ReadId,
         /// The messages asked for.
         result: Result<Page, Unavailable>,
+    },
+    /// Who is in a room.
+    Who {
+        /// The asker's number.
+        read: ReadId,
+        /// The users, as the store knows them.
+        result: Result<Here, Unavailable>,
     },
     /// The state of a room at the moment.
     Snapshot {

@@ -33,6 +33,7 @@ mod history;
 mod limit;
 mod membership;
 mod outbox;
+mod presence;
 mod requests;
 mod room;
 mod session;
@@ -47,6 +48,7 @@ use auth::Credentials;
 use connection::{Connection, Due, Phase};
 use outbox::Spares;
 use history::Historian;
+use presence::Present;
 use requests::Publisher;
 use room::{Memory, Rooms};
 
@@ -64,6 +66,7 @@ pub struct Hub {
     rooms: Rooms,
     /// Whether the backplane has been asked for what is sent to everybody.
     hears_everybody: bool,
+    present: Present,
     publishers: Table<PublishId, Publisher>,
     publishes: u64,
     /// The rooms whose memory is being read, and whoever asked for what was said in one.
@@ -150,6 +153,7 @@ impl Hub {
             serial: 0,
             rooms: Rooms::new(key),
             hears_everybody: false,
+            present: Present::new(key),
             publishers: Table::new(key),
             publishes: 0,
             reads: Table::new(key),
@@ -311,8 +315,10 @@ impl Hub {
     pub fn tell(&mut self, now: Time, tell: Tell) {
         match tell {
             Tell::Joined { room, join, position } => self.joined(now, &room, join, position),
-            Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions),
-            Tell::Others { .. } | Tell::Snapshot { .. } => {}
+            Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions, None),
+            Tell::Others { room, user, payload } => self.deliver(now, &room, vec![payload], &[], Some(&user)),
+            Tell::Who { read, result } => self.told_who(now, read, result),
+            Tell::Snapshot { .. } => {}
             Tell::Lost { room, position } => self.lost(now, &room, position),
             Tell::Restored { conn, places } => self.restored(now, conn, places),
             Tell::Page { read, result } => self.paged(now, read, result),
@@ -484,8 +490,15 @@ impl Hub {
         }
     }
 
-    /// Hands messages to the members of a room: framed once, shared by all.
-    fn deliver(&mut self, now: Time, name: &RoomName, payloads: Vec<Bytes>, positions: &[Position]) {
+    /// Hands messages to the members of a room, but not to those of one user if that is said: framed once, shared by all.
+    fn deliver(
+        &mut self,
+        now: Time,
+        name: &RoomName,
+        payloads: Vec<Bytes>,
+        positions: &[Position],
+        except: Option<&str>,
+    ) {
         let index = self.rooms.find(name);
         let mut memory = Memory::Nothing;
         if let (Some(last), Some(room)) = (positions.last(), index.and_then(|index| self.rooms.get_mut(index))) {
@@ -506,6 +519,9 @@ impl Hub {
         let mut clients = 0;
         let Hub { conns, rooms, config, spares, dirty, pressed, .. } = self;
         let mut hand_over = |conn: &mut Connection| {
+            if except.is_some() && conn.identity.as_ref().map(|identity| &*identity.user) == except {
+                return;
+            }
             clients += 1;
             match enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
                 Fill::Roomy => {}

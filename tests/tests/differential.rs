@@ -97,17 +97,17 @@ impl Script {
         let say = |kind: &str, data: Value| json!({"type": kind, "data": data, "message_id": "m"});
         let room = |action: &str, room: &str| say("subscription", json!({"action": action, "room": room}));
         for client in 0..3 {
-            self.say(client, &room("subscribe", "project:1"), &[client]);
+            self.say(client, &room("subscribe", "workspace:1"), &[client]);
         }
-        self.say(1, &room("subscribe", "project:1"), &[1]);
+        self.say(1, &room("subscribe", "workspace:1"), &[1]);
         self.say(2, &room("subscribe", "user:alice"), &[2]);
-        self.publish(&json!({"room": "project:1", "type": "note", "data": {"n": 1.0, "text": "\u{1f980}"}}), &[0, 1, 2]);
+        self.publish(&json!({"room": "workspace:1", "type": "note", "data": {"n": 1.0, "text": "\u{1f980}"}}), &[0, 1, 2]);
         self.publish(&json!({"user_id": "bob", "type": "only you", "data": null}), &[1]);
         self.publish(&json!({"broadcast": true, "type": "all", "data": [1, 2, 3]}), &[0, 1, 2]);
-        self.publish(&json!({"room": "project:1", "type": "large", "data": "x".repeat(300_000)}), &[0, 1, 2]);
+        self.publish(&json!({"room": "workspace:1", "type": "large", "data": "x".repeat(300_000)}), &[0, 1, 2]);
         self.publish(&json!({"room": "", "type": "nowhere", "data": 1}), &[]);
         self.say(0, &say("ping", json!({})), &[0]);
-        self.say(0, &say("publish", json!({"room": "project:1", "type": "t", "data": 1})), &[0]);
+        self.say(0, &say("publish", json!({"room": "workspace:1", "type": "t", "data": 1})), &[0]);
         self.say(0, &say("no such thing", json!({})), &[0]);
         self.send(0, &masked_frame(FINAL | TEXT, b"{not json"), &[0]);
         self.send(1, &masked_frame(FINAL | PING, b"are you there"), &[1]);
@@ -117,8 +117,8 @@ impl Script {
             self.clients[2].send(&[*byte]);
         }
         self.hear(2);
-        self.say(2, &room("unsubscribe", "project:1"), &[2]);
-        self.publish(&json!({"room": "project:1", "type": "after", "data": 1}), &[0, 1]);
+        self.say(2, &room("unsubscribe", "workspace:1"), &[2]);
+        self.publish(&json!({"room": "workspace:1", "type": "after", "data": 1}), &[0, 1]);
         // A frame that is not masked ends the connection; the others go on.
         self.send(2, &[FINAL | TEXT, 1, b'x'], &[2]);
         assert!(self.clients[2].is_closed(PATIENCE));
@@ -129,7 +129,7 @@ impl Script {
         self.leave(3, 4001);
         self.open(&get_request("/readyz", &[]));
         self.answered(4);
-        self.publish(&json!({"room": "project:1", "type": "last", "data": 1}), &[0, 1]);
+        self.publish(&json!({"room": "workspace:1", "type": "last", "data": 1}), &[0, 1]);
     }
 
     /// What the clients that are left hear when the gateway is stopped.

@@ -118,9 +118,9 @@ fn a_publish_that_cannot_be_understood_is_refused_with_the_reason(binary: &Path)
 fn members_on_every_shard_get_a_message_once_and_in_order(binary: &Path) {
     let gateway = Setup::new(binary).shards(2).start();
     // Connections are dealt to the shards in turn, so these are on both.
-    let mut members: Vec<JsonClient> = (0..6).map(|user| gateway.member(&user.to_string(), "project:1")).collect();
+    let mut members: Vec<JsonClient> = (0..6).map(|user| gateway.member(&user.to_string(), "workspace:1")).collect();
     for number in 0..50 {
-        gateway.publish("project:1", "count", &json!(number));
+        gateway.publish("workspace:1", "count", &json!(number));
     }
     for member in &mut members {
         for number in 0..50 {

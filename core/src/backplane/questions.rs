@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::consumer::Errand;
 use super::operator::Operation;
 use super::outbound::Waiting;
+use super::presence;
 use super::sessions::Saving;
 use super::tail;
 use crate::door::ReadId;
@@ -51,6 +52,7 @@ pub(super) enum Purpose {
     /// A verdict on an entry of a source.
     Process(u16),
     Operation(Box<Operation>),
+    Presence(presence::Errand),
 }
 
 /// Why [`super::Backplane::tick`] has something to do.
@@ -66,6 +68,8 @@ pub(super) enum Wake {
     TailCheck,
     Tip(u16),
     Source(u16),
+    Beat,
+    Presence,
 }
 
 impl Questions {
@@ -152,6 +156,7 @@ impl Purpose {
             Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",
+            Purpose::Presence(_) => "tell or ask who is there",
         }
     }
 }

@@ -44,6 +44,11 @@ pub enum Command<'a> {
         /// The message's data.
         data: Json<'a>,
     },
+    /// Who is in a room?
+    Presence {
+        /// The room.
+        room: Cow<'a, str>,
+    },
     /// What was said in a room?
     History {
         /// The room.
@@ -231,6 +236,7 @@ fn command<'a>(kind: &str, frame: &'a str, data: Option<&'a RawValue>) -> Result
                 read(data).ok_or((ErrorCode::InvalidMessage, "A history needs data with a room"))?;
             Ok(Command::History { room, limit, since, reverse })
         }
+        "presence" => Ok(Command::Presence { room: topic(data.map_or("", RawValue::get))?.room }),
         "rooms" => Ok(Command::Rooms),
         _ => Err((ErrorCode::UnsupportedMessage, "Message type not supported")),
     }
@@ -401,6 +407,15 @@ mod tests {
             let Command::Subscribe(topic) = command(text) else { panic!() };
             assert_eq!(topic.echo, Some(("task_id", Json::trusted(echo))));
         }
+    }
+
+    #[test]
+    fn the_room_of_a_question_is_named_like_that_of_a_subscription() {
+        for data in [r#"{"room":"project:7"}"#, r#"{"project_id":7}"#] {
+            let text = format!(r#"{{"type":"presence","data":{data}}}"#);
+            assert_eq!(command(&text), Command::Presence { room: "project:7".into() });
+        }
+        assert_eq!(parse(r#"{"type":"presence"}"#).unwrap_err().code, ErrorCode::InvalidMessage);
     }
 
     #[test]

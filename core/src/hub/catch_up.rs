@@ -417,6 +417,8 @@ impl Hub {
             conn.rooms.push(Membership { room: index as u32, at: room.members.len() as u32 });
             room.members.push(id.slot() as u32);
             stats.memberships += 1;
+            let name = room.name.clone();
+            self.arrived(id.slot() as u32, &name);
         }
     }
 

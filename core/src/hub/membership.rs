@@ -170,7 +170,8 @@ impl Hub {
     /// Takes a member out; the last member takes its place.
     fn remove_member(&mut self, Membership { room: index, at }: Membership) {
         let Some(room) = self.rooms.get_mut(index as usize) else { return };
-        room.members.swap_remove(at as usize);
+        let slot = room.members.swap_remove(at as usize);
+        let name = room.name.clone();
         let moved = room.members.get(at as usize).copied();
         self.stats.memberships -= 1;
         if let Some(conn) = moved.and_then(|slot| self.conns.get_mut(slot as usize))
@@ -178,6 +179,7 @@ impl Hub {
         {
             membership.at = at;
         }
+        self.departed(slot, &name);
         self.leave_if_deserted(index as usize);
     }
 

@@ -63,6 +63,9 @@ impl Hub {
         conn.phase = Phase::Open;
         conn.warned = false;
         conn.identity = Some(Box::new(identity));
+        if first {
+            self.identified(id);
+        }
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
         self.notice(now, id, "auth_success", Some(data), reply_to);
         self.leave_forbidden(now, id);
@@ -154,6 +157,7 @@ impl Hub {
             Command::History { room, limit, since, reverse } => {
                 self.request_history(now, id, request, &room, (limit, since.as_deref(), reverse));
             }
+            Command::Presence { room } => self.request_presence(now, id, request, &room),
             Command::Rooms => {
                 let names = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
                 let data = Object::new().strings("rooms", names.map(|room| &*room.name)).finish();

@@ -15,6 +15,7 @@ use crate::id::{StreamId, Ticket};
 use crate::time::Time;
 
 mod dead_letters;
+mod presence;
 mod rooms;
 mod sessions;
 mod tail;
@@ -37,6 +38,7 @@ pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     rooms: rooms::Rooms,
     sessions: sessions::Sessions,
+    presence: presence::Presence,
     tails: tail::Tails,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
@@ -99,6 +101,7 @@ impl Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
             sessions: BTreeMap::new(),
+            presence: presence::Presence::default(),
             tails: tail::Tails::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
@@ -216,6 +219,7 @@ impl Memory {
         self.streams.clear();
         self.rooms.clear();
         self.sessions.clear();
+        self.presence = presence::Presence::default();
         self.tails = tail::Tails::default();
         self.marks.clear();
         self.applied.clear();
@@ -274,6 +278,7 @@ impl Memory {
             StoreOp::Session { token, op } => Ok(self.work_on_sessions(now, client, token, op)),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
+            StoreOp::Presence(op) => self.work_on_presence(now, op).map(Answer::Presence),
             StoreOp::Tail(op) => return self.tail(now, op),
         })
     }
@@ -494,7 +499,10 @@ impl Memory {
         let consumer = self.consumer(client);
         let pending = &self.group(group)?.1.pending;
         let is_own = |id| pending.get(id).is_some_and(|pending| pending.consumer == consumer);
-        Ok(effects.iter().all(|(id, effect)| is_own(id) && matches!(effect, Effect::Relay(_) | Effect::Nothing)))
+        let mut seen = BTreeSet::new();
+        // One that stands there twice would no longer be pending when its turn comes again.
+        let mut is_own_once = |id| is_own(id) && seen.insert(id);
+        Ok(effects.iter().all(|(id, effect)| is_own_once(id) && matches!(effect, Effect::Relay(_) | Effect::Nothing)))
     }
 
     fn refusal(&self, effect: &Effect) -> Option<StoreError> {

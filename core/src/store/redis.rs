@@ -13,6 +13,7 @@ mod call;
 mod commit;
 mod dead_letters;
 mod pack;
+mod presence;
 mod rooms;
 mod sessions;
 mod tail;
@@ -128,6 +129,7 @@ impl Redis {
             StoreOp::Session { token, op } => self.session(token, op),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
+            StoreOp::Presence(op) => self.work_on_presence(op),
             // Never asked for: some of these are several commands.
             StoreOp::Tail(op) => tail::commands(&self.prefix, op).concat(),
         }
@@ -171,6 +173,7 @@ impl Redis {
             StoreOp::Apply { entries, .. } => commit::answer(entries.len(), false, reply),
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
+            StoreOp::Presence(op) => presence::answer(op, reply).map(Answer::Presence),
             StoreOp::Tail(op) => tail::answer(op, reply),
         }
     }
@@ -356,7 +359,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::Posting;
+    use crate::position::Position;
+    use crate::store::{Once, Posting, Query};
+    use crate::time::UnixMillis;
 
     fn redis() -> Redis {
         Redis::new(&Config { node: "n1".into(), ..Config::default() })
@@ -448,6 +453,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error_and_never_a_panic() {
+        let once = Some(Once { id: "1".into(), window: Duration::ZERO });
+        let remembered = Posting { once, ..Posting::plain("r".into(), "x".into()) };
+        let page = |place| {
+            let (query, since) = (Query::Newest, UnixMillis(0));
+            StoreOp::Page { room: "r".into(), place, query, since, count: 1 }
+        };
         let ops = [
             StoreOp::RelayTip { partition: 0 },
             StoreOp::RelayRead { cursors: vec![], count: 1, block: core::time::Duration::ZERO },
@@ -457,6 +468,11 @@ mod tests {
             StoreOp::GroupHold { group: group(), ids: vec![] },
             StoreOp::Commit { group: group(), effects: Arc::default(), together: false },
             StoreOp::Commit { group: group(), effects: Arc::default(), together: true },
+            StoreOp::Append { partition: 0, messages: vec![remembered] },
+            StoreOp::Positions { rooms: vec![("r".into(), Duration::ZERO)], epoch: 1 },
+            page(Place::Log),
+            page(Place::Inbox),
+            StoreOp::Delivered { room: "r".into(), upto: Position::default() },
         ];
         let nested = Reply::Array(vec![Reply::Array(vec![Reply::Int(1)]), Reply::Nil]);
         for op in &ops {

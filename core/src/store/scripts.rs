@@ -6,10 +6,12 @@ mod rooms;
 mod commit;
 mod groups;
 mod letters;
+mod presence;
 mod sessions;
 
 pub(super) use commit::{APPLY, EACH, TOGETHER, TOGETHER_KEPT};
 pub(super) use groups::{CLAIM, HEALTH, HOLD, OPEN, TIDY};
 pub(super) use letters::REPLAY;
+pub(super) use presence::{BEAT, CONDEMN, PRESENT, WHO};
 pub(super) use rooms::{APPEND, DELIVERED, INBOX, POSITIONS};
 pub(super) use sessions::{SAVE_SESSION, TAKE_SESSION};

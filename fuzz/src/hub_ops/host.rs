@@ -322,8 +322,14 @@ impl Host {
         self.takes = usize::MAX;
         self.settle();
         std::mem::take(&mut self.full).into_iter().for_each(|conn| self.write(conn, usize::MAX));
-        self.flush();
-        self.settle();
+        // Whoever catches up is sent the next page when the one before is written.
+        for _ in 0..ENDLESS {
+            self.flush();
+            self.settle();
+            if self.known.iter().all(|conn| self.node.outbox(*conn).is_none()) {
+                break;
+            }
+        }
         assert!(self.known.iter().all(|conn| self.node.outbox(*conn).is_none()), "what is to be written is not flushed");
         self.clients.values().for_each(Client::rests);
         self.check();

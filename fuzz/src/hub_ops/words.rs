@@ -8,7 +8,9 @@ use http::Request;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use roomcast_core::id::StreamId;
 use roomcast_core::position::Position;
-use roomcast_core::store::{Answer, Committed, Entry, Fields, RelayEntry, Relayed, Stale, Stamp, StoreError};
+use roomcast_core::store::{
+    Answer, Committed, Entry, Fields, Here, Page, PresenceAnswer, RelayEntry, Relayed, Stale, Stamp, StoreError,
+};
 use roomcast_core::time::UnixMillis;
 use serde_json::{Value, json};
 
@@ -62,7 +64,7 @@ pub(super) fn request(input: &mut Input<'_>) -> Request<()> {
 
 /// A client's text frame.
 pub(super) fn frame(input: &mut Input<'_>) -> String {
-    let kind = input.below(16);
+    let kind = input.below(19);
     let frame = match kind {
         0 => json!({"type": "ping", "message_id": "m"}),
         1..=3 => json!({"type": "auth", "data": {"token": TOKENS[input.below(TOKENS.len())]}}),
@@ -73,7 +75,11 @@ pub(super) fn frame(input: &mut Input<'_>) -> String {
         11..=12 => json!({"type": "publish", "message_id": "p", "data": {
             "room": room(input), "type": "note", "data": payload(input),
         }}),
-        13 => json!({"type": "rooms"}),
+        13 if input.below(2) == 0 => json!({"type": "rooms"}),
+        13 => json!({"type": "presence", "data": {"room": room(input)}}),
+        16 => json!({"type": "subscribe", "room": room(input), "recover": position(input).to_string()}),
+        17 => json!({"type": "subscribe", "room": room(input), "history": input.byte()}),
+        18 => json!({"type": "history", "data": {"room": room(input), "since": position(input).to_string()}}),
         14 => return input.pick(&NONSENSE).to_owned(),
         _ => {
             let length = input.below(128);
@@ -117,7 +123,7 @@ pub(super) fn entry(input: &mut Input<'_>) -> Fields {
 /// An answer to no question in particular.
 pub(super) fn answer(input: &mut Input<'_>) -> Result<Answer, StoreError> {
     let id = |input: &mut Input<'_>| StreamId { millis: u64::from(input.short()), sequence: 0 };
-    Ok(match input.below(13) {
+    Ok(match input.below(18) {
         0 => Answer::Done,
         1 => Answer::Id(id(input)),
         2 => Answer::Id(StreamId { millis: u64::MAX, sequence: u64::MAX }),
@@ -135,8 +141,26 @@ pub(super) fn answer(input: &mut Input<'_>) -> Result<Answer, StoreError> {
         9 => return Err(StoreError::Disconnected("reset".into())),
         10 => return Err(StoreError::NoGroup),
         11 => return Err(StoreError::Refused("no".into())),
+        12 => Answer::Appended(vec![Some(position(input)); input.below(3)]),
+        13 => Answer::Positions((0..input.below(4)).map(|_| position(input)).collect()),
+        14 => {
+            let room = room(input);
+            let messages = (0..input.below(4)).map(|_| (position(input), envelope(room))).collect();
+            Answer::Page(Page { messages, head: position(input), whole: input.below(2) == 0 })
+        }
+        16 => Answer::Presence(presence(input)),
+        15 => Answer::Places((0..input.below(3)).map(|_| (room(input).into(), Some(position(input)))).collect()),
         _ => return Err(StoreError::Timeout),
     })
+}
+
+fn presence(input: &mut Input<'_>) -> PresenceAnswer {
+    match input.below(4) {
+        0 => PresenceAnswer::Beat { alive: input.below(2) == 0, dead: vec!["dead".into()] },
+        1 => PresenceAnswer::Taken(input.below(2) == 0),
+        2 => PresenceAnswer::Left(vec![(room(input).into(), "1".into())]),
+        _ => PresenceAnswer::Here(Here { users: vec!["1".into()], truncated: true, connections: 2 }),
+    }
 }
 
 fn stamp(input: &mut Input<'_>) -> Stamp {

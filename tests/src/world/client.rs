@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use roomcast_core::id::ConnId;
 use serde_json::Value;
 
+use super::oracle::Event;
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) user: Option<String>,
@@ -41,9 +43,20 @@ pub(super) struct RoomView {
     /// Set while the client knows messages that are lost, and has not been told: the last number given before they were.
     doubtful: Option<u64>,
     touched: bool,
+    /// Users that joined or left while the client was a member, in order, with what they did.
+    events: Vec<(String, bool)>,
+    /// How many of these there were before.
+    events_before: usize,
 }
 
 impl RoomView {
+    /// What the client was told last of each user, since it is a member.
+    pub(super) fn here(&self) -> impl Iterator<Item = (&str, bool)> {
+        let last: BTreeMap<_, _> =
+            self.events[self.events_before..].iter().map(|(user, joined)| (user.as_str(), *joined)).collect();
+        last.into_iter()
+    }
+
     /// Whether the client has neither entered nor left the room by itself.
     pub(super) fn is_untouched(&self) -> bool {
         !self.touched
@@ -127,6 +140,12 @@ impl Client {
         self.rooms.get(room)
     }
 
+    /// Who joined (`+`) and left (`-`) a room, as it was told.
+    pub(super) fn told(&self, room: &str) -> Vec<String> {
+        let events = self.rooms.get(room).into_iter().flat_map(|room| &room.events);
+        events.map(|(user, joined)| format!("{}{user}", if *joined { '+' } else { '-' })).collect()
+    }
+
     pub(super) fn rooms(&self) -> impl Iterator<Item = (&str, &RoomView)> {
         self.rooms.iter().map(|(name, room)| (name.as_str(), room))
     }
@@ -164,6 +183,15 @@ impl Client {
         assert_eq!(self.close_code, None, "nothing follows a close frame");
         let frame: Value = serde_json::from_slice(payload).expect("the server sends one JSON object in a frame");
         let kind = frame["type"].as_str().expect("every frame has a type").to_owned();
+        if let Some(event) = Event::read(&frame) {
+            let room = frame["room"].as_str().expect("a room's message names the room");
+            self.check_isolation(room);
+            assert_ne!(self.user.as_ref(), Some(&event.user), "presence: nobody is told of oneself");
+            let room = self.rooms.entry(room.to_owned()).or_default();
+            room.seen.push(event.number);
+            room.events.push((event.user, event.joined));
+            return;
+        }
         let is_message = matches!(kind.as_str(), "file.changed" | "note");
         if is_message {
             let room = frame["room"].as_str().expect("a room's message names the room");
@@ -188,6 +216,7 @@ impl Client {
                 let length = lengths.get(&name).copied().unwrap_or(0);
                 let room = self.rooms.entry(name).or_default();
                 room.touched = true;
+                let is_new = room.member_since.is_none();
                 let recovered = frame["data"]["recovered"].as_bool();
                 room.recovered.extend(recovered);
                 let misled = recovered == Some(true) && room.doubtful.is_some();
@@ -203,6 +232,9 @@ impl Client {
                     Some(false) => room.member_since = Some((length, room.seen.len())),
                     None if room.member_since.is_none() => room.member_since = Some((length, room.seen.len())),
                     None => {}
+                }
+                if is_new {
+                    room.events_before = room.events.len();
                 }
                 if let Some(position) = frame["data"]["position"].as_str() {
                     room.position = Some(position.to_owned());

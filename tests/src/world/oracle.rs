@@ -1,12 +1,13 @@
 //! The oracles: each line of the contract that applies so far, checked after every step and once more when all is healed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use roomcast_core::config::Config;
 use roomcast_core::id::{ConnId, StreamId};
 use roomcast_core::node::Node;
-use roomcast_core::store::Relayed;
 use roomcast_core::store::memory::Memory;
+use roomcast_core::store::{Relayed, Stamp};
 use serde_json::Value;
 
 use super::commands::{self, Passed};
@@ -18,14 +19,17 @@ mod c3_entries;
 mod c5_fan_out;
 mod c6_inbox;
 mod c8_bounds;
+mod presence;
 
 pub(super) use c8_bounds::bounds;
+pub(super) use presence::Event;
 
 /// What the oracles know of the store: the truth that clients' views are held against.
 #[derive(Debug, Default)]
 pub(super) struct Oracles {
     /// The order of each room: the numbers of its messages as they stand in the relay logs.
     rooms: BTreeMap<String, Vec<u64>>,
+    presence: presence::Presence,
     /// Every number that was ever relayed.
     relayed: BTreeSet<u64>,
     /// The commands in the streams of services, by their numbers.
@@ -52,10 +56,16 @@ impl Oracles {
             let last = self.last_relayed.entry(partition).or_default();
             for (id, messages) in memory.relayed_after(partition, *last) {
                 *last = id;
-                for Relayed { room, payload, .. } in messages {
+                for Relayed { room, stamp, payload } in messages {
                     let room = String::from_utf8(room.to_vec()).expect("room names are text");
                     let envelope: Value = serde_json::from_slice(payload).expect("envelopes are JSON");
-                    let number = envelope["data"]["n"].as_u64().expect("every message of the World has a number");
+                    let number = match (Event::read(&envelope), stamp) {
+                        (Some(event), Stamp::Others(user)) => {
+                            self.presence.observe(&room, &event, str::from_utf8(user).expect("names are text"));
+                            event.number
+                        }
+                        _ => envelope["data"]["n"].as_u64().expect("every message of the World has a number"),
+                    };
                     assert!(self.relayed.insert(number), "C3: message {number} stands twice in the relay logs");
                     self.rooms.entry(room).or_default().push(number);
                 }
@@ -100,6 +110,16 @@ impl Oracles {
         }
     }
 
+    /// The messages of a room that a user is told, and how many of them there were when the room's log had a length.
+    fn truth(&self, room: &str, user: Option<&str>, length: usize) -> (Cow<'_, [u64]>, usize) {
+        let log = self.rooms.get(room).map_or(&[][..], Vec::as_slice);
+        let told = |number: &&u64| self.presence.is_told(user, **number);
+        if log.iter().all(|number| told(&number)) {
+            return (log.into(), length);
+        }
+        (log.iter().filter(told).copied().collect(), log.iter().take(length).filter(told).count())
+    }
+
     /// Whether a message stands in a relay log.
     pub(super) fn has(&self, number: u64) -> bool {
         self.relayed.contains(&number)
@@ -130,6 +150,7 @@ impl Oracles {
         self.last_relayed.clear();
         self.last_passed.clear();
         self.last_dead.clear();
+        self.presence.forget();
         self.last_updates.values_mut().for_each(|last| *last = StreamId::ZERO);
     }
 
@@ -158,4 +179,5 @@ pub(super) fn converged(world: &World) {
     c6_inbox::converged(world);
     c10_fork::converged(world);
     c8_bounds::converged(world);
+    presence::converged(world);
 }

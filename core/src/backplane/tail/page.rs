@@ -93,7 +93,7 @@ impl Reading {
         last: Option<Entry>,
         mut decode: impl FnMut(&Entry) -> Option<Bytes>,
     ) -> Result<Page, Position> {
-        let full = entries.len() >= self.entries();
+        let is_more = entries.last().is_some_and(|end| last.as_ref().is_some_and(|last| last.id != end.id));
         let after = match (self.from, self.query) {
             (Some(position), _) | (None, Query::After(position)) => Some(position),
             (None, Query::Before(_) | Query::Newest | Query::Oldest) => None,
@@ -107,13 +107,13 @@ impl Reading {
         let messages: Vec<(Position, Bytes)> =
             entries.iter().filter_map(|entry| Some((entry.position(), decode(entry)?))).collect();
         let is_backwards = matches!(self.query, Query::Before(_) | Query::Newest);
-        if let (true, true, false, Some(end)) = (messages.is_empty(), full, is_backwards, entries.last())
+        if let (true, true, false, Some(end)) = (messages.is_empty(), is_more, is_backwards, entries.last())
             && whole
         {
             return Err(end.position());
         }
         let end = messages.last().map(|(position, _)| *position);
-        let is_end = self.query == Query::Newest || (!is_backwards && !full);
+        let is_end = self.query == Query::Newest || (!is_backwards && !is_more);
         let head = match (end, self.query) {
             (Some(end), _) if is_end => end,
             (None, Query::After(position)) if is_end && whole => position,

@@ -48,10 +48,13 @@ struct Room {
     due: Time,
 }
 
+/// A message that is remembered: where it stands, and when it was published.
+type Message = (Position, UnixMillis, Bytes);
+
 /// Messages, oldest first, which all end at the same time.
 #[derive(Clone, Debug, Default)]
 struct Shelf {
-    messages: VecDeque<(Position, UnixMillis, Bytes)>,
+    messages: VecDeque<Message>,
     until: Time,
 }
 
@@ -118,18 +121,17 @@ impl Memory {
     }
 
     pub(super) fn page(&self, room: &RoomName, place: Place, query: Query, since: UnixMillis, count: usize) -> Answer {
-        let Some(room) = self.rooms.kept.get(room) else {
-            return Answer::Page(Page::of_log(query, Vec::new(), Position::default(), count));
-        };
-        let message = |(position, _, payload): &(Position, UnixMillis, Bytes)| (*position, payload.clone());
-        let (query, messages) = match place {
-            Place::Log => (query, room.log.read(query, count).map(message).collect()),
-            Place::Inbox => {
+        let query = if place == Place::Inbox { Query::Oldest } else { query };
+        let message = |(position, _, payload): &Message| (*position, payload.clone());
+        let (head, messages) = match (self.rooms.kept.get(room), place) {
+            (None, _) => (Position::default(), Vec::new()),
+            (Some(room), Place::Log) => (room.head, room.log.read(query, count).map(message).collect()),
+            (Some(room), Place::Inbox) => {
                 let fresh = room.inbox.messages.iter().filter(|(_, at, _)| *at >= since);
-                (Query::Oldest, fresh.take(count).map(message).collect())
+                (room.head, fresh.take(count).map(message).collect())
             }
         };
-        Answer::Page(Page::of_log(query, messages, room.head, count))
+        Answer::Page(Page::of_log(query, messages, head, count))
     }
 
     pub(super) fn delivered(&mut self, room: &RoomName, upto: Position) -> Answer {
@@ -255,7 +257,7 @@ impl Room {
 }
 
 impl Shelf {
-    fn add(&mut self, message: (Position, UnixMillis, Bytes), size: u32, until: Time) {
+    fn add(&mut self, message: Message, size: u32, until: Time) {
         self.messages.push_back(message);
         self.trim(size.max(1) as usize);
         self.until = until;
@@ -271,7 +273,7 @@ impl Shelf {
     }
 
     /// The messages that [`Query::reads`] says, oldest first.
-    fn read(&self, query: Query, count: usize) -> impl Iterator<Item = &(Position, UnixMillis, Bytes)> {
+    fn read(&self, query: Query, count: usize) -> impl Iterator<Item = &Message> {
         let from = |position: Position| self.messages.partition_point(|(other, ..)| other.offset < position.offset);
         let (reads, length) = (query.reads(count), self.messages.len());
         let (first, end) = match query {

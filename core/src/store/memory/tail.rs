@@ -65,8 +65,8 @@ impl Memory {
                 TailAnswer::Tips(keys.iter().map(|key| self.row(key, Query::Newest, *count)).collect())
             }
             TailOp::Read { cursors, count, .. } => match self.beyond(cursors, *count) {
-                Ok(streams) if streams.is_empty() => return None,
-                Ok(streams) => TailAnswer::Entries(streams),
+                Ok(TailAnswer::Entries(streams)) if streams.is_empty() => return None,
+                Ok(streams) => streams,
                 Err(error) => return Some(Err(error)),
             },
             TailOp::Row { key, query, count } => match (self.row(key, *query, *count), self.row(key, Query::Newest, 1)) {
@@ -79,7 +79,7 @@ impl Memory {
         Some(Ok(Answer::Tail(answer)))
     }
 
-    fn beyond(&self, cursors: &[(Arc<str>, StreamId)], count: usize) -> Result<Vec<(Arc<str>, Vec<Entry>)>, StoreError> {
+    fn beyond(&self, cursors: &[(Arc<str>, StreamId)], count: usize) -> Result<TailAnswer, StoreError> {
         let mut streams = Vec::new();
         for (key, cursor) in cursors {
             self.check_readable(key)?;
@@ -88,7 +88,7 @@ impl Memory {
                 streams.push((key.clone(), new));
             }
         }
-        Ok(streams)
+        Ok(TailAnswer::Entries(streams))
     }
 
     fn row(&self, key: &str, query: Query, count: usize) -> Result<Vec<Entry>, StoreError> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 
 use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
 use super::call::Call;
@@ -157,16 +156,21 @@ fn committed(reply: Reply) -> Result<Committed, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::config::Config;
-    use crate::store::{NewEntry, StoreOp};
+    use crate::store::{Kept, NewEntry, Place, StoreOp};
+    use crate::time::UnixMillis;
+    use core::time::Duration;
 
     fn spoken(effects: Vec<(StreamId, Effect)>, together: bool) -> String {
         let redis = Redis::new(&Config { node: "n1".into(), ..Config::default() });
         let group = GroupRef { stream: "s".into(), group: "g".into() };
         let words = redis.commands(&StoreOp::Commit { group, effects: effects.into(), together }).concat();
         let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
-        words.join(" ").replace(scripts::EACH, "each").replace(scripts::TOGETHER, "together")
+        let words = words.join(" ").replace(scripts::EACH, "each").replace(scripts::TOGETHER, "together");
+        words.replace(scripts::TOGETHER_KEPT, "together-kept")
     }
 
     fn id(millis: u64) -> StreamId {
@@ -186,6 +190,37 @@ mod tests {
             spoken(effects, true),
             "MULTI XADD rc:relay:{4} MAXLEN ~ 100000 * m 1:r,0:,1:a,1:r,0:,1:b, XADD rc:relay:{5} MAXLEN ~ 100000 * m 1:r,0:,1:a, \
              EVAL together 4 s rc:mark:{s}:g rc:relay:{4} rc:relay:{5} g n1 1-0 3-0 1003 2 3 2-0 1-0 3-0 0 EXEC"
+        );
+    }
+
+    fn remembered(room: &str) -> Posting {
+        let (place, ttl) = (Place::Log, Duration::from_secs(90_000));
+        let kept = Kept { place, size: 5, ttl, epoch: 0x2e, tag: 16, at: UnixMillis(77) };
+        Posting { kept: Some(kept), ..Posting::plain(room.into(), "k".into()) }
+    }
+
+    #[test]
+    fn what_is_remembered_is_committed_together_by_the_script() {
+        let mixed = || Effect::Relay(vec![(4, vec![remembered("r"), Posting::plain("p".into(), "a".into())])]);
+        let only = Effect::Relay(vec![(5, vec![remembered("s")])]);
+        assert_eq!(
+            spoken(vec![(id(1), mixed()), (id(2), only), (id(3), mixed())], true),
+            "MULTI XADD rc:relay:{4} MAXLEN ~ 100000 * m 1:p,0:,1:a,1:p,0:,1:a, EVAL together-kept 10 s rc:mark:{s}:g \
+             rc:relay:{4} rc:{4}:r:meta rc:{4}:r:log rc:{4}:r:inbox rc:relay:{5} rc:{5}:s:meta rc:{5}:s:log rc:{5}:s:inbox \
+             g n1 1-0 3-0 1003 1 3 1-0 2-0 3-0 2 1:r, 4 log 5 90000000 180000000 2e  1:s, 8 log 5 90000000 180000000 2e  \
+             3 100000 10 1 1:k, 16   1 1:k, 16   7 100000 5 2 1:k, 16   EXEC"
+        );
+    }
+
+    #[test]
+    fn what_is_remembered_keeps_its_order_where_each_entry_is_committed_by_itself() {
+        let plain = || Posting::plain("p".into(), "a".into());
+        let effect = Effect::Relay(vec![(4, vec![plain(), plain(), remembered("r"), plain()])]);
+        assert_eq!(
+            spoken(vec![(id(1), effect)], false),
+            "EVAL each 6 s rc:mark:{s}:g rc:relay:{4} rc:{4}:r:meta rc:{4}:r:log rc:{4}:r:inbox g n1 1-0 1-0 1001 \
+             1 1:r, 4 log 5 90000000 180000000 2e  1-0 3 3 100000 joined 1 1:p,0:,1:a,1:p,0:,1:a, \
+             3 100000 kept 5 1 1:k, 16   3 100000 joined 1 1:p,0:,1:a,"
         );
     }
 

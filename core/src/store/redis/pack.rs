@@ -60,7 +60,7 @@ fn put(packed: &mut BytesMut, bytes: &[u8]) {
     packed.put_u8(b',');
 }
 
-/// Takes the first netstring.
+/// The first netstring of a value, which is left without it.
 pub(super) fn take(packed: &mut Bytes) -> Option<Bytes> {
     let colon = packed.iter().take(20).position(|byte| *byte == b':')?;
     let length: usize = str::from_utf8(packed.get(..colon)?).ok()?.parse().ok()?;

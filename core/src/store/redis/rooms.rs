@@ -103,8 +103,9 @@ pub(super) fn positions(rooms: usize, reply: Reply) -> Result<Answer, StoreError
 }
 
 pub(super) fn page_of_log(query: Query, count: usize, reply: Reply) -> Result<Answer, StoreError> {
-    let (head, entries_) = head_and(reply)?;
-    let mut entries = entries(entries_)?;
+    let (head, found) = head_and(reply)?;
+    // Asked for none, Redis says nothing.
+    let mut entries = if found == Reply::Nil { Vec::new() } else { entries(found)? };
     if matches!(query, Query::Newest | Query::Before(_)) {
         entries.reverse();
     }
@@ -157,4 +158,152 @@ fn each<T>(count: usize, reply: Reply, read: impl Fn(Reply) -> Result<T, StoreEr
 
 fn position(text: &[u8]) -> Result<Position, StoreError> {
     str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| unexpected("not a position"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::store::{Once, Place, StoreOp};
+
+    fn redis() -> Redis {
+        let mut config = Config::default();
+        config.relay.partitions = 1;
+        Redis::new(&config)
+    }
+
+    fn spoken(op: &StoreOp) -> String {
+        let commands = redis().commands(op);
+        let words = commands.concat();
+        let word = |word: &Bytes| if word.is_empty() { "''".to_owned() } else { String::from_utf8_lossy(word).into_owned() };
+        let words: Vec<String> = words.iter().map(word).collect();
+        let scripts = [
+            (scripts::APPEND, "append"),
+            (scripts::POSITIONS, "positions"),
+            (scripts::INBOX, "inbox"),
+            (scripts::DELIVERED, "delivered"),
+        ];
+        scripts.iter().fold(words.join(" "), |words, (script, name)| words.replace(script, name))
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: 0x1f, offset, tag: 0xa0 }
+    }
+
+    fn kept(room: &str, place: Place, tag: u32) -> Posting {
+        let kept = Kept { place, size: 5, ttl: Duration::from_secs(90_000), epoch: 0x2e, tag, at: UnixMillis(77) };
+        Posting { kept: Some(kept), ..Posting::plain(room.into(), "{}".into()) }
+    }
+
+    fn string(text: &str) -> Reply {
+        Reply::Bytes(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn what_is_remembered_passes_through_a_script_with_each_rule_once() {
+        let once = |posting| Posting { once: Some(Once { id: "7".into(), window: Duration::from_secs(9) }), ..posting };
+        let messages = vec![
+            kept("r", Place::Log, 16),
+            once(kept("r", Place::Log, 17)),
+            kept("i", Place::Inbox, 18),
+            Posting::plain("p".into(), "x".into()),
+            kept("r", Place::Log, 19),
+            once(Posting::plain("p".into(), "x".into())),
+        ];
+        assert_eq!(
+            spoken(&StoreOp::Append { partition: 3, messages }),
+            "EVAL append 9 rc:relay:{3} rc:{3}:r:meta rc:{3}:r:log rc:{3}:r:inbox rc:id:{3}:1:r:7 \
+             rc:{3}:i:meta rc:{3}:i:log rc:{3}:i:inbox rc:id:{3}:1:p:7 100000 5 \
+             1:r, 2 log 5 90000000 180000000 2e '' 1:r, 2 log 5 90000000 180000000 2e 9000 \
+             1:i, 6 inbox 5 90000000 180000000 2e '' 1:p, 0 '' '' '' '' '' '' 1:p, 0 '' '' '' '' '' 9000 \
+             1 2:{}, 16 '' '' 2 2:{}, 17 '' 5 3 2:{}, 18 2:77, '' 4 1:x, '' '' '' 1 2:{}, 19 '' '' 5 1:x, '' '' 9"
+        );
+    }
+
+    #[test]
+    fn a_page_of_a_log_is_a_transaction() {
+        for (query, expected) in [
+            (Query::After(at(3)), "XRANGE rc:{0}:r:log 3-0 + COUNT 11"),
+            (Query::After(at(0)), "XRANGE rc:{0}:r:log 0-0 + COUNT 10"),
+            (Query::Before(at(3)), "XREVRANGE rc:{0}:r:log 2 - COUNT 10"),
+            (Query::Before(at(0)), "XREVRANGE rc:{0}:r:log 0 - COUNT 10"),
+            (Query::Newest, "XREVRANGE rc:{0}:r:log + - COUNT 10"),
+            (Query::Oldest, "XRANGE rc:{0}:r:log - + COUNT 10"),
+        ] {
+            let op = StoreOp::Page { room: "r".into(), place: Place::Log, query, since: UnixMillis(7), count: 10 };
+            assert_eq!(spoken(&op), format!("MULTI GET rc:{{0}}:r:meta {expected} EXEC"));
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_script() {
+        let room = || RoomName::from("r");
+        let oldest = StoreOp::Page { room: room(), place: Place::Inbox, query: Query::Oldest, since: UnixMillis(7), count: 10 };
+        assert_eq!(spoken(&oldest), "EVAL inbox 2 rc:{0}:r:meta rc:{0}:r:inbox 10 7");
+        assert_eq!(spoken(&StoreOp::Delivered { room: room(), upto: at(3) }), "EVAL delivered 1 rc:{0}:r:inbox 7:1f.3.a0, 3");
+        let rooms = vec![(room(), Duration::from_secs(1)), ("s".into(), Duration::from_secs(90_000))];
+        assert_eq!(
+            spoken(&StoreOp::Positions { rooms, epoch: 0x2e }),
+            "EVAL positions 6 rc:{0}:r:meta rc:{0}:r:log rc:{0}:r:inbox rc:{0}:s:meta rc:{0}:s:log rc:{0}:s:inbox \
+             2e.0.0 86400000 180000000"
+        );
+    }
+
+    #[test]
+    fn no_identifier_makes_up_the_key_of_anything_else() {
+        let redis = redis();
+        let of = |room, id| redis.identifier_key(0, room, id);
+        assert_ne!(of("a", "b:c"), of("a:b", "c"));
+        assert_ne!(of("a", "1:b:c"), of("a:1:b", "c"));
+        assert!(!of("a", "meta").starts_with("rc:{"), "as all keys of rooms do");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_missing_in_the_row() {
+        let entry =
+            |id: &str, field: &str, value: &str| Reply::Array(vec![string(id), Reply::Array(vec![string(field), string(value)])]);
+        let read = |middle: Reply| {
+            let entries = vec![entry("1-5", "m", "1:a,"), middle, entry("3-160", "m", "1:c,")];
+            let reply = Reply::Array(vec![string("1f.3.a0"), Reply::Array(entries)]);
+            let Ok(Answer::Page(page)) = page_of_log(Query::Oldest, 9, reply) else { panic!("no page") };
+            (page.messages.len(), page.whole)
+        };
+        assert_eq!(read(entry("2-6", "m", "1:b,")), (3, true));
+        for broken in [entry("2-6", "n", "1:b,"), entry("2-6", "m", "1:bc"), entry("2-4294967296", "m", "1:b,")] {
+            assert_eq!(read(broken), (2, false));
+        }
+        let inbox = |element: &str| {
+            let elements = vec![string("7:1f.1.a0,1:7,1:a,"), string(element)];
+            let reply = Reply::Array(vec![string("1f.3.a0"), Reply::Array(elements)]);
+            let Ok(Answer::Page(page)) = page_of_inbox(9, reply) else { panic!("no page") };
+            page.messages.len()
+        };
+        assert_eq!(inbox("7:1f.2.a0,1:7,1:b,"), 2);
+        for broken in ["", "x", "7:2f.2.a0,1:7,1:b,", "5:1f.2.,1:7,1:b,", "7:1f.2.a0,1:7,1:b,x"] {
+            assert_eq!(inbox(broken), 1, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_room_without_a_position_has_no_messages() {
+        for head in [Reply::Nil, string("nonsense")] {
+            let entry = Reply::Array(vec![string("1-5"), Reply::Array(vec![string("m"), string("1:a,")])]);
+            let reply = Reply::Array(vec![head, Reply::Array(vec![entry])]);
+            let Ok(Answer::Page(page)) = page_of_log(Query::Newest, 9, reply) else { panic!("no page") };
+            assert_eq!((page.messages.len(), page.head), (0, Position::default()));
+        }
+    }
+
+    #[test]
+    fn each_message_has_a_position_or_none() {
+        let messages = [kept("r", Place::Log, 1), Posting::plain("p".into(), "x".into())];
+        let reply = |texts: &[&str]| Reply::Array(texts.iter().map(|text| string(text)).collect());
+        assert_eq!(appended(&messages, reply(&["1f.3.a0", ""])), Ok(Answer::Appended(vec![Some(at(3)), None])));
+        assert_eq!(appended(&messages[1..], string("1-0")), Ok(Answer::Appended(vec![None])));
+        for nonsense in [reply(&["1f.3.a0"]), reply(&["1f.3", ""]), string("1-0"), Reply::Nil] {
+            assert!(appended(&messages, nonsense).is_err());
+        }
+        assert_eq!(positions(1, reply(&["1f.3.a0"])), Ok(Answer::Positions(vec![at(3)])));
+        assert!(positions(1, reply(&[""])).is_err());
+    }
 }

@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::super::tail::{STREAM_LENGTH, STREAM_TTL, stream_position, tag};
 use super::super::{Answer, Query, StoreError, TailAnswer, TailOp};
-use super::{Reply, Words, array, bytes, entries, millis, per_stream, text, unexpected, word, words};
+use super::{Reply, Words, array, bytes, entries, lifetime, per_stream, text, unexpected, word, words};
 use crate::id::StreamId;
 
 /// Appends to a stream, and remembers it under an identifier.
@@ -61,7 +61,7 @@ pub(super) fn commands(prefix: &str, op: &TailOp) -> Vec<Words> {
             // In a cluster it stands beside the stream.
             words.extend(once.as_ref().map(|once| text(format_args!("{prefix}once:{{{key}}}:{}", once.id))));
             let window = once.as_ref().map(|once| once.window).unwrap_or_default();
-            words.extend([text(STREAM_LENGTH), text(STREAM_TTL.as_secs()), text(tag(fields)), text(millis(window))]);
+            words.extend([text(STREAM_LENGTH), text(STREAM_TTL.as_secs()), text(tag(fields)), text(lifetime(window))]);
             words.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
             vec![words]
         }
@@ -173,7 +173,7 @@ mod tests {
         let tag = tag(&vec![("message".into(), "{}".into())]);
         let once = Once { id: "m-1".into(), window: Duration::from_secs(3) };
         for (op, expected) in [
-            (append(None), format!("return position\n 1 k 1000 86400 {tag} 0 message {{}}")),
+            (append(None), format!("return position\n 1 k 1000 86400 {tag} 1 message {{}}")),
             (append(Some(once)), format!("return position\n 2 k rc:once:{{k}}:m-1 1000 86400 {tag} 3000 message {{}}")),
         ] {
             assert!(spoken(&op).ends_with(&expected), "{}", spoken(&op));

@@ -71,7 +71,8 @@ return found.err and found or 0
 /// Acknowledges entries whose effects the same transaction has appended just before (contract C3).
 ///
 /// `KEYS`: the source, the key of its mark, then every relay log written to. `ARGV`: the group, the consumer, the first and the
-/// last of the entries, how many pending ones to look at, how many relay logs and how many entries there are, then the entries.
+/// last of the entries, how many pending ones to look at, how many relay logs and how many entries there are, then the entries, and
+/// the rules (see `keep!`), of which there are none.
 /// Returns 1; or 0, where not every entry is pending with this consumer or something else than a stream stands in a log's place.
 /// Then nothing is acknowledged, and what the transaction has appended is taken back: the last entry of each log.
 ///

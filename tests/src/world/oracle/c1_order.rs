@@ -9,7 +9,7 @@ pub(super) fn check(world: &World) {
             let Some((length_then, seen_then)) = room.member_since else { continue };
             let seen = &room.seen[seen_then..];
             let Some(first) = seen.first() else { continue };
-            let truth = world.oracles.rooms.get(name).map_or(&[][..], Vec::as_slice);
+            let (truth, length_then) = world.oracles.truth(name, client.user.as_deref(), length_then);
             let start = truth.iter().position(|number| number == first);
             let start = start.unwrap_or_else(|| panic!("C1: {name}: message {first} is in no relay log"));
             if name.starts_with("user:") {

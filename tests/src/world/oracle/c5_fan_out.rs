@@ -13,7 +13,7 @@ pub(super) fn converged(world: &World) {
             if name.starts_with("user:") {
                 continue;
             }
-            let truth = world.oracles.rooms.get(name).map_or(&[][..], Vec::as_slice);
+            let (truth, length_then) = world.oracles.truth(name, client.user.as_deref(), length_then);
             let seen = &room.seen[seen_then..];
             // C1 has checked order and gaps; what is left is that the end has come, too.
             let missing = truth.len() > length_then && seen.last() != truth.last();
