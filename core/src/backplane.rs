@@ -17,8 +17,10 @@ use crate::door::{Ask, Tell, Unavailable};
 use crate::health::SourceHealth;
 use crate::id::{ShardId, Ticket};
 use crate::message::{Composer, RoomName};
+use crate::pattern::Pattern;
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
+use crate::snapshot;
 use crate::stats::Stats;
 use crate::store::{Answer, Kept, Lane, Once, Place, Posting, StoreError, StoreOp};
 use crate::time::{Time, UnixMillis, WallClock};
@@ -33,6 +35,8 @@ mod questions;
 mod relay;
 mod router;
 mod sessions;
+mod run;
+mod tail;
 
 use consumer::Consumer;
 use operator::Operator;
@@ -42,6 +46,7 @@ use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
 use sessions::{Saving, Sessions};
+use tail::Tail;
 
 /// The store's side of a node.
 ///
@@ -52,6 +57,7 @@ pub struct Backplane {
     core: Core,
     relay: Relay,
     sessions: Sessions,
+    tail: Tail,
     outbound: Outbound,
     probe: Probe,
     consumers: Vec<Consumer>,
@@ -80,6 +86,8 @@ pub enum BackplaneAction {
     Reset(Lane),
     /// Hand an entry to the host's code, and give its verdict back with [`Backplane::processed`].
     Process(Delivery),
+    /// Ask the host's code for the state of a room, and give its answer with [`Backplane::snapshot`].
+    Snapshot(snapshot::Request),
     /// What came of an operation on dead letters.
     Operated(OperationId, Result<Outcome, Interrupted>),
     /// Something for the log.
@@ -129,9 +137,10 @@ impl Backplane {
         }
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]);
         let relay = Relay::new(&mut core, &config, key, now);
+        let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
-        Ok(Backplane { core, relay, sessions, outbound, probe, consumers, operator, presence, sources: Arc::default() })
+        Ok(Backplane { core, relay, sessions, tail, outbound, probe, consumers, operator, presence, sources: Arc::default() })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -146,20 +155,26 @@ impl Backplane {
 
     /// A hub asks.
     pub fn ask(&mut self, now: Time, shard: ShardId, ask: Ask) {
+        let Backplane { core, relay, tail, .. } = self;
+        let is_stream = |core: &Core, room: &str| core.config.stream(room).is_some();
         match ask {
-            Ask::Join { room, join } => self.relay.join(&mut self.core, now, shard, room, join),
-            Ask::Leave { room } => self.relay.leave(shard, &room),
-            Ask::Publish(publish) => self.outbound.publish(&mut self.core, now, shard, publish),
-            Ask::Read { read, room, query, count } => {
-                self.relay.page(&mut self.core, now, (shard, read), room, query, count);
+            Ask::Join { room, join } if is_stream(core, &room) => tail.join(core, now, shard, room, join),
+            Ask::Join { room, join } => relay.join(core, now, shard, room, join),
+            Ask::Leave { room } if is_stream(core, &room) => tail.leave(core, shard, &room),
+            Ask::Leave { room } => relay.leave(shard, &room),
+            Ask::Publish(publish) => self.outbound.publish(core, now, shard, publish),
+            Ask::Read { read, room, query, count } if is_stream(core, &room) => {
+                tail.page(core, now, (shard, read), room, query, count);
             }
             Ask::Remember { conn, token, places, over, ttl } => {
-                self.sessions.save(&mut self.core, now, Saving { conn, token, places, over, ttl });
+                self.sessions.save(core, now, Saving { conn, token, places, over, ttl });
             }
-            Ask::Restore { conn, token } => self.sessions.restore(&mut self.core, now, conn, token),
+            Ask::Restore { conn, token } => self.sessions.restore(core, now, conn, token),
             Ask::Present { room, user, connections } => self.presence.present(shard, room, user, connections),
-            Ask::Who { read, room } => self.presence.who(&mut self.core, now, shard, read, room),
-            Ask::Delivered { room, upto } => self.relay.delivered(&mut self.core, now, room, upto),
+            Ask::Who { read, room } => self.presence.who(core, now, shard, read, room),
+            Ask::Read { read, room, query, count } => relay.page(core, now, (shard, read), room, query, count),
+            Ask::Snapshot { read, room } => tail.snapshot(core, now, shard, read, room),
+            Ask::Delivered { room, upto } => relay.delivered(core, now, room, upto),
         }
     }
 
@@ -175,6 +190,9 @@ impl Backplane {
         if let Purpose::Process(source) = purpose {
             return self.decided(now, source, ticket, Verdict::Retry("no verdict in time".into()));
         }
+        if let Purpose::Snapshot(shard, read) = purpose {
+            return tail::tell_snapshot(&mut self.core, shard, read, Err(()));
+        }
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
             if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) {
@@ -182,7 +200,8 @@ impl Backplane {
             }
         }
         match purpose {
-            Purpose::Process(_) => {}
+            Purpose::Process(_) | Purpose::Snapshot(..) => {}
+            Purpose::Tail(errand) => self.tail.answered(&mut self.core, now, errand, answer),
             Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
             Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
@@ -217,6 +236,18 @@ impl Backplane {
         }
     }
 
+    /// The host gives the snapshots of the rooms that fit, in place of what stands in the store.
+    pub fn provide_snapshots(&mut self, rooms: Vec<Pattern>) {
+        self.tail.provide(rooms);
+    }
+
+    /// The host's code tells the state of a room: one JSON value, or nothing where there is none. What comes too late is ignored.
+    pub fn snapshot(&mut self, ticket: Ticket, data: Option<Bytes>) {
+        if let Some((shard, read)) = self.core.questions.take_snapshot(ticket) {
+            tail::tell_snapshot(&mut self.core, shard, read, Ok(data));
+        }
+    }
+
     fn decided(&mut self, now: Time, source: u16, ticket: Ticket, verdict: Verdict) {
         if let Some(consumer) = self.consumers.get_mut(usize::from(source)) {
             consumer.processed(&mut self.core, now, ticket, verdict);
@@ -230,6 +261,8 @@ impl Backplane {
                 Wake::Overdue(ticket) => self.answer(now, ticket, Err(StoreError::Timeout)),
                 Wake::Probe => self.probe.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
+                Wake::Tail => self.tail.wake(&mut self.core, now),
+                Wake::TailCheck => self.tail.check(&mut self.core, now),
                 Wake::Check => self.relay.check(&mut self.core, now),
                 Wake::Sessions => self.sessions.try_again(&mut self.core, now),
                 Wake::Memory => self.relay.try_again(&mut self.core, now),
@@ -256,6 +289,7 @@ impl Backplane {
             self.outbound.flush(&mut self.core, now);
             self.relay.flush(&mut self.core, now);
             self.presence.flush(&mut self.core, now);
+            self.tail.flush(&mut self.core, now);
         }
         self.core.actions.pop_front()
     }
@@ -277,6 +311,7 @@ impl Backplane {
     pub fn unready(&self) -> Vec<String> {
         let mut reasons: Vec<String> = self.probe.unready().into_iter().collect();
         reasons.extend(self.relay.unready());
+        reasons.extend(self.tail.unready());
         reasons.extend(self.consumers.iter().filter_map(Consumer::unready));
         reasons
     }

@@ -18,6 +18,7 @@ mod source;
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use limits::{Heartbeat, Limits};
 pub use room::{History, Inbox, Keep, RoomRule, Stream};
+pub(crate) use route::percent_decoded;
 pub use route::{AuthMode, DialectName, Route};
 pub use source::Source;
 
@@ -36,7 +37,7 @@ pub struct Config {
     pub node: String,
     /// How tokens are checked.
     pub auth: Auth,
-    /// The paths served. The first that fits wins.
+    /// The paths served; see [`Route::find`].
     pub routes: Vec<Route>,
     /// Who may do what in which rooms. The first rule whose pattern fits wins; without one, everything is refused.
     pub access: Vec<AccessRule>,
@@ -149,7 +150,7 @@ impl Config {
         check(!self.auth.user_claims.is_empty(), "auth.user_claims", "must name at least one claim")?;
         check(!self.routes.is_empty(), "routes", "must have at least one route")?;
         for (at, route) in self.routes.iter().enumerate() {
-            check(route.path.starts_with('/'), &format!("routes[{at}].path"), "must start with /")?;
+            route.validate(&format!("routes[{at}]"))?;
         }
         check((1..=1024).contains(&self.relay.partitions), "relay.partitions", "must be from 1 to 1024")?;
         check(self.relay.length >= 100, "relay.length", "must be at least 100")?;
@@ -166,6 +167,10 @@ impl Config {
         self.heartbeat.validate()?;
         for (at, source) in self.sources.iter().enumerate() {
             source.validate(&format!("sources[{at}]"))?;
+            if let Destination::Events(events) = &source.to {
+                let reason = "is the room of a publisher's own stream, to which nothing can be routed";
+                check(self.stream(&events.room).is_none(), &format!("sources[{at}].to.events.room"), reason)?;
+            }
             let same =
                 |other: &Source| (&other.stream, &other.group, &other.redis) == (&source.stream, &source.group, &source.redis);
             check(
@@ -185,6 +190,14 @@ impl Config {
     /// The rule of a room.
     pub fn rule(&self, room: &str) -> Option<&RoomRule> {
         self.rooms.iter().find(|rule| rule.rooms.matches(room))
+    }
+
+    /// The publisher's stream that is the history of a room, and what `{id}` stands for in its keys.
+    pub fn stream<'r>(&self, room: &'r str) -> Option<(&Stream, &'r str)> {
+        match &self.rule(room)?.keep {
+            Some(Keep::Stream(stream)) => Some((stream, room.split_once(':').map_or(room, |(_, id)| id))),
+            Some(Keep::History(_) | Keep::Inbox(_)) | None => None,
+        }
     }
 
     /// The index of the source that reads a stream, in a group where several do; nothing where there is no such source.
@@ -213,11 +226,14 @@ impl Default for Config {
                 Route::json("/ws", AuthMode::Required),
                 Route::json("/ws/connect", AuthMode::Required),
                 Route::json("/ws/tasks", AuthMode::Optional),
+                Route::bound("/ws/jobs/{id}", "job:{id}", AuthMode::Required),
+                Route::bound("/ws/{uuid}", "job:{uuid}", AuthMode::Required),
             ],
             access: vec![
                 rule("user:*", Who::Owner, Who::Admin),
                 rule("global", Who::Anyone, Who::Admin),
                 rule("task:*", Who::Anyone, Who::Admin),
+                rule("job:*", Who::Authenticated, Who::Admin),
                 rule("*", Who::Authenticated, Who::Admin),
             ],
             rooms: vec![

@@ -60,6 +60,14 @@ pub enum Ask {
         /// A hash of the token.
         token: Box<str>,
     },
+    /// Read the state of a room at the moment, which whoever publishes in it keeps beside its messages. Answered by
+    /// [`Tell::Snapshot`].
+    Snapshot {
+        /// The hub's number for it.
+        read: ReadId,
+        /// The room.
+        room: RoomName,
+    },
     /// Messages of an inbox up to this position have been written to a connection.
     Delivered {
         /// The room.
@@ -168,6 +176,13 @@ pub enum Tell {
         read: ReadId,
         /// The users, as the store knows them.
         result: Result<Here, Unavailable>,
+    },
+    /// The state of a room at the moment.
+    Snapshot {
+        /// The asker's number.
+        read: ReadId,
+        /// One JSON value; nothing where there is none, or it could not be read.
+        data: Option<Bytes>,
     },
     /// The store has a message, and every node will see it; or it is not known to have it.
     Published {

@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::{Config, Who};
+use crate::config::{Config, Route, Who};
 use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
 use crate::door::{Published, Unavailable};
@@ -140,7 +140,7 @@ impl Api {
             }
             "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" => not_allowed("GET, HEAD"),
             "/api/publish" => not_allowed("POST"),
-            _ if self.config.routes.iter().any(|route| route.path == path) => upgrade_required(),
+            _ if Route::find(&self.config.routes, path).is_some() => upgrade_required(),
             _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
         };
         Plan::Respond(plan)
@@ -392,6 +392,8 @@ mod tests {
         assert_eq!(respond(Request::post("/healthz").body(Bytes::new()).unwrap(), &View::default()).0, 405);
         assert_eq!(respond(Request::get("/api/publish").body(Bytes::new()).unwrap(), &View::default()).0, 405);
         assert_eq!(respond(Request::get("/nowhere").body(Bytes::new()).unwrap(), &View::default()).0, 404);
-        assert_eq!(respond(Request::get("/ws").body(Bytes::new()).unwrap(), &View::default()).0, 426);
+        for path in ["/ws", "/ws/jobs/42"] {
+            assert_eq!(respond(Request::get(path).body(Bytes::new()).unwrap(), &View::default()).0, 426);
+        }
     }
 }

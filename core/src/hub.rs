@@ -13,7 +13,7 @@ use http::header::ORIGIN;
 use slab::Slab;
 
 use crate::backplane::derive;
-use crate::config::{AuthMode, Config, ConfigError, DialectName, Heartbeat, Limits};
+use crate::config::{AuthMode, Config, ConfigError, DialectName, Heartbeat, Limits, Route};
 use crate::door::{Ask, PublishId, ReadId, Tell};
 use crate::frame::{Frame, FrameKind, Message};
 use crate::id::{ConnId, ShardId};
@@ -194,14 +194,14 @@ impl Hub {
     /// # Errors
     /// A path that is not served (404), an origin that is not allowed (403), or no room for another connection (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
-        let route = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
+        let (route, room) = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };
 
         self.serial = self.serial.wrapping_add(1);
         let entry = self.conns.vacant_entry();
         let id = ConnId::new(self.shard, self.serial, entry.key());
-        entry.insert(Connection::new(id, route as u16, phase, now, &self.config));
+        entry.insert(Connection::new(id, (route as u16, room), phase, now, &self.config));
         self.stats.opened += 1;
         self.stats.connections += 1;
         let path = || Report::Opened { conn: id, path: request.uri().path().into() };
@@ -212,7 +212,7 @@ impl Hub {
         match credentials.token {
             Some(token) => self.authenticate(now, id, token, None),
             None if phase == Phase::Authenticating => self.notice(now, id, "auth_required", None, None),
-            None => {}
+            None => self.enter_bound(now, id),
         }
         self.arm(now, id);
         Ok(Opened { conn: id, protocol: credentials.protocol.map(String::from) })
@@ -318,6 +318,7 @@ impl Hub {
             Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions, None),
             Tell::Others { room, user, payload } => self.deliver(now, &room, vec![payload], &[], Some(&user)),
             Tell::Who { read, result } => self.told_who(now, read, result),
+            Tell::Snapshot { .. } => {}
             Tell::Lost { room, position } => self.lost(now, &room, position),
             Tell::Restored { conn, places } => self.restored(now, conn, places),
             Tell::Page { read, result } => self.paged(now, read, result),
@@ -403,9 +404,9 @@ impl Hub {
         Stats { rooms: self.rooms.len() as u64, ..self.stats }
     }
 
-    fn admit(&self, request: &http::Request<()>) -> Result<usize, Refused> {
-        let path = request.uri().path();
-        let route = self.config.routes.iter().position(|route| route.path == path);
+    /// The route of a request, and the room it is bound to.
+    fn admit(&self, request: &http::Request<()>) -> Result<(usize, Option<String>), Refused> {
+        let route = Route::find(&self.config.routes, request.uri().path());
         let route = route.ok_or(Refused { status: StatusCode::NOT_FOUND, message: "Nothing is served on this path" })?;
         if let Some(origin) = request.headers().get(ORIGIN) {
             let allowed = origin.to_str().is_ok_and(|origin| self.config.origins.iter().any(|pattern| pattern.matches(origin)));

@@ -13,7 +13,7 @@
 //! * [`hub::Hub`] is the clients' side: connections, tokens, rooms, and what waits to be written to each connection.
 //! * [`backplane::Backplane`] is the store's side: what is read, acknowledged, retried, dead-lettered and relayed.
 //! * [`door`] is all that they say to each other; [`store`] is all that is asked of Redis, with its translation and a model.
-//! * [`dialect`], [`http`], [`batch`], [`command`] and [`dead_letter`] know the formats, and nothing of rooms.
+//! * [`dialect`], [`http`], [`batch`], [`command`], [`update`] and [`dead_letter`] know the formats, and nothing of rooms.
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -35,8 +35,10 @@ pub mod pattern;
 pub mod position;
 pub mod processor;
 pub mod report;
+pub mod snapshot;
 pub mod stats;
 pub mod store;
 pub mod table;
 pub mod time;
 pub mod timers;
+pub mod update;

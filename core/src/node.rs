@@ -16,8 +16,10 @@ use crate::health::SourceHealth;
 use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
 use crate::id::{ConnId, ShardId, Ticket};
 use crate::message::{Composer, Outgoing};
+use crate::pattern::Pattern;
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
+use crate::snapshot;
 use crate::stats::Stats;
 use crate::store::{Answer, Lane, StoreError, StoreOp};
 use crate::time::{Time, UnixMillis, WallClock};
@@ -68,6 +70,7 @@ pub enum Event {
     Written(ConnId, usize),
     Answer(Ticket, Result<Answer, StoreError>),
     Processed(Ticket, Verdict),
+    Snapshot(Ticket, Option<Bytes>),
     WallClock(UnixMillis),
     Tick,
 }
@@ -107,6 +110,8 @@ pub enum Action {
     Published(PublishId, Published),
     /// See [`BackplaneAction::Process`].
     Process(Delivery),
+    /// See [`BackplaneAction::Snapshot`].
+    Snapshot(snapshot::Request),
     /// What came of an operation of [`Node::operate`].
     Operated(OperationId, Result<Outcome, Interrupted>),
     /// Something for the log.
@@ -144,6 +149,7 @@ impl Node {
             Event::Written(conn, bytes) => self.written(conn, bytes),
             Event::Answer(ticket, answer) => self.answer(now, ticket, answer),
             Event::Processed(ticket, verdict) => self.processed(now, ticket, verdict),
+            Event::Snapshot(ticket, data) => self.snapshot(ticket, data),
             Event::WallClock(unix) => self.set_wall_clock(now, unix),
             Event::Tick => self.tick(now),
         }
@@ -209,6 +215,16 @@ impl Node {
         self.backplane.processed(now, ticket, verdict);
     }
 
+    /// See [`Backplane::provide_snapshots`].
+    pub fn provide_snapshots(&mut self, rooms: Vec<Pattern>) {
+        self.backplane.provide_snapshots(rooms);
+    }
+
+    /// See [`Backplane::snapshot`].
+    pub fn snapshot(&mut self, ticket: Ticket, data: Option<Bytes>) {
+        self.backplane.snapshot(ticket, data);
+    }
+
     /// Time has passed: whatever is due is done.
     pub fn tick(&mut self, now: Time) {
         self.hub.tick(now);
@@ -236,6 +252,7 @@ impl Node {
                     BackplaneAction::Interrupt(lane) => return Some(Action::Interrupt(lane)),
                     BackplaneAction::Reset(lane) => return Some(Action::Reset(lane)),
                     BackplaneAction::Process(delivery) => return Some(Action::Process(delivery)),
+                    BackplaneAction::Snapshot(request) => return Some(Action::Snapshot(request)),
                     BackplaneAction::Operated(id, outcome) => return Some(Action::Operated(id, outcome)),
                     BackplaneAction::Report(report) => return Some(Action::Report(report)),
                 },

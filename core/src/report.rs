@@ -149,6 +149,18 @@ pub enum Report {
         /// Where it stands now.
         position: Position,
     },
+    /// An entry of a publisher's stream is no message, and is skipped, as are others of the stream of which nothing is said as
+    /// long as a room is read from it.
+    Skipped {
+        /// The stream.
+        stream: RoomName,
+        /// The entry.
+        entry: StreamId,
+        /// Why.
+        reason: Box<str>,
+        /// The beginning of what it holds.
+        sample: Box<str>,
+    },
     /// A question to the store failed.
     StoreFailed {
         /// What was asked.

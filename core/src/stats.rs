@@ -38,6 +38,8 @@ stats! {
     rooms: "roomcast_rooms" Gauge;
     /// Memberships of connections in rooms now.
     memberships: "roomcast_memberships" Gauge;
+    /// Publishers' streams that are read now because they are the history of rooms with members.
+    streams: "roomcast_streams" Gauge;
     /// Connections accepted.
     opened: "roomcast_connections_opened_total" Counter;
     /// Connections refused before the upgrade.
@@ -68,6 +70,12 @@ stats! {
     healed: "roomcast_healed_messages_total" Counter;
     /// Rooms whose members had to be told that messages were lost.
     rooms_lost: "roomcast_rooms_lost_total" Counter;
+    /// Messages read from publishers' streams that are the history of rooms.
+    tailed: "roomcast_stream_messages_total" Counter;
+    /// Entries of such streams that are no messages, each time they are read.
+    skipped: "roomcast_stream_skipped_total" Counter;
+    /// Snapshots that were no JSON, too long, or not given in time.
+    snapshots_failed: "roomcast_snapshot_failures_total" Counter;
     /// Entries read from sources.
     entries: "roomcast_source_entries_total" Counter;
     /// Events decoded from entries.

@@ -23,6 +23,7 @@ mod presence;
 pub mod redis;
 mod scripts;
 mod sessions;
+mod tail;
 
 pub use health::GroupHealth;
 pub use letters::{LetterOp, Replayed};
@@ -30,6 +31,7 @@ pub use page::{Page, Query};
 pub use sessions::{Places, SessionOp};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
 pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
+pub use tail::{STREAM_LENGTH, STREAM_TTL, TailAnswer, TailOp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +40,8 @@ pub enum Lane {
     Command,
     /// The blocking read of the relay logs.
     Relay,
+    /// The blocking read of the publishers' streams that are the history of rooms.
+    Tail,
     /// The reads of one source, by its index in the configuration.
     Source(u16),
     /// Pipelined commands about one source whose stream stands in a Redis of its own.
@@ -202,6 +206,8 @@ pub enum StoreOp {
     },
     /// Tell who is in rooms, or ask. Answer: [`Answer::Presence`].
     Presence(PresenceOp),
+    /// Work on publishers' streams that are the history of rooms.
+    Tail(TailOp),
 }
 
 /// Whose pending entries.
@@ -315,6 +321,8 @@ pub enum Answer {
     Replayed(Vec<Replayed>),
     /// The answer to an operation on presence.
     Presence(PresenceAnswer),
+    /// What publishers' streams hold.
+    Tail(TailAnswer),
 }
 
 /// A pending entry that nobody has touched for long.
@@ -419,6 +427,16 @@ impl StoreOp {
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
             StoreOp::Presence(op) => op.name(),
+            StoreOp::Tail(op) => op.name(),
+        }
+    }
+
+    /// What a read that waits is answered when it waits in vain.
+    pub fn nothing(&self) -> Answer {
+        match self {
+            StoreOp::RelayRead { .. } => Answer::Relayed(Vec::new()),
+            StoreOp::Tail(_) => Answer::Tail(TailAnswer::Entries(Vec::new())),
+            _ => Answer::Entries(Vec::new()),
         }
     }
 
@@ -426,6 +444,7 @@ impl StoreOp {
     pub fn blocks_for(&self) -> Duration {
         match self {
             StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } => *block,
+            StoreOp::Tail(op) => op.blocks_for(),
             StoreOp::Append { .. }
             | StoreOp::Positions { .. }
             | StoreOp::Page { .. }

@@ -79,7 +79,7 @@ fn step(host: &mut Host, input: &mut Input<'_>) {
         26 => match input.below(5) {
             0 => host.memory.flush(),
             1 => host.memory.trim("stream:file-events", input.below(3)),
-            2 => host.interrupt(input.pick(&[Lane::Command, Lane::Relay, Lane::Source(0)])),
+            2 => host.interrupt(input.pick(&[Lane::Command, Lane::Relay, Lane::Tail, Lane::Source(0)])),
             _ => host.add_entry(words::entry(input)),
         },
         27..=28 => host.pass(words::span(input)),

@@ -41,6 +41,7 @@ mod dead_letters;
 mod digest;
 mod faults;
 mod host;
+mod jobs;
 pub mod oracle;
 pub mod processing;
 pub mod swarm;
@@ -307,6 +308,9 @@ impl World {
         let number = self.next_number();
         let data = format!(r#"{{"n":{number}}}"#);
         let now = self.now;
+        if let Some(job) = room.strip_prefix("job:") {
+            self.oracles.watch_job(job);
+        }
         if let Some(running) = self.hosts[node].node() {
             let data = roomcast_core::message::Json::parse(&data).expect("it is an object");
             let message = roomcast_core::message::Outgoing { kind: "note", data, timestamp: None, message_id: None };
@@ -470,6 +474,8 @@ impl World {
     fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Process(delivery) => self.hand(node, delivery),
+            // The World knows no states of rooms.
+            Action::Snapshot(request) => panic!("{request:?}"),
             Action::Store { ticket, lane, op } => self.submit(node, ticket, lane, op),
             Action::Interrupt(lane) => {
                 let at = self.hosts[node].arrival(lane, self.now);

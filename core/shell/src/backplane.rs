@@ -26,12 +26,13 @@ use crate::log;
 use crate::mailbox::{Mailbox, Ready};
 use crate::processor::{self, BySource, Entry};
 use crate::shard;
+use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
 
 /// Rounds of one poll before the runtime gets its turn again.
 const ROUNDS: usize = 8;
 
-/// Values that may wait for a hub before the relay logs are read any further: the logs are the better buffer.
+/// Values that may wait for a hub before logs and streams are read any further: they are the better buffer.
 const MOST_WAITING: usize = 4_096;
 /// How soon it is looked again whether a hub has caught up.
 const CATCH_UP: Duration = Duration::from_millis(2);
@@ -50,6 +51,8 @@ pub enum Input {
     Answer(Ticket, Result<Answer, StoreError>),
     /// The host's code has dealt with an entry.
     Processed(Ticket, Verdict),
+    /// The host's code tells the state of a room.
+    Snapshot(Ticket, Option<Bytes>),
     /// A message from inside the process, for example from the HTTP API.
     Publish {
         /// The room.
@@ -95,8 +98,9 @@ pub struct BackplaneTask<T, M> {
     processors: BySource,
     operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
     inbox: Vec<Input>,
-    /// The next read of the relay logs, held back while a hub is behind.
-    held_back: Option<(Ticket, StoreOp)>,
+    snapshots: Snapshots,
+    /// The next reads of the relay logs and of publishers' streams, held back while a hub is behind.
+    held_back: Vec<(Lane, Ticket, StoreOp)>,
     stopping: bool,
 }
 
@@ -105,7 +109,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
         backplane: Backplane,
         gateway: &Gateway<T>,
         lanes: Box<dyn Lanes>,
-        processors: BySource,
+        (processors, snapshots): (BySource, Snapshots),
         timer: M,
     ) -> BackplaneTask<T, M> {
         let hubs = gateway.mailboxes();
@@ -122,7 +126,8 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             processors,
             operators: Slab::new(),
             inbox: Vec::new(),
-            held_back: None,
+            snapshots,
+            held_back: Vec::new(),
             stopping: false,
         }
     }
@@ -134,6 +139,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             Input::Ask(shard, ask) => self.backplane.ask(now, shard, ask),
             Input::Answer(ticket, answer) => self.backplane.answer(now, ticket, answer),
             Input::Processed(ticket, verdict) => self.backplane.processed(now, ticket, verdict),
+            Input::Snapshot(ticket, data) => self.backplane.snapshot(ticket, data),
             Input::Publish { room, payload, once, done } => {
                 let id = PublishId(self.publishers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload, once }));
@@ -167,38 +173,40 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                         outgoing.push(shard::Input::Tell(tell));
                     }
                 }
-                BackplaneAction::Store { ticket, lane: Lane::Relay, op } => self.held_back = Some((ticket, op)),
+                BackplaneAction::Store { ticket, lane: lane @ (Lane::Relay | Lane::Tail), op } => {
+                    self.held_back.push((lane, ticket, op));
+                }
                 BackplaneAction::Store { ticket, lane, op } => self.lanes.submit(now, lane, ticket, op),
-                BackplaneAction::Interrupt(Lane::Relay) if self.held_back.is_some() => self.answer_held_back(),
-                BackplaneAction::Interrupt(lane) => self.lanes.interrupt(now, lane),
+                BackplaneAction::Interrupt(lane) => match self.held_back.iter().position(|(other, ..)| *other == lane) {
+                    Some(at) => self.answer_held_back(at),
+                    None => self.lanes.interrupt(now, lane),
+                },
                 BackplaneAction::Reset(lane) => self.lanes.reset(lane),
                 BackplaneAction::Process(delivery) => {
                     if let Some((stream, processor)) = self.processors.get(&delivery.source) {
                         processor::call(processor, Entry::new(delivery, stream.clone(), self.clock, self.post.clone()));
                     }
                 }
+                BackplaneAction::Snapshot(request) => self.snapshots.ask(request, self.clock, self.post.clone()),
                 BackplaneAction::Report(report) => log::write(&report),
             }
         }
         for (hub, outgoing) in self.hubs.iter().zip(&mut self.outgoing) {
             hub.post_all(outgoing);
         }
-        if self.hubs.iter().all(|hub| hub.len() <= MOST_WAITING)
-            && let Some((ticket, op)) = self.held_back.take()
-        {
-            self.lanes.submit(now, Lane::Relay, ticket, op);
+        if self.hubs.iter().all(|hub| hub.len() <= MOST_WAITING) {
+            self.held_back.drain(..).for_each(|(lane, ticket, op)| self.lanes.submit(now, lane, ticket, op));
         }
     }
 
     /// A read that was never sent is interrupted by answering it with nothing.
-    fn answer_held_back(&mut self) {
-        if let Some((ticket, _)) = self.held_back.take() {
-            self.post.post(Input::Answer(ticket, Ok(Answer::Relayed(Vec::new()))));
-        }
+    fn answer_held_back(&mut self, at: usize) {
+        let (_, ticket, op) = self.held_back.remove(at);
+        self.post.post(Input::Answer(ticket, Ok(op.nothing())));
     }
 
     fn next_deadline(&self) -> Option<roomcast_core::time::Time> {
-        let catch_up = self.held_back.is_some().then(|| self.clock.now() + CATCH_UP);
+        let catch_up = (!self.held_back.is_empty()).then(|| self.clock.now() + CATCH_UP);
         [self.backplane.next_deadline(), self.lanes.next_deadline(), catch_up].into_iter().flatten().min()
     }
 }
@@ -304,7 +312,8 @@ mod tests {
         let submitted = Submitted::default();
         let recorder = Recorder(submitted.clone());
         let lanes = Box::new(move |_| -> Box<dyn Lanes> { Box::new(recorder) });
-        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes, processors: Processors::default() };
+        let (processors, snapshots) = (Processors::default(), Snapshots::default());
+        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes, processors, snapshots };
         let config = Arc::new(Config::default());
         let Parts { gateway, mut backplane, .. } = Gateway::<Nothing>::build(config, host).unwrap();
         let mut poll = || {

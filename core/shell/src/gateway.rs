@@ -25,6 +25,7 @@ use crate::log;
 use crate::mailbox::Mailbox;
 use crate::processor::Processors;
 use crate::shard::{self, Shard};
+use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
 
 /// The handle of a gateway: sockets, requests and messages go in here, from any thread.
@@ -62,6 +63,8 @@ pub struct Host<M> {
     pub lanes: Box<dyn FnOnce(Arc<Post>) -> Box<dyn Lanes>>,
     /// What deals with the entries of sources that go to the host.
     pub processors: Processors,
+    /// What gives the states of rooms.
+    pub snapshots: Snapshots,
 }
 
 /// The figures of a gateway, posted by its tasks.
@@ -103,8 +106,9 @@ impl<T: Transport> Gateway<T> {
         let mut backplane = Backplane::new(config, host.seed, now)?;
         backplane.set_wall_clock(now, unix);
         backplane.set_reporting(log::wanted());
+        backplane.provide_snapshots(host.snapshots.rooms());
         let lanes = (host.lanes)(gateway.post.clone());
-        let backplane = BackplaneTask::new(backplane, &gateway, lanes, processors, (host.timer)());
+        let backplane = BackplaneTask::new(backplane, &gateway, lanes, (processors, host.snapshots), (host.timer)());
         Ok(Parts { gateway, shards, backplane })
     }
 

@@ -32,5 +32,6 @@ pub mod peer;
 mod pipe;
 pub mod processor;
 pub mod shard;
+pub mod snapshot;
 pub mod transport;
 pub mod wire;

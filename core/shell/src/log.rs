@@ -50,6 +50,9 @@ pub fn write(report: &Report) {
         }
         Report::RoomHealed { room, messages } => warn!(room = &**room, messages, "read what the relay logs had not brought"),
         Report::RoomLost { room, position } => warn!(room = &**room, %position, "messages were lost"),
+        Report::Skipped { stream, entry, reason, sample } => {
+            warn!(stream = &**stream, %entry, reason = &**reason, sample = &**sample, "skipped what is no message");
+        }
         Report::StoreFailed { what, error } => warn!(what, %error, "the store failed"),
         Report::StoreRecovered => info!("the store answers"),
     }

@@ -15,6 +15,7 @@ use crate::gateway::{Gateway, Host, Parts};
 use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
 use crate::processor::Processors;
+use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
 
 /// What a gateway is started with.
@@ -33,6 +34,8 @@ pub struct Options {
     pub seed: Option<[u8; 32]>,
     /// Code of the host that deals with the entries of sources which name it.
     pub processors: Processors,
+    /// Code of the host that gives the states of rooms.
+    pub snapshots: Snapshots,
 }
 
 /// The store of a gateway.
@@ -55,6 +58,7 @@ impl Default for Options {
             shards: 1,
             seed: None,
             processors: Processors::default(),
+            snapshots: Snapshots::default(),
         }
     }
 }
@@ -92,7 +96,8 @@ impl Options {
             }
             Store::Redis(info) => return Err(StartError::Redis(info.addr().to_string().into())),
         };
-        let host = Host { shards: self.shards, seed, timer, lanes, processors: self.processors };
+        let Options { shards, processors, snapshots, .. } = self;
+        let host = Host { shards, seed, timer, lanes, processors, snapshots };
         let parts = Gateway::build(config, host).map_err(StartError::Config)?;
         let listener = listen::bind(self.listen).map_err(|error| StartError::Listen(self.listen, error))?;
         Ok((parts, listener))

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::questions::Purpose;
 use super::{Core, partition};
 use crate::config;
 use crate::door::{Publish, PublishId, Tell, Unavailable};
 use crate::id::ShardId;
-use crate::store::{Answer, Lane, Posting, Postings, StoreError, StoreOp};
+use crate::store::{Answer, Lane, Once, Posting, Postings, StoreError, StoreOp, TailOp};
 use crate::time::Time;
 
 /// Bytes of messages that leave as one entry at the most.
@@ -36,16 +38,23 @@ impl Outbound {
     }
 
     pub(super) fn publish(&mut self, core: &mut Core, now: Time, shard: ShardId, publish: Publish) {
-        let Publish { id, room, payload, once } = publish;
+        let Publish { id: publish, room, payload, once } = publish;
         if self.in_flight >= self.most {
             core.stats.publish_failed += 1;
-            core.tell(shard, Tell::Published { id, result: Err(Unavailable) });
+            core.tell(shard, Tell::Published { id: publish, result: Err(Unavailable) });
             return;
         }
         self.in_flight += 1;
+        if let Some((stream, id)) = core.config.stream(&room) {
+            // It stands in no relay log: every node that has members reads the stream.
+            let fields = vec![(Bytes::copy_from_slice(stream.field.as_bytes()), payload)];
+            let once = once.map(|id| Once { id, window: core.config.relay.once });
+            let op = StoreOp::Tail(TailOp::Append { key: stream.key_of(id).into(), fields, once });
+            return core.ask(now, Lane::Command, Purpose::Append(vec![(shard, publish)]), op);
+        }
         let partition = partition(&room, self.partitions);
         let posting = core.posting(now, room, payload, once);
-        self.collected.entry(partition).or_default().push(((shard, id), posting));
+        self.collected.entry(partition).or_default().push(((shard, publish), posting));
     }
 
     /// Sends what was collected on its way.

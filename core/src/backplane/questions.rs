@@ -7,6 +7,7 @@ use super::operator::Operation;
 use super::outbound::Waiting;
 use super::presence;
 use super::sessions::Saving;
+use super::tail;
 use crate::door::ReadId;
 use crate::id::{ConnId, ShardId, StreamId, Ticket};
 use crate::message::RoomName;
@@ -43,6 +44,10 @@ pub(super) enum Purpose {
     Drop(RoomName, Position),
     Saved(Box<Saving>),
     Restored(ConnId),
+    /// Publishers' streams.
+    Tail(tail::Errand),
+    /// The host's word on the state of a room.
+    Snapshot(ShardId, ReadId),
     Source(u16, Errand),
     /// A verdict on an entry of a source.
     Process(u16),
@@ -59,6 +64,8 @@ pub(super) enum Wake {
     Check,
     Memory,
     Sessions,
+    Tail,
+    TailCheck,
     Tip(u16),
     Source(u16),
     Beat,
@@ -102,6 +109,17 @@ impl Questions {
         }
     }
 
+    /// The same of a question for the state of a room.
+    pub(super) fn take_snapshot(&mut self, ticket: Ticket) -> Option<(ShardId, ReadId)> {
+        match *self.open.get(&ticket)? {
+            (Purpose::Snapshot(shard, read), _) => {
+                self.open.remove(&ticket);
+                Some((shard, read))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn wake_at(&mut self, at: Time, wake: Wake) {
         self.timers.arm(at, wake);
     }
@@ -133,6 +151,8 @@ impl Purpose {
             Purpose::Drop(..) => "empty an inbox",
             Purpose::Saved(_) => "remember the rooms of a connection",
             Purpose::Restored(_) => "restore the rooms of a connection",
+            Purpose::Tail(_) => "read publishers' streams",
+            Purpose::Snapshot(..) => "give a snapshot",
             Purpose::Process(_) => "process an entry",
             Purpose::Source(..) => "work on a source",
             Purpose::Operation(_) => "work on dead letters",

@@ -11,16 +11,14 @@
 //! then on no message is missed, whatever happens to the connection, because reading goes on from the cursor. What the logs
 //! themselves may lose is noticed and read again by [`memory`].
 
-use bytes::Bytes;
-
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
+use super::run::Run;
 use super::{Core, partition};
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::door::Tell;
-use crate::id::{ShardId, ShardSet, StreamId};
+use crate::id::{ShardId, StreamId};
 use crate::message::RoomName;
-use crate::position::Position;
 use crate::store::{Answer, Lane, RelayEntry, Relayed, Stamp, StoreError, StoreOp};
 use crate::time::Time;
 
@@ -34,8 +32,6 @@ use room::{Rooms, Verdict};
 
 /// Entries of each log that one read may return.
 const COUNT: usize = 256;
-/// Bytes of messages that are told as one at the most: what a shard writes in one piece.
-const MOST_BYTES: usize = 60 * 1024;
 
 /// The reader of the relay logs.
 #[derive(Debug)]
@@ -44,8 +40,6 @@ pub(super) struct Relay {
     rooms: Rooms,
     memory: Memory,
     block: Duration,
-    /// Messages and bytes that are told at once at the most.
-    longest_run: (usize, usize),
     reading: Reading,
     backoff: Backoff,
     /// The end of the last pause. What fails before it shares it: many logs that fail together are one failure.
@@ -87,13 +81,11 @@ enum Reading {
 
 impl Relay {
     pub(super) fn new(core: &mut Core, config: &Config, key: u64, now: Time) -> Relay {
-        let Limits { outbox_messages, outbox_bytes, .. } = config.limits;
         Relay {
             partitions: (0..config.relay.partitions).map(|_| Partition::default()).collect(),
             rooms: Rooms::new(key),
             memory: Memory::new(core, config, now),
             block: config.relay.block,
-            longest_run: ((outbox_messages / 2).max(1), (outbox_bytes / 2).min(MOST_BYTES)),
             reading: Reading::No,
             backoff: Backoff::default(),
             paused_until: Time::ZERO,
@@ -187,7 +179,7 @@ impl Relay {
                 if self.failing.take().is_some() {
                     self.doubt(core, now);
                 }
-                let mut run = Run::default();
+                let mut run = Run::new(&core.config.limits);
                 for entry in entries {
                     self.relay(core, now, &mut run, entry);
                 }
@@ -314,42 +306,7 @@ impl Relay {
                 },
                 (Stamp::Plain, _) | (Stamp::At { .. }, None) => None,
             };
-            let (most_messages, most_bytes) = self.longest_run;
-            let full = run.payloads.len() >= most_messages || run.bytes + payload.len() > most_bytes;
-            let is_other = run.room.as_ref() != Some(&room.name) || run.positions.is_empty() != position.is_none();
-            if full || is_other {
-                run.tell(core);
-                *run = Run { room: Some(room.name.clone()), shards: room.shards, ..Run::default() };
-            }
-            run.bytes += payload.len();
-            run.payloads.push(payload);
-            run.positions.extend(position);
-        }
-    }
-}
-
-/// Messages of one room that follow each other.
-#[derive(Debug, Default)]
-struct Run {
-    room: Option<RoomName>,
-    shards: ShardSet,
-    payloads: Vec<Bytes>,
-    positions: Vec<Position>,
-    bytes: usize,
-}
-
-impl Run {
-    fn tell(&mut self, core: &mut Core) {
-        let Some(room) = self.room.take() else { return };
-        let (mut payloads, mut positions) = (core::mem::take(&mut self.payloads), core::mem::take(&mut self.positions));
-        let mut shards = self.shards.iter().peekable();
-        while let Some(shard) = shards.next() {
-            // The last one gets the lists themselves: mostly there is only one.
-            let (payloads, positions) = match shards.peek() {
-                Some(_) => (payloads.clone(), positions.clone()),
-                None => (core::mem::take(&mut payloads), core::mem::take(&mut positions)),
-            };
-            core.tell(shard, Tell::Messages { room: room.clone(), payloads, positions });
+            run.add(core, &room.name, room.shards, payload, position);
         }
     }
 }

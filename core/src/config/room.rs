@@ -69,7 +69,7 @@ pub struct Inbox {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stream {
-    /// Key of the stream; `{id}` stands for what follows the first colon of the room's name.
+    /// Key of the stream; `{id}` stands for what follows the first colon of the room's name, or for all of it.
     pub key: String,
     /// The field that holds a message.
     pub field: String,
@@ -116,14 +116,21 @@ impl Default for Inbox {
     }
 }
 
+impl Stream {
+    /// Key of the stream of a room whose name has this after its first colon.
+    pub fn key_of(&self, id: &str) -> String {
+        self.key.replace("{id}", id)
+    }
+
+    /// Key of its snapshot, where there may be one.
+    pub fn snapshot_of(&self, id: &str) -> Option<String> {
+        self.snapshot.as_ref().map(|key| key.replace("{id}", id))
+    }
+}
+
 impl Default for Stream {
     /// Those of system D.
     fn default() -> Stream {
-        Stream {
-            key: "job:updates:{id}".into(),
-            field: "message".into(),
-            snapshot: Some("job:state:{id}".into()),
-            newest: 1_000,
-        }
+        Stream { key: "job:updates:{id}".into(), field: "message".into(), snapshot: Some("job:state:{id}".into()), newest: 1_000 }
     }
 }

@@ -1,14 +1,33 @@
-//! Routes: which path speaks which dialect, and whether it demands a token.
+//! Routes: which path speaks which dialect, whether it demands a token, and which room it is bound to.
 
 use core::time::Duration;
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{ConfigError, check};
+
+/// Longest text that may stand in place of a placeholder, in bytes.
+const LONGEST: usize = 200;
 
 /// A path on which connections are accepted.
+///
+/// ```
+/// use roomcast_core::config::{AuthMode, Route};
+///
+/// let routes = [Route::bound("/ws/jobs/{id}", "job:{id}", AuthMode::Required), Route::json("/ws/jobs/all", AuthMode::Required)];
+/// assert_eq!(Route::find(&routes, "/ws/jobs/42"), Some((0, Some("job:42".into()))));
+/// assert_eq!(Route::find(&routes, "/ws/jobs/all"), Some((1, None)));
+/// assert_eq!(Route::find(&routes, "/ws/jobs/42/log"), None);
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// The path, exactly; the query is not part of it.
+    /// The path; the query is not part of it. One whole segment may be a placeholder, `{name}`, which stands for 1 to 200 bytes
+    /// of text, percent-encoded, without control characters; `{uuid}` stands for a UUID only.
     pub path: String,
     /// What is spoken there.
     #[serde(default)]
@@ -20,6 +39,10 @@ pub struct Route {
     /// clients that do not ask for them again. Nothing is remembered where this is missing.
     #[serde(default, with = "humantime_serde")]
     pub restore: Option<Duration>,
+    /// The room that connections are in from the start, as far as its access rule lets them; the path's placeholder may occur in
+    /// it. A connection that is not allowed to be in it is closed.
+    #[serde(default)]
+    pub room: Option<String>,
 }
 
 /// The dialects a route can speak.
@@ -48,11 +71,161 @@ pub enum AuthMode {
 impl Route {
     /// A route of the JSON dialect.
     pub fn json(path: &str, auth: AuthMode) -> Route {
-        Route { path: path.into(), dialect: DialectName::Json, auth, restore: None }
+        Route { path: path.into(), dialect: DialectName::Json, auth, restore: None, room: None }
+    }
+
+    /// The same, bound to a room.
+    pub fn bound(path: &str, room: &str, auth: AuthMode) -> Route {
+        Route { room: Some(room.into()), ..Route::json(path, auth) }
     }
 
     /// A route that echoes.
     pub fn echo(path: &str) -> Route {
-        Route { path: path.into(), dialect: DialectName::Echo, auth: AuthMode::Optional, restore: None }
+        Route { path: path.into(), dialect: DialectName::Echo, auth: AuthMode::Optional, restore: None, room: None }
+    }
+
+    /// The index of the route that serves a path, and the room it is bound to. A path that is there as it is wins over those
+    /// with a placeholder; else the first one that fits.
+    pub fn find(routes: &[Route], path: &str) -> Option<(usize, Option<String>)> {
+        if let Some(exact) = routes.iter().position(|route| route.path == path && route.placeholder().is_none()) {
+            return Some((exact, routes.get(exact)?.room.clone()));
+        }
+        (0..).zip(routes).find_map(|(index, route)| {
+            let placeholder = route.placeholder()?;
+            let value = placeholder.value(path)?;
+            Some((index, route.room.as_ref().map(|room| room.replace(placeholder.word, &value))))
+        })
+    }
+
+    pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
+        let at = format!("{path}.path");
+        check(self.path.starts_with('/'), &at, "must start with /")?;
+        let has = |text: &str| text.contains(['{', '}']);
+        let Some(placeholder) = self.placeholder() else {
+            check(!has(&self.path), &at, "may have one placeholder, which is a whole segment, as in /ws/jobs/{id}")?;
+            return check(
+                !self.room.as_deref().is_some_and(has),
+                &format!("{path}.room"),
+                "has a placeholder that is not in the path",
+            );
+        };
+        let is_one = !has(placeholder.before) && !has(placeholder.after) && !has(placeholder.name());
+        check(is_one, &at, "may have one placeholder, which is a whole segment, as in /ws/jobs/{id}")?;
+        let rest = self.room.as_ref().map(|room| room.replace(placeholder.word, ""));
+        let rest = rest.filter(|rest| Some(rest) != self.room.as_ref() && !has(rest));
+        check(rest.is_some(), &format!("{path}.room"), "must have the placeholder of the path, and no other")
+    }
+
+    /// The placeholder, and what stands around it.
+    fn placeholder(&self) -> Option<Placeholder<'_>> {
+        let from = self.path.find("/{")? + 1;
+        let to = from + self.path.get(from..)?.find('}')? + 1;
+        let (before, rest) = self.path.split_at_checked(from)?;
+        let (word, after) = rest.split_at_checked(to - from)?;
+        (after.is_empty() || after.starts_with('/')).then_some(Placeholder { before, word, after })
+    }
+}
+
+/// A placeholder in a path.
+struct Placeholder<'a> {
+    before: &'a str,
+    /// With its braces.
+    word: &'a str,
+    after: &'a str,
+}
+
+impl Placeholder<'_> {
+    fn name(&self) -> &str {
+        self.word.trim_start_matches('{').trim_end_matches('}')
+    }
+
+    /// What stands in its place in a path.
+    fn value<'p>(&self, path: &'p str) -> Option<Cow<'p, str>> {
+        let segment = path.strip_prefix(self.before)?.strip_suffix(self.after)?;
+        let value = percent_decoded(segment).filter(|_| !segment.contains('/'))?;
+        let fits = match self.name() {
+            "uuid" => value.len() == 36 && Uuid::try_parse(&value).is_ok(),
+            _ => (1..=LONGEST).contains(&value.len()) && !value.chars().any(char::is_control),
+        };
+        fits.then_some(value)
+    }
+}
+
+/// Percent-decodes what must be text. What only looks as if it were encoded is refused, not guessed at.
+pub(crate) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
+    let whole = text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2);
+    percent_decode_str(text).decode_utf8().ok().filter(|_| whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const UUID: &str = "0b5ac0f4-8d2c-4a53-9c0e-3f5bf0a8e7a1";
+
+    fn room(path: &str) -> Option<String> {
+        Route::find(&Config::default().routes, path).map(|(_, room)| room.unwrap_or_default())
+    }
+
+    #[test]
+    fn the_usual_paths_of_jobs_are_bound_to_their_rooms() {
+        for (path, expected) in [
+            ("/ws/jobs/42", Some("job:42")),
+            ("/ws/jobs/a%20b%2fc%C3%A9", Some("job:a b/c\u{e9}")),
+            ("/ws/jobs/{id}", Some("job:{id}")),
+            (&format!("/ws/{UUID}"), Some(&*format!("job:{UUID}"))),
+            (&format!("/ws/jobs/{}", "x".repeat(200)), Some(&*format!("job:{}", "x".repeat(200)))),
+            ("/ws", Some("")),
+            ("/ws/tasks", Some("")),
+            ("/ws/jobs", None),
+            ("/ws/jobs/", None),
+            ("/ws/jobs/a/b", None),
+            ("/ws/jobs/a%0Ab", None),
+            ("/ws/jobs/%C3", None),
+            ("/ws/jobs/%", None),
+            ("/ws/jobs/%4", None),
+            ("/ws/jobs/%zz", None),
+            (&format!("/ws/jobs/{}", "x".repeat(201)), None),
+            ("/ws/42", None),
+            (&format!("/ws/{}", UUID.replace('-', "")), None),
+            (&format!("/ws/{{{UUID}}}"), None),
+        ] {
+            assert_eq!(room(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_exact_path_wins_and_then_the_first() {
+        let bound = |path: &str, room: &str| Route::bound(path, room, AuthMode::Required);
+        let routes = [bound("/a/{x}/c", "x:{x}"), bound("/a/{y}/c", "y:{y}"), bound("/a/b/c", "lobby")];
+        assert_eq!(Route::find(&routes, "/a/b/c"), Some((2, Some("lobby".into()))));
+        assert_eq!(Route::find(&routes, "/a/z/c"), Some((0, Some("x:z".into()))));
+        assert_eq!(Route::find(&routes, "/a//c"), None);
+        assert_eq!(Route::find(&routes, "/a/c"), None);
+    }
+
+    #[test]
+    fn a_placeholder_is_a_whole_segment_and_the_room_has_it() {
+        for (path, room, expected) in [
+            ("/a/{id}", Some("job:{id}"), None),
+            ("/a/{id}/b", Some("{id}:{id}"), None),
+            ("/a", Some("lobby"), None),
+            ("a", None, Some("routes[0].path")),
+            ("/a{id}", Some("job:{id}"), Some("routes[0].path")),
+            ("/a/{id}b", Some("job:{id}"), Some("routes[0].path")),
+            ("/a/{id", Some("job:{id}"), Some("routes[0].path")),
+            ("/a/{i{d}", Some("job:{i{d}"), Some("routes[0].path")),
+            ("/{a}/{b}", Some("job:{a}"), Some("routes[0].path")),
+            ("/a/{id}", None, Some("routes[0].room")),
+            ("/a/{id}", Some("job"), Some("routes[0].room")),
+            ("/a/{id}", Some("job:{id}:{other}"), Some("routes[0].room")),
+            ("/a", Some("job:{id}"), Some("routes[0].room")),
+        ] {
+            let route = Route { room: room.map(String::from), ..Route::json(path, AuthMode::Required) };
+            let config = Config { routes: vec![route], ..Config::default() };
+            let error = config.validate().err().map(|error| error.path);
+            assert_eq!(error.as_deref(), expected, "{path} {room:?}");
+        }
     }
 }

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Refusal, error, json, not_allowed};
-use crate::config::Config;
+use crate::config::{Config, percent_decoded};
 use crate::dead_letter::{self, Interrupted, MOST_IDS, Outcome, Selection, Summary};
 use crate::id::StreamId;
 use crate::store::StoreError;
@@ -171,11 +170,8 @@ fn stream_id(text: &str) -> Result<StreamId, Refusal> {
     text.parse().map_err(|why| bad(format!("{why}, as in 1728177601000-0")))
 }
 
-/// Percent-decodes what must be text. What only looks as if it were encoded is refused, not guessed at.
 fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    let whole = text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2);
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.ok().filter(|_| whole).ok_or_else(|| bad("The address is not percent-encoded UTF-8".into()))
+    percent_decoded(text).ok_or_else(|| bad("The address is not percent-encoded UTF-8".into()))
 }
 
 fn bad(message: String) -> Refusal {

@@ -281,7 +281,8 @@ impl Hub {
                 messages = rest;
                 first
             }
-            Query::Newest => before(messages.first().map(|(first, _)| *first), memory, live),
+            // What members were sent while an empty room was read is kept beside, and is new to the reader.
+            Query::Newest => before(messages.first().map(|(first, _)| *first), memory, catch_up.base),
             Query::Oldest | Query::Before(_) => sent.unwrap_or(Position::start(live.epoch)),
         };
         let is_new = |position: Position| sent.is_none_or(|sent| position.epoch != sent.epoch || position.is_after(sent));
@@ -292,7 +293,7 @@ impl Hub {
         // How far the reader has come with this page: all of an inbox may be less than what the room has had.
         let reach = match query {
             Query::Oldest if !cut && !is_full => if live.is_after(page.head) { page.head } else { live },
-            Query::Newest if new.is_empty() => live,
+            Query::Newest if new.is_empty() && !page.messages.is_empty() => live,
             _ => end,
         };
         let is_last = !live.is_after(reach) || (!cut && !catch_up.base.is_after(reach));

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) session: Option<Box<Session>>,
     pub(super) queue: Option<Box<Queue>>,
     pub(super) rooms: Vec<Membership>,
+    /// The room that its path is bound to, until it is open and has asked for it.
+    pub(super) bound: Option<Box<str>>,
     pub(super) limiter: Limiter,
     pub(super) errors: ErrorBudget,
     /// Until when something has to come from it. A ping that is sent leaves the time to answer it, whenever that was: a host
@@ -74,7 +76,13 @@ pub(super) enum Due {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnId, route: u16, phase: Phase, now: Time, config: &Config) -> Connection {
+    pub(super) fn new(
+        id: ConnId,
+        (route, room): (u16, Option<String>),
+        phase: Phase,
+        now: Time,
+        config: &Config,
+    ) -> Connection {
         Connection {
             id,
             route,
@@ -87,6 +95,7 @@ impl Connection {
             session: None,
             queue: None,
             rooms: Vec::new(),
+            bound: room.map(String::into_boxed_str),
             limiter: Limiter::default(),
             errors: ErrorBudget::default(),
             silent_at: now + config.heartbeat.timeout,

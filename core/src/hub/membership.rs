@@ -3,10 +3,12 @@
 //! A room that is new to this hub has to be asked for at the backplane first; those who want to get in wait until it is sure
 //! that they will miss nothing from then on.
 
+use std::borrow::Cow;
+
 use super::connection::Connection;
 use super::room::{Applicant, Membership, Reply, Wish};
 use super::{EVERYBODY, Hub, HubAction, Intent, Wake};
-use crate::dialect::json::ErrorCode;
+use crate::dialect::json::{ErrorCode, Topic};
 use crate::door::Ask;
 use crate::id::ConnId;
 use crate::message::{Json, RoomName};
@@ -35,6 +37,21 @@ impl Hub {
         self.timers.arm(until, Wake::Join(index, join));
         if let Some(conn) = self.get(id) {
             conn.joining = conn.joining.saturating_add(1);
+        }
+    }
+
+    /// A connection that is open enters the room that its path is bound to, or is closed where it is not allowed to.
+    pub(super) fn enter_bound(&mut self, now: Time, id: ConnId) {
+        let Some(room) = self.get(id).and_then(|conn| conn.bound.take()) else { return };
+        match self.may(id, Intent::Subscribe, &room) {
+            Ok(()) => {
+                let wish = self.wish(&Topic { room: Cow::Borrowed(&room), echo: None, recover: None, history: None });
+                self.subscribe(now, id, &room, None, wish);
+            }
+            Err((code, message)) => {
+                self.error(now, id, code, message, None);
+                self.close(now, id, 4003, "forbidden");
+            }
         }
     }
 

@@ -72,6 +72,7 @@ impl Hub {
         self.begin_session(id, token);
         if first {
             self.subscribe(now, id, &format!("user:{user}"), None, Wish::default());
+            self.enter_bound(now, id);
         }
         self.arm(now, id);
     }
@@ -179,7 +180,7 @@ impl Hub {
     }
 
     /// What a client wants to be sent of what its room remembers.
-    fn wish(&self, topic: &Topic<'_>) -> Wish {
+    pub(super) fn wish(&self, topic: &Topic<'_>) -> Wish {
         // What cannot be read is no position of any log, and so is never recovered.
         let unknown = Position { epoch: u64::MAX, offset: u64::MAX, tag: u32::MAX };
         let recover = topic.recover.as_ref().map(|text| text.parse().unwrap_or(unknown));

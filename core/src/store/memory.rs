@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Stale,
-    StoreError, StoreOp, Whose,
+    StoreError, StoreOp, TailOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::time::Time;
@@ -18,6 +18,7 @@ mod dead_letters;
 mod presence;
 mod rooms;
 mod sessions;
+mod tail;
 
 /// A store that lives in this process.
 ///
@@ -38,6 +39,7 @@ pub struct Memory {
     rooms: rooms::Rooms,
     sessions: sessions::Sessions,
     presence: presence::Presence,
+    tails: tail::Tails,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -100,6 +102,7 @@ impl Memory {
             rooms: rooms::Rooms::default(),
             sessions: BTreeMap::new(),
             presence: presence::Presence::default(),
+            tails: tail::Tails::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -217,6 +220,7 @@ impl Memory {
         self.rooms.clear();
         self.sessions.clear();
         self.presence = presence::Presence::default();
+        self.tails = tail::Tails::default();
         self.marks.clear();
         self.applied.clear();
         self.end_group_reads(|_| true);
@@ -275,6 +279,7 @@ impl Memory {
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
             StoreOp::Presence(op) => self.work_on_presence(now, op).map(Answer::Presence),
+            StoreOp::Tail(op) => return self.tail(now, op),
         })
     }
 
@@ -539,11 +544,7 @@ impl Memory {
                 self.waiting.push_back(read);
                 continue;
             }
-            let nothing = match read.op {
-                StoreOp::RelayRead { .. } => Answer::Relayed(Vec::new()),
-                _ => Answer::Entries(Vec::new()),
-            };
-            self.answers.push_back((read.client, read.ticket, Ok(nothing)));
+            self.answers.push_back((read.client, read.ticket, Ok(read.op.nothing())));
         }
     }
 }
@@ -561,6 +562,7 @@ impl Waiting {
         match &self.op {
             StoreOp::RelayRead { cursors, .. } => cursors.iter().any(|(partition, _)| *relay_key(*partition) == *key),
             StoreOp::GroupRead { group, .. } => *group.stream == *key,
+            StoreOp::Tail(TailOp::Read { cursors, .. }) => cursors.iter().any(|(other, _)| **other == *key),
             _ => false,
         }
     }

@@ -16,6 +16,7 @@ mod pack;
 mod presence;
 mod rooms;
 mod sessions;
+mod tail;
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -71,6 +72,7 @@ impl Redis {
         match op {
             StoreOp::Commit { group, effects, together: true } => self.commit_together(group, effects),
             StoreOp::Page { room, place: Place::Log, query, count, .. } => self.page_of_log(room, *query, *count),
+            StoreOp::Tail(op) => tail::commands(&self.prefix, op),
             _ => vec![self.command(op)],
         }
     }
@@ -128,6 +130,8 @@ impl Redis {
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
             StoreOp::Presence(op) => self.work_on_presence(op),
+            // Never asked for: some of these are several commands.
+            StoreOp::Tail(op) => tail::commands(&self.prefix, op).concat(),
         }
     }
 
@@ -170,6 +174,7 @@ impl Redis {
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
             StoreOp::Presence(op) => presence::answer(op, reply).map(Answer::Presence),
+            StoreOp::Tail(op) => tail::answer(op, reply),
         }
     }
 

@@ -172,8 +172,9 @@ impl Host {
                     self.stored = result.is_ok();
                 }
                 Action::Flush => self.flush(),
-                // No source goes to this host.
+                // No source goes to this host, and it knows no states.
                 Action::Process(delivery) => panic!("{delivery:?}"),
+                Action::Snapshot(request) => panic!("{request:?}"),
                 Action::Operated(..) | Action::Report(_) => {}
             }
         }

@@ -22,6 +22,8 @@ pub(super) struct Client {
     rooms: BTreeMap<String, RoomView>,
     /// Rooms it has asked for at any time, which is all it may ever be sent.
     asked: BTreeSet<String>,
+    /// The room that its path is bound to.
+    pub(super) bound: Option<String>,
 }
 
 /// What a client knows of a room.
@@ -75,6 +77,7 @@ impl Client {
             close_code: None,
             rooms: BTreeMap::new(),
             asked: BTreeSet::new(),
+            bound: None,
         }
     }
 
@@ -253,7 +256,7 @@ impl Client {
             return;
         }
         let own = self.user.as_ref().map(|user| format!("user:{user}"));
-        if own.as_deref() == Some(room) {
+        if own.as_deref() == Some(room) || self.bound.as_deref() == Some(room) {
             return;
         }
         assert!(self.asked.contains(room), "C7: {:?} was sent a message of {room}, which it never asked for", self.user);

@@ -140,7 +140,8 @@ impl World {
 
     fn end_reads(&mut self, node: usize) {
         let store = self.hosts[node].store;
-        for lane in [Lane::Command, Lane::Relay, Lane::Source(0), Lane::Source(1), Lane::Source(2), Lane::Origin(0)] {
+        let sources = [Lane::Source(0), Lane::Source(1), Lane::Source(2), Lane::Origin(0)];
+        for lane in [Lane::Command, Lane::Relay, Lane::Tail].into_iter().chain(sources) {
             self.memory.interrupt(store, lane);
         }
         self.after_store();
@@ -149,5 +150,5 @@ impl World {
 
 /// Whether clients of a room are told positions.
 fn remembers(config: &Config, room: &str) -> bool {
-    matches!(config.rule(room).and_then(|rule| rule.keep.as_ref()), Some(Keep::History(_)))
+    matches!(config.rule(room).and_then(|rule| rule.keep.as_ref()), Some(Keep::History(_) | Keep::Stream(_)))
 }

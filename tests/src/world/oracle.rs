@@ -11,7 +11,7 @@ use roomcast_core::store::{Relayed, Stamp};
 use serde_json::Value;
 
 use super::commands::{self, Passed};
-use super::{DEAD_LETTERS, SOURCE, World};
+use super::{DEAD_LETTERS, SOURCE, World, jobs};
 
 mod c10_fork;
 mod c1_order;
@@ -39,12 +39,15 @@ pub(super) struct Oracles {
     last_relayed: BTreeMap<u16, StreamId>,
     last_passed: BTreeMap<&'static str, StreamId>,
     last_dead: BTreeMap<&'static str, StreamId>,
+    /// The last update of each job.
+    last_updates: BTreeMap<String, StreamId>,
 }
 
 impl Oracles {
     /// Takes note of what is new in the store. A second copy of anything is a violation at once.
     pub(super) fn observe(&mut self, memory: &Memory, partitions: u16) {
         self.observe_relay(memory, partitions);
+        self.observe_jobs(memory);
         self.observe_streams(memory);
     }
 
@@ -66,6 +69,20 @@ impl Oracles {
                     assert!(self.relayed.insert(number), "C3: message {number} stands twice in the relay logs");
                     self.rooms.entry(room).or_default().push(number);
                 }
+            }
+        }
+    }
+
+    fn observe_jobs(&mut self, memory: &Memory) {
+        for (job, last) in &mut self.last_updates {
+            for (id, fields) in memory.entries_after(&jobs::key(job), *last) {
+                *last = id;
+                let (_, update) = fields.first().expect("entries have fields");
+                // What is no update is no message.
+                let Ok(update) = serde_json::from_slice::<Value>(update) else { continue };
+                let Some(number) = update["data"]["n"].as_u64() else { continue };
+                assert!(self.relayed.insert(number), "C3: message {number} stands twice in the streams of jobs");
+                self.rooms.entry(jobs::room(job)).or_default().push(number);
             }
         }
     }
@@ -121,8 +138,15 @@ impl Oracles {
     /// Another store has taken the place of the one that was watched. The numbers of the messages that it does not have.
     pub(super) fn fail_over(&mut self, memory: &Memory, partitions: u16) -> BTreeSet<u64> {
         let before = core::mem::take(&mut self.relayed);
-        *self = Oracles { passed: core::mem::take(&mut self.passed), dead: core::mem::take(&mut self.dead), ..Oracles::default() };
+        *self = Oracles {
+            passed: core::mem::take(&mut self.passed),
+            dead: core::mem::take(&mut self.dead),
+            last_updates: core::mem::take(&mut self.last_updates),
+            ..Oracles::default()
+        };
+        self.last_updates.values_mut().for_each(|last| *last = StreamId::ZERO);
         self.observe_relay(memory, partitions);
+        self.observe_jobs(memory);
         before.difference(&self.relayed).copied().collect()
     }
 
@@ -132,6 +156,17 @@ impl Oracles {
         self.last_passed.clear();
         self.last_dead.clear();
         self.presence.forget();
+        self.last_updates.values_mut().for_each(|last| *last = StreamId::ZERO);
+    }
+
+    /// There may be a stream of this job from now on.
+    pub(super) fn watch_job(&mut self, job: &str) {
+        self.last_updates.entry(job.to_owned()).or_default();
+    }
+
+    /// The stream of a job is deleted.
+    pub(super) fn forget_job(&mut self, job: &str) {
+        self.last_updates.insert(job.to_owned(), StreamId::ZERO);
     }
 }
 

@@ -228,7 +228,7 @@ impl Lanes for RedisLanes {
 fn origin(lane: Lane) -> Option<u16> {
     match lane {
         Lane::Source(source) | Lane::Origin(source) => Some(source),
-        Lane::Command | Lane::Relay => None,
+        Lane::Command | Lane::Relay | Lane::Tail => None,
     }
 }
 

@@ -3,6 +3,7 @@ use crate::gateway::{Host, Parts};
 use crate::lanes::MemoryLanes;
 use crate::pipe::Pipe;
 use crate::processor::Processors;
+use crate::snapshot::Snapshots;
 use roomcast_core::config::{Config, Route};
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ fn parts() -> Parts<Pipe, Never> {
         timer: || Never,
         lanes: Box::new(move |post| Box::new(MemoryLanes::new(&known, post))),
         processors: Processors::default(),
+        snapshots: Snapshots::default(),
     };
     Gateway::build(config, host).unwrap()
 }

@@ -191,17 +191,9 @@ impl Relay {
         let is_behind = ahead.is_some_and(|ahead| ahead.epoch != head.epoch || ahead.is_after(track.at));
         // An inbox of which all that was read is known already cannot be read any further before that is delivered.
         let goes_on = is_behind || (!is_done && end != at);
-        let (most_messages, most_bytes) = self.longest_run;
-        let mut run = Run::default();
+        let mut run = Run::new(&core.config.limits);
         for (position, payload) in messages {
-            let full = run.payloads.len() >= most_messages || run.bytes + payload.len() > most_bytes;
-            if full || run.room.is_none() {
-                run.tell(core);
-                run = Run { room: Some(name.clone()), shards: *shards, ..Run::default() };
-            }
-            run.bytes += payload.len();
-            run.payloads.push(payload);
-            run.positions.push(position);
+            run.add(core, &name, *shards, payload, Some(position));
         }
         run.tell(core);
         if goes_on {

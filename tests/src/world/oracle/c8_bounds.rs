@@ -26,7 +26,9 @@ pub(super) fn converged(world: &World) {
             let own = client.user.as_ref().map(|user| format!("user:{user}"));
             let asked = client.rooms().filter(|(_, room)| room.member_since.is_some()).count() as u64;
             let unasked = own.is_some_and(|own| client.rooms().all(|(name, room)| name != own || room.is_untouched()));
-            asked + u64::from(unasked)
+            // Nor is the room of its path confirmed to a client, unless it is told that it has missed something there.
+            let is_unconfirmed = |bound: &String| client.room(bound).is_none_or(|room| room.member_since.is_none());
+            asked + u64::from(unasked) + u64::from(client.bound.as_ref().is_some_and(is_unconfirmed))
         })
         .sum();
     let views = || {
