@@ -20,7 +20,7 @@ use crate::dialect::json::{ErrorCode, Object};
 use crate::door::{Ask, ReadId, Unavailable};
 use crate::frame::Frame;
 use crate::id::ConnId;
-use crate::message::RoomName;
+use crate::message::{Json, Outgoing, RoomName};
 use crate::position::Position;
 use crate::store::{Page, Query};
 use crate::time::Time;
@@ -46,8 +46,16 @@ pub(super) struct CatchUp {
 #[derive(Debug)]
 struct Read {
     id: ReadId,
-    query: Query,
-    count: usize,
+    wanted: Wanted,
+}
+
+/// What is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// The state of the room at the moment.
+    State,
+    /// So many of its messages.
+    Messages(Query, usize),
 }
 
 /// Somebody who catches up.
@@ -61,6 +69,8 @@ struct Reader {
     stays: bool,
     /// Whether what was to be recovered has been, once that is known.
     recovered: Option<bool>,
+    /// The state of the room, to be sent before its messages.
+    state: Option<Bytes>,
     /// How far it has been sent, once it has.
     at: Option<Position>,
     stage: Stage,
@@ -82,6 +92,13 @@ impl CatchUp {
 
     pub(super) fn has(&self, conn: ConnId) -> bool {
         self.readers.iter().any(|reader| reader.conn == conn)
+    }
+
+    /// Takes what was being read, and those it was read for.
+    fn take(&mut self, read: ReadId) -> Option<(Wanted, Vec<Reader>)> {
+        let at = self.reads.iter().position(|one| one.id == read)?;
+        let readers = self.readers.extract_if(.., |reader| reader.stage == Stage::Reading(read)).collect();
+        Some((self.reads.swap_remove(at).wanted, readers))
     }
 
     /// Keeps what members are sent, as much as fits into `most` messages and bytes.
@@ -123,11 +140,14 @@ impl Hub {
             let position = room.told_position();
             return self.tell_subscribed(now, id, index, reply, position, None);
         }
+        let is_stream = room.memory == Memory::Stream;
         let query = match (room.memory, wish.recover) {
             (Memory::Inbox, _) => Query::Oldest,
             // Even where this node knows of nothing that was missed, it is the store that proves it.
             (Memory::Log | Memory::Stream, Some(position)) => Query::After(position),
-            (Memory::Log | Memory::Stream, None) if wish.newest > 0 => Query::Newest,
+            (Memory::Log, None) if wish.newest > 0 => Query::Newest,
+            // Whoever publishes there may keep the state of the room, which is sent first.
+            (Memory::Stream, None) => Query::Newest,
             (_, recover) => {
                 // Where nothing is remembered, nothing can be said of what was missed.
                 let recovered = recover.map(|_| false);
@@ -139,18 +159,19 @@ impl Hub {
         };
         conn.joining = conn.joining.saturating_add(1);
         let (stays, replies) = (reply.is_none(), reply.into_iter().collect());
-        let reader = Reader { conn: id, replies, wish, stays, recovered: None, at: None, stage: Stage::Failed };
-        self.read_for(index, reader, query);
+        let reader = Reader { conn: id, replies, wish, stays, recovered: None, state: None, at: None, stage: Stage::Failed };
+        if is_stream && wish.recover.is_none() {
+            self.have_read(index, reader, Wanted::State);
+        } else {
+            self.read_for(index, reader, query);
+        }
     }
 
     /// Part of what a room remembers is here, or cannot be had.
     pub(super) fn paged(&mut self, now: Time, read: ReadId, result: Result<Page, Unavailable>) {
         let Some(index) = self.reads.remove(&read) else { return self.history_read(now, read, result) };
         let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
-        let Some(at) = catch_up.reads.iter().position(|one| one.id == read) else { return };
-        let Read { query, count, .. } = catch_up.reads.swap_remove(at);
-        let mut readers: Vec<Reader> =
-            catch_up.readers.extract_if(.., |reader| reader.stage == Stage::Reading(read)).collect();
+        let Some((Wanted::Messages(query, count), mut readers)) = catch_up.take(read) else { return };
         readers.retain(|reader| self.peek(reader.conn).is_some_and(|conn| conn.phase == Phase::Open));
         match result {
             Ok(page) => {
@@ -161,6 +182,25 @@ impl Hub {
                 }
             }
             Err(Unavailable) => readers.into_iter().for_each(|reader| self.fail_reader(now, index, reader)),
+        }
+        self.end_catch_up(index);
+    }
+
+    /// The state of a room at the moment is here, where there is one: the messages follow.
+    pub(super) fn state_read(&mut self, now: Time, read: ReadId, data: Option<Bytes>) {
+        let Some(index) = self.reads.remove(&read) else { return };
+        let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
+        let Some((_, readers)) = catch_up.take(read) else { return };
+        for mut reader in readers {
+            if self.peek(reader.conn).is_none_or(|conn| conn.phase != Phase::Open) {
+                continue;
+            }
+            reader.state = data.clone();
+            if reader.wish.newest > 0 {
+                self.read_for(index, reader, Query::Newest);
+            } else {
+                self.enter(now, index, reader);
+            }
         }
         self.end_catch_up(index);
     }
@@ -208,7 +248,7 @@ impl Hub {
                 let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
                 let readers: Vec<Reader> =
                     catch_up.readers.extract_if(.., |reader| reader.stage == Stage::Reading(read.id)).collect();
-                readers.into_iter().for_each(|reader| self.read_for(index, reader, read.query));
+                readers.into_iter().for_each(|reader| self.have_read(index, reader, read.wanted));
             }
         }
         let Some(room) = self.rooms.get(index).filter(|room| room.told_position().is_some()) else { return };
@@ -235,27 +275,36 @@ impl Hub {
     }
 
     /// Has a page read for somebody, together with those who want the same one.
-    fn read_for(&mut self, index: usize, mut reader: Reader, query: Query) {
+    fn read_for(&mut self, index: usize, reader: Reader, query: Query) {
         let page = LOG_PAGE.min(self.config.limits.outbox_messages / 2).max(1);
-        let Some(room) = self.rooms.get_mut(index) else { return };
         let count = match query {
             // One more tells the position before the first.
             Query::Newest => reader.wish.newest as usize + 1,
             Query::Oldest => INBOX_PAGE,
             Query::After(_) | Query::Before(_) => page,
         };
+        self.have_read(index, reader, Wanted::Messages(query, count));
+    }
+
+    fn have_read(&mut self, index: usize, mut reader: Reader, wanted: Wanted) {
+        let Some(room) = self.rooms.get_mut(index) else { return };
         let position = room.position;
         let catch_up = room.catch_up.get_or_insert_default();
         if catch_up.reads.is_empty() {
             catch_up.empty_buffer(position);
         }
-        let same = catch_up.reads.iter().find(|read| read.query == query && read.count == count);
+        let same = catch_up.reads.iter().find(|read| read.wanted == wanted);
         let id = same.map(|read| read.id).unwrap_or_else(|| {
             self.reads_made += 1;
             let read = ReadId(self.reads_made);
-            catch_up.reads.push(Read { id: read, query, count });
+            catch_up.reads.push(Read { id: read, wanted });
             self.reads.insert(read, index);
-            self.actions.push_back(HubAction::Ask(Ask::Read { read, room: room.name.clone(), query, count }));
+            let room = room.name.clone();
+            let ask = match wanted {
+                Wanted::State => Ask::Snapshot { read, room },
+                Wanted::Messages(query, count) => Ask::Read { read, room, query, count },
+            };
+            self.actions.push_back(HubAction::Ask(ask));
             read
         });
         reader.stage = Stage::Reading(id);
@@ -310,6 +359,7 @@ impl Hub {
                 let position = matches!(memory, Memory::Log | Memory::Stream).then_some(start);
                 let recovered = reader.recovered.or(matches!(query, Query::After(_)).then_some(true));
                 self.answer_all(now, index, &mut reader, position, recovered);
+                self.send_state(now, &name, &mut reader);
                 self.remember_place(id, index, start);
             }
             for (frame, end) in &frames {
@@ -366,15 +416,35 @@ impl Hub {
         }
         let first = reader.recovered.is_none();
         reader.recovered = reader.wish.recover.map(|_| false);
-        if first && reader.recovered.is_some() && reader.wish.newest > 0 {
-            return self.read_for(index, reader, Query::Newest);
+        if first && reader.recovered.is_some() {
+            if self.rooms.get(index).is_some_and(|room| room.memory == Memory::Stream) {
+                return self.have_read(index, reader, Wanted::State);
+            }
+            if reader.wish.newest > 0 {
+                return self.read_for(index, reader, Query::Newest);
+            }
         }
-        let position = self.rooms.get(index).and_then(Room::told_position);
-        let recovered = reader.recovered;
+        self.enter(now, index, reader);
+    }
+
+    /// A reader is a member from here on, and is sent nothing of what was before.
+    fn enter(&mut self, now: Time, index: usize, mut reader: Reader) {
+        let Some(room) = self.rooms.get(index) else { return };
+        let (id, name, position, recovered) = (reader.conn, room.name.clone(), room.told_position(), reader.recovered);
         self.answer_all(now, index, &mut reader, position, recovered);
+        self.send_state(now, &name, &mut reader);
         self.remember_place(id, index, position.unwrap_or_default());
         self.stop_joining(id);
         self.add_member(id, index);
+    }
+
+    /// Sends a reader the state of the room, where there is one.
+    fn send_state(&mut self, now: Time, room: &RoomName, reader: &mut Reader) {
+        let Some(state) = reader.state.take() else { return };
+        let Some(data) = str::from_utf8(&state).ok().map(Json::trusted) else { return };
+        let message = Outgoing { kind: "current_state", data, timestamp: None, message_id: None };
+        let envelope = self.composer.envelope(room, &message, self.wall.unix(now));
+        self.push(now, reader.conn, Frame::text(&envelope.payload));
     }
 
     /// What a reader wants cannot be read. A client that waits for an answer gets one; others are sent it later.
