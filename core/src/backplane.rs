@@ -7,8 +7,8 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rand_chacha::ChaCha8Rng;
 use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::config::{Config, ConfigError, Keep};
@@ -34,8 +34,8 @@ mod probe;
 mod questions;
 mod relay;
 mod router;
-mod sessions;
 mod run;
+mod sessions;
 mod tail;
 
 use consumer::Consumer;

@@ -186,9 +186,7 @@ fn refused_or(plan: Result<Plan<'_>, Refusal>) -> Plan<'_> {
 /// The answer to a publish, once the store has answered.
 pub fn published(message_id: &str, result: Published) -> Response<Bytes> {
     match result {
-        Ok(position) => {
-            json(StatusCode::OK, Object::new().string("message_id", message_id).position(position).finish())
-        }
+        Ok(position) => json(StatusCode::OK, Object::new().string("message_id", message_id).position(position).finish()),
         Err(Unavailable) => {
             error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The message could not be stored; it may or may not arrive")
         }

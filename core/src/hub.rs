@@ -46,8 +46,8 @@ pub use outbox::Outbox;
 
 use auth::Credentials;
 use connection::{Connection, Due, Phase};
-use outbox::Spares;
 use history::Historian;
+use outbox::Spares;
 use presence::Present;
 use requests::Publisher;
 use room::Rooms;

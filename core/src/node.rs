@@ -192,7 +192,11 @@ impl Node {
         self.publishes += 1;
         let id = PublishId(self.publishes);
         let payload = self.composer.envelope(room, message, self.wall.unix(now)).payload;
-        self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room: room.into(), payload, once: message.message_id.map(Box::from) }));
+        self.backplane.ask(
+            now,
+            ShardId::LOCAL,
+            Ask::Publish(Publish { id, room: room.into(), payload, once: message.message_id.map(Box::from) }),
+        );
         id
     }
 

@@ -28,9 +28,9 @@ mod tail;
 pub use health::GroupHealth;
 pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
-pub use sessions::{Places, SessionOp};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
 pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
+pub use sessions::{Places, SessionOp};
 pub use tail::{STREAM_LENGTH, STREAM_TTL, TailAnswer, TailOp};
 
 /// A way to the store with an order of its own. A blocking read never shares its connection with anything else.

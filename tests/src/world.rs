@@ -158,10 +158,8 @@ impl World {
             return;
         }
         self.reopen(client, node);
-        let rooms: Vec<(String, String)> = self.clients[client.0]
-            .rooms()
-            .filter_map(|(name, room)| Some((name.to_owned(), room.position.clone()?)))
-            .collect();
+        let rooms: Vec<(String, String)> =
+            self.clients[client.0].rooms().filter_map(|(name, room)| Some((name.to_owned(), room.position.clone()?))).collect();
         for (room, position) in rooms {
             self.recover(client, &room, &position);
         }

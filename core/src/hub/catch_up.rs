@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::connection::Phase;
-use super::room::{Memory, Membership, Reply, Room, Wish};
+use super::room::{Membership, Memory, Reply, Room, Wish};
 use super::{Hub, HubAction, Wake, find};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::door::{Ask, ReadId, Unavailable};
@@ -341,7 +341,13 @@ impl Hub {
         let (end, cut) = (part.last().map_or(start, |(position, _)| *position), part.len() < new.len());
         // How far the reader has come with this page: all of an inbox may be less than what the room has had.
         let reach = match query {
-            Query::Oldest if !cut && !is_full => if live.is_after(page.head) { page.head } else { live },
+            Query::Oldest if !cut && !is_full => {
+                if live.is_after(page.head) {
+                    page.head
+                } else {
+                    live
+                }
+            }
             Query::Newest if new.is_empty() && !page.messages.is_empty() => live,
             _ => end,
         };
@@ -506,14 +512,7 @@ impl Hub {
     }
 
     /// Answers all that a reader has asked for so far.
-    fn answer_all(
-        &mut self,
-        now: Time,
-        index: usize,
-        reader: &mut Reader,
-        position: Option<Position>,
-        recovered: Option<bool>,
-    ) {
+    fn answer_all(&mut self, now: Time, index: usize, reader: &mut Reader, position: Option<Position>, recovered: Option<bool>) {
         for reply in core::mem::take(&mut reader.replies) {
             self.tell_subscribed(now, reader.conn, index, Some(reply), position, recovered);
         }

@@ -76,13 +76,7 @@ pub(super) enum Due {
 }
 
 impl Connection {
-    pub(super) fn new(
-        id: ConnId,
-        (route, room): (u16, Option<String>),
-        phase: Phase,
-        now: Time,
-        config: &Config,
-    ) -> Connection {
+    pub(super) fn new(id: ConnId, (route, room): (u16, Option<String>), phase: Phase, now: Time, config: &Config) -> Connection {
         Connection {
             id,
             route,

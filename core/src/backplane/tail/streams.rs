@@ -139,7 +139,17 @@ impl Streams {
 impl Stream {
     fn new(key: Arc<str>) -> Stream {
         let state = State::Resolving(Vec::new());
-        Stream { key, rooms: Vec::new(), state, from_read: 0, refused: false, proving: false, served: Vec::new(), quiet: false, reported: false }
+        Stream {
+            key,
+            rooms: Vec::new(),
+            state,
+            from_read: 0,
+            refused: false,
+            proving: false,
+            served: Vec::new(),
+            quiet: false,
+            reported: false,
+        }
     }
 
     /// Whether it can be read with the others, once its end is known.
