@@ -9,13 +9,14 @@ use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
+use roomcast_core::door::Unavailable;
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
-use roomcast_core::store::StoreError;
+use roomcast_core::store::{Page, Query, StoreError};
 
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clock::Clock;
@@ -128,6 +129,7 @@ impl<T: Transport> Gateway<T> {
                 http_api::published(&message_id, stored.await)
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
+            Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
         }
     }
 
@@ -162,6 +164,16 @@ impl<T: Transport> Gateway<T> {
         self.post.post(backplane::Input::Operate { source, request, done });
         let stopped = || Interrupted { replayed: 0, error: StoreError::Disconnected("the gateway has stopped".into()) };
         outcome.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Reads at most `count` messages of what a room remembers.
+    ///
+    /// # Errors
+    /// The store did not answer, or the room remembers nothing.
+    pub async fn read(&self, room: &str, query: Query, count: usize) -> Result<Page, Unavailable> {
+        let (done, page) = oneshot::channel();
+        self.post.post(backplane::Input::Read { room: room.into(), query, count, done });
+        page.await.unwrap_or(Err(Unavailable))
     }
 
     /// The figures and the readiness at the moment.

@@ -174,7 +174,7 @@ impl Host {
                 Action::Flush => self.flush(),
                 // No source goes to this host.
                 Action::Process(delivery) => panic!("{delivery:?}"),
-                Action::Operated(..) | Action::Report(_) => {}
+                Action::Operated(..) | Action::Read(..) | Action::Report(_) => {}
             }
         }
         panic!("actions without end");
