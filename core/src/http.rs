@@ -13,12 +13,15 @@ use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
 use crate::door::{Published, Unavailable};
 use crate::health::SourceHealth;
+use crate::history::Reading;
 use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::time::UnixMillis;
 
 pub mod dead_letters;
+mod query;
+pub mod rooms;
 mod sources;
 
 /// Longest body of a request that is read, in bytes.
@@ -56,6 +59,8 @@ pub enum Plan<'a> {
         /// What is wanted.
         request: dead_letter::Request,
     },
+    /// Read part of a room's history, then answer with [`rooms::answer`].
+    Read(Reading),
 }
 
 /// A message of the API.
@@ -137,6 +142,9 @@ impl Api {
             "/api/publish" if method == Method::POST => return refused_or(self.publish(request, now)),
             _ if let Some(rest) = path.strip_prefix(dead_letters::PATH) => {
                 return refused_or(self.admin(request, now).and_then(|()| dead_letters::plan(&self.config, rest, request)));
+            }
+            _ if let Some(rest) = path.strip_prefix(rooms::PATH) => {
+                return refused_or(self.admin(request, now).and_then(|()| rooms::plan(&self.config, rest, request)));
             }
             "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" => not_allowed("GET, HEAD"),
             "/api/publish" => not_allowed("POST"),
@@ -275,6 +283,7 @@ mod tests {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
             Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
+            Plan::Read(reading) => (0, format!("{} {:?}", reading.room, reading.query)),
         }
     }
 
@@ -310,6 +319,23 @@ mod tests {
         assert_eq!(list(&admin, "stream:ai-commands"), (0, "1 List { count: 20, before: None }".into()));
         assert_eq!(list(&admin, "stream:none").0, 404);
         assert_eq!(list(&admin, "%").0, 400);
+    }
+
+    #[test]
+    fn only_an_administrator_reads_what_was_said_in_a_room() {
+        let read = |authorization: &str, room: &str| {
+            let request = Request::get(format!("/api/rooms/{room}/history?reverse=true")).header("authorization", authorization);
+            respond(request.body(Bytes::new()).unwrap(), &View::default())
+        };
+        // Who may not read is not told either which rooms keep a history.
+        for room in ["project:1", "user:7", "%"] {
+            assert_eq!(read("", room).0, 401);
+            assert_eq!(read(&format!("Bearer {}", token("user")), room).0, 403);
+        }
+        let admin = format!("Bearer {}", token("admin"));
+        assert_eq!(read(&admin, "project:1"), (0, "project:1 Newest".into()));
+        assert_eq!(read(&admin, "user:7").0, 404);
+        assert_eq!(read(&admin, "%").0, 400);
     }
 
     #[test]

@@ -103,17 +103,39 @@ impl Composer {
 
     /// Encodes a message for a room.
     pub fn envelope(&mut self, room: &str, message: &Outgoing<'_>, now: UnixMillis) -> Envelope {
+        self.envelope_with(room, message, &[], now)
+    }
+
+    /// The same with further top-level fields, which are strings and follow the type.
+    pub fn envelope_with(&mut self, room: &str, message: &Outgoing<'_>, fields: &[(&str, &str)], now: UnixMillis) -> Envelope {
         let message_id = message.message_id.map_or_else(|| self.uuid().to_string().into(), Box::from);
         let mut payload = BytesMut::new();
-        self.put_envelope(&mut payload, room, &Outgoing { message_id: Some(&message_id), ..*message }, now);
+        self.put_envelope_with(&mut payload, room, &Outgoing { message_id: Some(&message_id), ..*message }, fields, now);
         Envelope { message_id, payload: payload.freeze() }
     }
 
-    /// The same at the end of a buffer: messages that are made together share one.
+    /// An envelope at the end of a buffer: messages that are made together share one.
     pub(crate) fn put_envelope(&mut self, out: &mut BytesMut, room: &str, message: &Outgoing<'_>, now: UnixMillis) {
+        self.put_envelope_with(out, room, message, &[], now);
+    }
+
+    fn put_envelope_with(
+        &mut self,
+        out: &mut BytesMut,
+        room: &str,
+        message: &Outgoing<'_>,
+        fields: &[(&str, &str)],
+        now: UnixMillis,
+    ) {
         out.reserve(message.data.as_str().len() + room.len() + message.kind.len() + ENVELOPE);
         out.put_slice(b"{\"type\":");
         put_string(out, message.kind);
+        for (name, value) in fields {
+            out.put_u8(b',');
+            put_string(out, name);
+            out.put_u8(b':');
+            put_string(out, value);
+        }
         out.put_slice(b",\"data\":");
         out.put_slice(message.data.as_str().as_bytes());
         self.put_tail(out, message.timestamp, message.message_id, now);

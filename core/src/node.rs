@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::backplane::{Backplane, BackplaneAction, derive};
 use crate::config::{Config, ConfigError};
 use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
-use crate::door::{Ask, Publish, PublishId, Published, Tell};
+use crate::door::{Ask, Publish, PublishId, Published, ReadId, Tell, Unavailable};
 use crate::frame::Message;
 use crate::health::SourceHealth;
 use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
@@ -21,7 +21,7 @@ use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
 use crate::snapshot;
 use crate::stats::Stats;
-use crate::store::{Answer, Lane, StoreError, StoreOp};
+use crate::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
 use crate::time::{Time, UnixMillis, WallClock};
 
 /// A whole node.
@@ -55,6 +55,7 @@ pub struct Node {
     wall: WallClock,
     publishes: u64,
     operations: u64,
+    reads: u64,
     flush_told: bool,
 }
 
@@ -114,6 +115,8 @@ pub enum Action {
     Snapshot(snapshot::Request),
     /// What came of an operation of [`Node::operate`].
     Operated(OperationId, Result<Outcome, Interrupted>),
+    /// What came of a reading of [`Node::read`].
+    Read(ReadId, Result<Page, Unavailable>),
     /// Something for the log.
     Report(Report),
 }
@@ -131,6 +134,7 @@ impl Node {
             wall: WallClock::default(),
             publishes: 0,
             operations: 0,
+            reads: 0,
             flush_told: false,
         })
     }
@@ -209,6 +213,15 @@ impl Node {
         id
     }
 
+    /// Reads at most `count` messages of what a room remembers. [`Action::Read`] tells what came of it; a room that remembers
+    /// nothing cannot be read.
+    pub fn read(&mut self, now: Time, room: &str, query: Query, count: usize) -> ReadId {
+        self.reads += 1;
+        let read = ReadId(self.reads);
+        self.backplane.ask(now, ShardId::LOCAL, Ask::Read { read, room: room.into(), query, count });
+        read
+    }
+
     /// See [`Backplane::answer`].
     pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
         self.backplane.answer(now, ticket, answer);
@@ -250,6 +263,9 @@ impl Node {
                 None => match self.backplane.poll_action(now)? {
                     BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
                         return Some(Action::Published(id, result));
+                    }
+                    BackplaneAction::Tell(ShardId::LOCAL, Tell::Page { read, result }) => {
+                        return Some(Action::Read(read, result));
                     }
                     BackplaneAction::Tell(_, tell) => self.hub.tell(now, tell),
                     BackplaneAction::Store { ticket, lane, op } => return Some(Action::Store { ticket, lane, op }),
@@ -317,5 +333,33 @@ impl OwnedMessage {
             OwnedMessage::Pong => Message::Pong,
             OwnedMessage::Close(code) => Message::Close(*code),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_room_remembers_is_read() {
+        let mut node = Node::new(Arc::new(Config::default()), [7; 32], Time::ZERO).unwrap();
+        let read = |node: &mut Node, room: &str| node.read(Time::ZERO, room, Query::Newest, 5);
+        let (one, other) = (read(&mut node, "project:1"), read(&mut node, "a room that remembers nothing"));
+        let (mut asked, mut told) = (Vec::new(), Vec::new());
+        let mut poll = |node: &mut Node| {
+            while let Some(action) = node.poll_action(Time::ZERO) {
+                match action {
+                    Action::Store { ticket, op: StoreOp::Page { count: 5, .. }, .. } => asked.push(ticket),
+                    Action::Read(read, result) => told.push((read, result)),
+                    _ => {}
+                }
+            }
+            (asked.clone(), told.clone())
+        };
+        let (asked, told) = poll(&mut node);
+        assert_eq!(told, [(other, Err(Unavailable))]);
+        let page = Page { messages: Vec::new(), head: Default::default(), whole: true };
+        node.answer(Time::ZERO, asked[0], Ok(Answer::Page(page.clone())));
+        assert_eq!(poll(&mut node).1[1], (one, Ok(page)));
     }
 }

@@ -503,7 +503,7 @@ impl World {
                 assert!(result.is_err() || self.oracles.has(number), "C2: message {number} is confirmed and not stored");
             }
             Action::Operated(id, outcome) => drop(self.operated.insert((node, id), outcome)),
-            Action::Report(_) => {}
+            Action::Read(..) | Action::Report(_) => {}
         }
     }
 

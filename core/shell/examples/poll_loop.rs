@@ -11,7 +11,7 @@ use polling::{Event, Events, PollMode, Poller};
 use roomcast_core::config::{AccessRule, AuthMode, Config, Limits, Route, Who};
 use roomcast_core::node::{Action, Node};
 use roomcast_core::store::memory::{ClientId, Memory};
-use roomcast_core::{hub::CloseCause, id::ConnId, pattern::Pattern, report::Report, time::Time};
+use roomcast_core::{hub::CloseCause, id::ConnId, pattern::Pattern, report::Report::Broadcast, time::Time};
 use roomcast_shell::{clock::Clock, handshake, handshake::HeadBuffer, listen, peer::Peer};
 
 /// The poller's name for the listener. Sockets count on from it: no name comes twice, so no event finds a wrong socket.
@@ -159,7 +159,7 @@ impl Driver {
                 Some(Action::Store { ticket, lane, op }) => self.store.submit(now, self.client, lane, ticket, op),
                 Some(Action::Interrupt(lane) | Action::Reset(lane)) => self.store.interrupt(self.client, lane),
                 Some(Action::Drop(conn)) => self.keys.get(&conn).copied().map_or((), |key| self.remove(now, key)),
-                Some(Action::Published(..) | Action::Operated(..) | Action::Report(Report::Broadcast { .. })) => {}
+                Some(Action::Published(..) | Action::Operated(..) | Action::Read(..) | Action::Report(Broadcast { .. })) => {}
                 Some(Action::Report(report)) => eprintln!("{report:?}"),
                 // Nothing is left but to write; or an outbox is half full, and its client shall not be taken for a slow one.
                 rest => match self.node.poll_flush() {

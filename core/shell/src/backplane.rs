@@ -12,11 +12,11 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome, Request};
-use roomcast_core::door::{Ask, Publish, PublishId, Published, Tell};
+use roomcast_core::door::{Ask, Publish, PublishId, Published, ReadId, Tell, Unavailable};
 use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::processor::Verdict;
-use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
+use roomcast_core::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
 use slab::Slab;
 
 use crate::clock::Clock;
@@ -73,6 +73,17 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Result<Outcome, Interrupted>>,
     },
+    /// A reading of what a room remembers.
+    Read {
+        /// The room.
+        room: RoomName,
+        /// Which messages.
+        query: Query,
+        /// How many at the most.
+        count: usize,
+        /// Where to say what came of it.
+        done: oneshot::Sender<Result<Page, Unavailable>>,
+    },
     /// End the task.
     Stop,
 }
@@ -97,6 +108,7 @@ pub struct BackplaneTask<T, M> {
     publishers: Slab<oneshot::Sender<Published>>,
     processors: BySource,
     operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
+    readers: Slab<oneshot::Sender<Result<Page, Unavailable>>>,
     inbox: Vec<Input>,
     snapshots: Snapshots,
     /// The next reads of the relay logs and of publishers' streams, held back while a hub is behind.
@@ -125,6 +137,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             publishers: Slab::new(),
             processors,
             operators: Slab::new(),
+            readers: Slab::new(),
             inbox: Vec::new(),
             snapshots,
             held_back: Vec::new(),
@@ -148,6 +161,10 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 let id = OperationId(self.operators.insert(done) as u64);
                 self.backplane.operate(now, id, source, request);
             }
+            Input::Read { room, query, count, done } => {
+                let read = ReadId(self.readers.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Read { read, room, query, count });
+            }
             Input::Stop => self.stopping = true,
         }
     }
@@ -160,6 +177,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
                     if let Some(done) = self.publishers.try_remove(id.0 as usize) {
                         // Nobody is there any more to hear it: the request was given up.
+                        let _ = done.send(result);
+                    }
+                }
+                BackplaneAction::Tell(ShardId::LOCAL, Tell::Page { read, result }) => {
+                    if let Some(done) = self.readers.try_remove(read.0 as usize) {
                         let _ = done.send(result);
                     }
                 }

@@ -9,14 +9,14 @@ use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
-use roomcast_core::door::{Published, Unavailable};
+use roomcast_core::door::Unavailable;
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
-use roomcast_core::store::StoreError;
+use roomcast_core::store::{Page, Query, StoreError};
 
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clock::Clock;
@@ -27,6 +27,12 @@ use crate::processor::Processors;
 use crate::shard::{self, Shard};
 use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
+
+mod events;
+mod stored;
+
+pub use events::Emitted;
+pub use stored::Stored;
 
 /// The handle of a gateway: sockets, requests and messages go in here, from any thread.
 #[derive(Debug)]
@@ -124,19 +130,33 @@ impl<T: Transport> Gateway<T> {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());
-                http_api::published(&message_id, stored.await.unwrap_or(Err(Unavailable)))
+                http_api::published(&message_id, stored.await)
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
+            Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
         }
     }
 
     /// Publishes a message to a room, on all nodes: its identifier, and a future that says whether the store has it.
-    pub fn publish(&self, room: &str, message: &Outgoing<'_>) -> (Box<str>, oneshot::Receiver<Published>) {
-        let envelope = lock(&self.composer).envelope(room, message, self.clock.unix());
-        let (done, stored) = oneshot::channel();
-        let once = message.message_id.map(Box::from);
-        self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, once, done });
-        (envelope.message_id, stored)
+    pub fn publish(&self, room: &str, message: &Outgoing<'_>) -> (Box<str>, Stored) {
+        self.publish_to(&[room], message, &[])
+    }
+
+    /// Publishes a message to each of these rooms, with further top-level fields.
+    fn publish_to(&self, rooms: &[impl AsRef<str>], message: &Outgoing<'_>, fields: &[(&str, &str)]) -> (Box<str>, Stored) {
+        let (now, once) = (self.clock.unix(), message.message_id);
+        let mut message_id: Option<Box<str>> = once.map(Box::from);
+        let mut waiting = Vec::with_capacity(rooms.len());
+        for room in rooms.iter().map(AsRef::as_ref) {
+            let message = Outgoing { message_id: message_id.as_deref(), ..*message };
+            let envelope = lock(&self.composer).envelope_with(room, &message, fields, now);
+            let (done, stored) = oneshot::channel();
+            let once = once.map(Box::from);
+            self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, once, done });
+            message_id = Some(envelope.message_id);
+            waiting.push(stored);
+        }
+        (message_id.unwrap_or_default(), Stored::new(waiting))
     }
 
     /// Has something done with the dead letters of a source, which is named by its index in the configuration.
@@ -148,6 +168,16 @@ impl<T: Transport> Gateway<T> {
         self.post.post(backplane::Input::Operate { source, request, done });
         let stopped = || Interrupted { replayed: 0, error: StoreError::Disconnected("the gateway has stopped".into()) };
         outcome.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Reads at most `count` messages of what a room remembers.
+    ///
+    /// # Errors
+    /// The store did not answer, or the room remembers nothing.
+    pub async fn read(&self, room: &str, query: Query, count: usize) -> Result<Page, Unavailable> {
+        let (done, page) = oneshot::channel();
+        self.post.post(backplane::Input::Read { room: room.into(), query, count, done });
+        page.await.unwrap_or(Err(Unavailable))
     }
 
     /// The figures and the readiness at the moment.

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::query::{bad, decode, parameters};
 use super::{Plan, Refusal, error, json, not_allowed};
-use crate::config::{Config, percent_decoded};
+use crate::config::Config;
 use crate::dead_letter::{self, Interrupted, MOST_IDS, Outcome, Selection, Summary};
 use crate::id::StreamId;
 use crate::store::StoreError;
@@ -25,14 +26,6 @@ enum Place<'a> {
     Replay(&'a str),
 }
 
-/// What stands behind the question mark, decoded.
-#[derive(Default)]
-struct Query<'a> {
-    group: Option<Cow<'a, str>>,
-    count: Option<Cow<'a, str>>,
-    before: Option<Cow<'a, str>>,
-}
-
 /// Decides about an administrator's request. `path` is what follows [`PATH`].
 pub(super) fn plan<'a>(config: &Config, path: &str, request: &Request<Bytes>) -> Result<Plan<'a>, Refusal> {
     let place = match path.split_once('/') {
@@ -41,26 +34,27 @@ pub(super) fn plan<'a>(config: &Config, path: &str, request: &Request<Bytes>) ->
         Some((source, letter)) => Place::Letter(source, letter),
     };
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    let (source, query, request) = match place {
+    let group_of = |request| parameters(request, ["group"]).map(|[group]| group);
+    let (source, group, request) = match place {
         Place::Source(source) if reads => {
-            let query = Query::of(request, &["group", "count", "before"])?;
-            (source, query.group.clone(), query.list()?)
+            let [group, count, before] = parameters(request, ["group", "count", "before"])?;
+            (source, group, list(count.as_deref(), before.as_deref())?)
         }
         Place::Source(source) if request.method() == Method::DELETE => {
-            (source, Query::of(request, &["group"])?.group, dead_letter::Request::Purge(selection(request.body())?))
+            (source, group_of(request)?, dead_letter::Request::Purge(selection(request.body())?))
         }
         Place::Letter(source, letter) if reads => {
             let id = stream_id(&decode(letter)?)?;
-            (source, Query::of(request, &["group"])?.group, dead_letter::Request::Show(id))
+            (source, group_of(request)?, dead_letter::Request::Show(id))
         }
         Place::Replay(source) if request.method() == Method::POST => {
-            (source, Query::of(request, &["group"])?.group, dead_letter::Request::Replay(selection(request.body())?))
+            (source, group_of(request)?, dead_letter::Request::Replay(selection(request.body())?))
         }
         Place::Source(_) => return Ok(Plan::Respond(not_allowed("GET, HEAD, DELETE"))),
         Place::Letter(..) => return Ok(Plan::Respond(not_allowed("GET, HEAD"))),
         Place::Replay(_) => return Ok(Plan::Respond(not_allowed("POST"))),
     };
-    let source = match config.source_of(&decode(source)?, query.as_deref()) {
+    let source = match config.source_of(&decode(source)?, group.as_deref()) {
         Ok(Some(source)) => source,
         Ok(None) => {
             let message = "No source of this node reads that stream, in that group if one is named";
@@ -114,35 +108,14 @@ fn written(body: &impl Serialize) -> Response<Bytes> {
     }
 }
 
-impl<'a> Query<'a> {
-    fn of(request: &'a Request<Bytes>, known: &[&str]) -> Result<Query<'a>, Refusal> {
-        let mut query = Query::default();
-        for pair in request.uri().query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let slot = match name {
-                _ if !known.contains(&name) => None,
-                "group" => Some(&mut query.group),
-                "count" => Some(&mut query.count),
-                "before" => Some(&mut query.before),
-                _ => None,
-            };
-            let slot = slot.ok_or_else(|| bad(format!("This path takes no parameter {name:?}")))?;
-            if slot.replace(decode(value)?).is_some() {
-                return Err(bad(format!("The parameter {name} is given twice")));
-            }
-        }
-        Ok(query)
-    }
-
-    fn list(&self) -> Result<dead_letter::Request, Refusal> {
-        let count = match &self.count {
-            Some(count) => count.parse().ok().filter(|count| (1..=MOST_IDS).contains(count)),
-            None => Some(USUAL_COUNT),
-        };
-        let count = count.ok_or_else(|| bad(format!("count must be a number from 1 to {MOST_IDS}")))?;
-        let before = self.before.as_deref().map(stream_id).transpose()?;
-        Ok(dead_letter::Request::List { count, before })
-    }
+fn list(count: Option<&str>, before: Option<&str>) -> Result<dead_letter::Request, Refusal> {
+    let count = match count {
+        Some(count) => count.parse().ok().filter(|count| (1..=MOST_IDS).contains(count)),
+        None => Some(USUAL_COUNT),
+    };
+    let count = count.ok_or_else(|| bad(format!("count must be a number from 1 to {MOST_IDS}")))?;
+    let before = before.map(stream_id).transpose()?;
+    Ok(dead_letter::Request::List { count, before })
 }
 
 /// `{"ids":[…]}` or `{"all":true}`.
@@ -170,14 +143,6 @@ fn stream_id(text: &str) -> Result<StreamId, Refusal> {
     text.parse().map_err(|why| bad(format!("{why}, as in 1728177601000-0")))
 }
 
-fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    percent_decoded(text).ok_or_else(|| bad("The address is not percent-encoded UTF-8".into()))
-}
-
-fn bad(message: String) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, "invalid_request", message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +166,7 @@ mod tests {
         match plan(&config(), path, &request) {
             Ok(Plan::Operate { source, request }) => Ok((source, request)),
             Ok(Plan::Respond(response)) => Err((response.status().as_u16(), String::new())),
-            Ok(Plan::Publish { .. }) => panic!("{path} publishes"),
+            Ok(other) => panic!("{path}: {other:?}"),
             Err(Refusal(status, code, message)) => {
                 assert!(message.len() > 10, "{message}");
                 Err((status.as_u16(), code.into()))

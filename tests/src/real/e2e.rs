@@ -55,6 +55,22 @@ pub fn open_console(url: &str, screenshot: &Path) -> Process {
     Process::spawn("console.mjs", &mut command)
 }
 
+/// Runs the client of the README in a browser and lets it follow a room.
+///
+/// The process prints `SUBSCRIBED` for each answer to a subscription, the data of each message as a line, `GAP` where messages may
+/// have been missed, and exits with 0 after a message of type `end`.
+///
+/// # Panics
+///
+/// When the script cannot be started.
+#[must_use]
+pub fn follow_room(url: &str, token: &str, room: &str) -> Process {
+    installed(&directory().join("node_modules/playwright-core"));
+    let mut command = Command::new("node");
+    command.current_dir(directory()).arg("follow.mjs").args([url, token, room]);
+    Process::spawn("follow.mjs", &mut command)
+}
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e")
 }

@@ -1,10 +1,8 @@
 //! A gateway and its rooms: what is published reaches the members, whole and in order.
 
 use bytes::Bytes;
-use futures_channel::oneshot;
 use http::{Request, StatusCode};
 use roomcast_core::config::{AccessRule, AuthMode, Config, Limits, Relay, Route, Who};
-use roomcast_core::door::Published;
 use roomcast_core::message::{Json, Outgoing};
 use roomcast_core::pattern::Pattern;
 use serde_json::Value;
@@ -13,7 +11,7 @@ use super::client::Client;
 use super::patience::{Job, PATIENCE, wait};
 use super::server::Server;
 use super::{Started, Subject, Surroundings};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Stored};
 use crate::options::{Options, Store};
 use crate::transport::Transport;
 
@@ -80,7 +78,7 @@ fn the_handle_serves_threads_that_the_runtime_does_not_know<S: Subject>(subject:
                 for number in 0..MESSAGES {
                     publish(&handle, "all", &(thread * MESSAGES + number).to_string());
                     let stored = store(&handle, &room, &number.to_string());
-                    assert_eq!(wait("the store's answer", stored), Ok(Ok(None)));
+                    assert_eq!(wait("the store's answer", stored), Ok(None));
                     assert_eq!(member.data(), number);
                     assert!(handle.view().stats.connections > 0);
                 }
@@ -163,7 +161,7 @@ pub(super) fn publish<T: Transport>(gateway: &Gateway<T>, room: &str, data: &str
 }
 
 /// The same, with what the store says of it.
-fn store<T: Transport>(gateway: &Gateway<T>, room: &str, data: &str) -> oneshot::Receiver<Published> {
+fn store<T: Transport>(gateway: &Gateway<T>, room: &str, data: &str) -> Stored {
     let data = Json::parse(data).expect("the data is JSON");
     gateway.publish(room, &Outgoing { kind: "number", data, timestamp: None, message_id: None }).1
 }
