@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::connection::watch;
-use crate::frame;
+use crate::{frame, server_frame};
 
 /// What is done with messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,7 +113,7 @@ fn echo(listener: &TcpListener) {
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
                 Err(error) => panic!("a client is lost: {error}"),
             };
-            let answer = frame::turn_back(&mut buffer[..read]).expect("a message comes in one piece");
+            let answer = server_frame::turn_back(&mut buffer[..read]).expect("a message comes in one piece");
             client.write_all(answer).expect("there is room for one message");
         }
     }

@@ -13,6 +13,7 @@
 mod connection;
 mod echo;
 mod fanout;
+#[path = "../common/frame.rs"]
 mod frame;
 mod histogram;
 mod idle;
@@ -24,6 +25,7 @@ mod room;
 mod rounds;
 mod sample;
 mod server;
+mod server_frame;
 #[path = "../common/statistics.rs"]
 mod statistics;
 mod table;

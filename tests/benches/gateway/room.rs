@@ -13,6 +13,7 @@ use crate::limit;
 use crate::rounds::Load;
 use crate::sample::{Meter, Sample};
 use crate::server::{ROOMS, SECRET, Server};
+use crate::server_frame;
 
 const ROOM: &str = "bench:fanout";
 /// The token of the publisher among those of the subscribers.
@@ -133,7 +134,7 @@ impl Room {
                 let text = format!("{{\"type\":\"publish\",\"data\":{{\"room\":\"{ROOM}\",\"type\":\"b\",\"data\":{data}}}}}");
                 frame::push_masked(&mut frames, frame::TEXT, text.as_bytes());
             } else {
-                frame::push_unmasked(&mut frames, frame::TEXT, data.as_bytes());
+                server_frame::push_unmasked(&mut frames, frame::TEXT, data.as_bytes());
             }
             self.in_flight[self.published as usize % SLOTS] = InFlight { sent, missing: self.subscribers.len() };
             self.published += 1;

@@ -318,7 +318,12 @@ impl Debug for Kept {
 /// It lies below the range from which the system takes the ports of outgoing connections. A port from that
 /// range could be taken by one while the server is down, and a client that tries to reconnect to it could
 /// even be connected to itself.
-fn free_port() -> u16 {
+///
+/// # Panics
+///
+/// When no port is free.
+#[must_use]
+pub fn free_port() -> u16 {
     const LOWEST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     const TRIES: u64 = 1_000;

@@ -8,7 +8,8 @@ pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
 const FINAL: u8 = 0x80;
-const MASKED: u8 = 0x80;
+/// The bit that says that a mask follows the length.
+pub(crate) const MASKED: u8 = 0x80;
 
 /// A whole frame at the start of some bytes.
 pub(crate) struct Frame<'a> {
@@ -39,12 +40,6 @@ pub(crate) fn split(bytes: &[u8]) -> Option<Frame<'_>> {
     Some(Frame { opcode: first & 0x0f, payload, rest })
 }
 
-/// Appends a frame as a server sends it.
-pub(crate) fn push_unmasked(frame: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    push_head(frame, opcode, payload.len(), 0);
-    frame.extend_from_slice(payload);
-}
-
 /// Appends a frame as a client sends it. The mask is zero: the server has the same work with it, and the
 /// load generator has none.
 pub(crate) fn push_masked(frame: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
@@ -53,25 +48,8 @@ pub(crate) fn push_masked(frame: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     frame.extend_from_slice(payload);
 }
 
-/// Makes a client's frame the one with which a server sends its payload back, or returns `None` if it is not one whole frame.
-///
-/// Only the head moves, over the mask: that is zero, so there is nothing to unmask.
-#[inline]
-pub(crate) fn turn_back(bytes: &mut [u8]) -> Option<&[u8]> {
-    const MASK: usize = 4;
-    let head = match bytes.get(1)? & !MASKED {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    assert_eq!(bytes.get(head..head + MASK)?, [0; MASK], "the load generator masks with zeros");
-    bytes.copy_within(..head, MASK);
-    let answer = &mut bytes[MASK..];
-    answer[1] &= !MASKED;
-    split(answer)?.rest.is_empty().then_some(answer)
-}
-
-fn push_head(frame: &mut Vec<u8>, opcode: u8, length: usize, masked: u8) {
+/// Appends the head of a final frame, without a mask; `masked` says whether one follows.
+pub(crate) fn push_head(frame: &mut Vec<u8>, opcode: u8, length: usize, masked: u8) {
     frame.push(FINAL | opcode);
     match length {
         0..126 => frame.push(masked | length as u8),
