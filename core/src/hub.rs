@@ -45,6 +45,7 @@ pub use limit::Limiter;
 pub use outbox::Outbox;
 
 use auth::Credentials;
+use catch_up::Turn;
 use connection::{Connection, Due, Phase};
 use history::Historian;
 use outbox::Spares;
@@ -75,6 +76,9 @@ pub struct Hub {
     reads_made: u64,
     /// The rooms in which a connection waits until it can be sent more.
     paused: Table<ConnId, Vec<usize>>,
+    /// What is ready to be sent to those who catch up: the room, and the number of its serving.
+    servings: VecDeque<(usize, u64)>,
+    turn: Turn,
     timers: Timers<Wake>,
     dirty: VecDeque<ConnId>,
     /// Whether an outbox has filled up so far that flushing should not wait.
@@ -95,6 +99,8 @@ enum Wake {
     Join(usize, u64),
     /// What could not be read of the room of this index is to be read again.
     Read(usize),
+    /// More can be sent to those who catch up.
+    Serve,
 }
 
 /// Something the host must do for a hub.
@@ -160,6 +166,8 @@ impl Hub {
             historians: Table::new(key),
             reads_made: 0,
             paused: Table::new(key),
+            servings: VecDeque::new(),
+            turn: Turn::default(),
             timers: Timers::new(),
             dirty: VecDeque::new(),
             pressed: false,
@@ -331,6 +339,10 @@ impl Hub {
         while let Some((at, wake)) = self.timers.pop_due(now) {
             match wake {
                 Wake::Read(room) => self.read_again(room),
+                Wake::Serve => {
+                    self.turn.end();
+                    self.serve(now);
+                }
                 Wake::Join(room, join) => self.join_overdue(now, room, join),
                 Wake::Conn(id) => {
                     if let Some(conn) = self.get(id).filter(|conn| conn.armed == at) {

@@ -25,6 +25,12 @@ use crate::position::Position;
 use crate::store::{Page, Query};
 use crate::time::Time;
 
+mod serving;
+
+pub(super) use serving::Turn;
+
+use serving::Serving;
+
 /// Messages of an inbox that are read at once: they may be large.
 const INBOX_PAGE: usize = 100;
 /// Messages of a log that are read at once, unless outboxes hold less.
@@ -36,6 +42,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct CatchUp {
     reads: Vec<Read>,
+    /// What is ready to be sent.
+    servings: Vec<Serving>,
     readers: Vec<Reader>,
     /// What members were sent since `base`, while reads are under way.
     buffer: VecDeque<(Position, Bytes)>,
@@ -79,6 +87,8 @@ struct Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Reading(ReadId),
+    /// What it is sent next is ready.
+    Served(u64),
     /// Waits until its outbox is empty.
     Paused,
     /// Waits until it is tried again.
@@ -103,7 +113,7 @@ impl CatchUp {
 
     /// Keeps what members are sent, as much as fits into `most` messages and bytes.
     pub(super) fn keep(&mut self, payloads: &[Bytes], positions: &[Position], most: (usize, usize)) {
-        if self.reads.is_empty() {
+        if self.reads.is_empty() && self.servings.is_empty() {
             return;
         }
         for (payload, position) in payloads.iter().zip(positions) {
@@ -178,11 +188,12 @@ impl Hub {
                 // Those who have been sent the same so far are sent the same now.
                 while let Some(at) = readers.first().map(|reader| reader.at) {
                     let group = readers.extract_if(.., |reader| reader.at == at).collect();
-                    self.send_page(now, index, query, count, &page, group);
+                    self.prepare(now, index, query, count, &page, group);
                 }
             }
             Err(Unavailable) => readers.into_iter().for_each(|reader| self.fail_reader(now, index, reader)),
         }
+        self.serve(now);
         self.end_catch_up(index);
     }
 
@@ -243,7 +254,14 @@ impl Hub {
         if let Some(catch_up) = &mut room.catch_up {
             // What is being read may be of the log as it was: it is read again.
             catch_up.empty_buffer(position);
-            for read in core::mem::take(&mut catch_up.reads) {
+            catch_up.servings.clear();
+            let served = catch_up.readers.extract_if(.., |reader| matches!(reader.stage, Stage::Served(_))).collect::<Vec<_>>();
+            let (memory, reads) = (room.memory, core::mem::take(&mut catch_up.reads));
+            for reader in served {
+                let query = next_query(memory, &reader);
+                self.read_for(index, reader, query);
+            }
+            for read in reads {
                 self.reads.remove(&read.id);
                 let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
                 let readers: Vec<Reader> =
@@ -290,7 +308,7 @@ impl Hub {
         let Some(room) = self.rooms.get_mut(index) else { return };
         let position = room.position;
         let catch_up = room.catch_up.get_or_insert_default();
-        if catch_up.reads.is_empty() {
+        if catch_up.reads.is_empty() && catch_up.servings.is_empty() {
             catch_up.empty_buffer(position);
         }
         let same = catch_up.reads.iter().find(|read| read.wanted == wanted);
@@ -309,107 +327,6 @@ impl Hub {
         });
         reader.stage = Stage::Reading(id);
         catch_up.readers.push(reader);
-    }
-
-    /// Sends a page to readers who have been sent the same so far.
-    fn send_page(&mut self, now: Time, index: usize, query: Query, count: usize, page: &Page, readers: Vec<Reader>) {
-        let Some(Room { name, memory, position: live, catch_up: Some(catch_up), .. }) = self.rooms.get(index) else { return };
-        let (name, memory, live) = (name.clone(), *memory, *live);
-        // The room has begun anew. This hub will be told; until then it goes on with what it knows.
-        let is_other = memory == Memory::Log && page.head.epoch != live.epoch;
-        if is_other || (matches!(query, Query::After(_)) && !page.whole) {
-            return readers.into_iter().for_each(|reader| self.give_up(now, index, reader));
-        }
-        let sent = readers.first().and_then(|reader| reader.at);
-        let is_full = page.messages.len() >= count;
-        let mut messages = &page.messages[..];
-        let start = match query {
-            Query::After(position) => position,
-            Query::Newest if is_full => {
-                let (first, rest) = messages.split_first().map_or((live, messages), |((first, _), rest)| (*first, rest));
-                messages = rest;
-                first
-            }
-            // What members were sent while an empty room was read is kept beside, and is new to the reader.
-            Query::Newest => before(messages.first().map(|(first, _)| *first), memory, catch_up.base),
-            Query::Oldest | Query::Before(_) => sent.unwrap_or(Position::start(live.epoch)),
-        };
-        let is_new = |position: Position| sent.is_none_or(|sent| position.epoch != sent.epoch || position.is_after(sent));
-        let new: Vec<&(Position, Bytes)> =
-            messages.iter().filter(|(position, _)| is_new(*position) && !position.is_after(live)).collect();
-        let part = self.fitting(&new);
-        let (end, cut) = (part.last().map_or(start, |(position, _)| *position), part.len() < new.len());
-        // How far the reader has come with this page: all of an inbox may be less than what the room has had.
-        let reach = match query {
-            Query::Oldest if !cut && !is_full => {
-                if live.is_after(page.head) {
-                    page.head
-                } else {
-                    live
-                }
-            }
-            Query::Newest if new.is_empty() && !page.messages.is_empty() => live,
-            _ => end,
-        };
-        let is_last = !live.is_after(reach) || (!cut && !catch_up.base.is_after(reach));
-        let missed = catch_up.buffer.iter().filter(|(position, _)| is_last && position.is_after(reach));
-        let frames: Vec<(Frame, Position)> = [part.to_vec(), missed.collect()]
-            .into_iter()
-            .filter_map(|messages| Some((frame(memory, &messages), messages.last()?.0)))
-            .collect();
-
-        let is_stuck = frames.is_empty() && memory == Memory::Inbox;
-        for mut reader in readers {
-            let id = reader.conn;
-            if reader.at.is_none() {
-                let position = matches!(memory, Memory::Log | Memory::Stream).then_some(start);
-                let recovered = reader.recovered.or(matches!(query, Query::After(_)).then_some(true));
-                self.answer_all(now, index, &mut reader, position, recovered);
-                self.send_state(now, &name, &mut reader);
-                self.remember_place(id, index, start);
-            }
-            for (frame, end) in &frames {
-                self.stats.deliveries += frame.messages() as u64;
-                self.push(now, id, frame.clone());
-                if memory == Memory::Inbox {
-                    self.mark(id, &name, *end);
-                }
-            }
-            if self.peek(id).is_none_or(|conn| conn.phase != Phase::Open) {
-                continue;
-            }
-            if is_last {
-                self.answer_all(now, index, &mut reader, None, None);
-                self.stop_joining(id);
-                self.add_member(id, index);
-                continue;
-            }
-            reader.at = Some(end);
-            if is_stuck {
-                self.fail_reader(now, index, reader);
-            } else if frames.is_empty() {
-                self.read_for(index, reader, Query::After(end));
-            } else {
-                reader.stage = Stage::Paused;
-                self.keep_reader(index, reader);
-                match self.paused.get_mut(&id) {
-                    Some(rooms) => rooms.push(index),
-                    None => drop(self.paused.insert(id, vec![index])),
-                }
-            }
-        }
-    }
-
-    /// As many of the messages as half an outbox takes, and at least one.
-    fn fitting<'a>(&self, messages: &'a [&'a (Position, Bytes)]) -> &'a [&'a (Position, Bytes)] {
-        let limits = &self.config.limits;
-        let mut bytes = 0;
-        let fits = |(_, payload): &&&(Position, Bytes)| {
-            bytes += payload.len() + 64;
-            bytes <= limits.outbox_bytes / 2
-        };
-        let count = messages.iter().take((limits.outbox_messages / 2).max(1)).take_while(fits).count();
-        &messages[..count.max(1).min(messages.len())]
     }
 
     /// What a reader wants cannot be proven to be whole: it is told so, and goes on without.
@@ -478,7 +395,11 @@ impl Hub {
 
     fn end_catch_up(&mut self, index: usize) {
         let Some(room) = self.rooms.get_mut(index) else { return };
-        if room.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_over() && catch_up.reads.is_empty()) {
+        if room
+            .catch_up
+            .as_ref()
+            .is_some_and(|catch_up| catch_up.is_over() && catch_up.reads.is_empty() && catch_up.servings.is_empty())
+        {
             room.catch_up = None;
         }
         self.leave_if_deserted(index);
@@ -550,23 +471,5 @@ fn next_query(memory: Memory, reader: &Reader) -> Query {
         (_, Some(at), _) => Query::After(at),
         (_, None, Some(position)) if reader.recovered.is_none() => Query::After(position),
         (_, None, _) => Query::Newest,
-    }
-}
-
-/// The position before a log's first message. Where another one stood there, its tag is no longer known, and the position proves
-/// nothing.
-fn before(first: Option<Position>, memory: Memory, live: Position) -> Position {
-    match first {
-        Some(first) if memory == Memory::Log => Position { offset: first.offset.saturating_sub(1), tag: 0, ..first },
-        Some(_) => Position::default(),
-        None => live,
-    }
-}
-
-fn frame(memory: Memory, messages: &[&(Position, Bytes)]) -> Frame {
-    let positioned = messages.iter().map(|(position, payload)| (&payload[..], *position));
-    match memory {
-        Memory::Log | Memory::Stream => Frame::texts_at(positioned),
-        Memory::Inbox | Memory::Nothing => Frame::texts(messages.iter().map(|(_, payload)| payload)),
     }
 }

@@ -1,0 +1,218 @@
+//! Serving: pages on their way to those who catch up, shared by all who are sent the same, a little at a time.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Reader, Stage};
+use crate::frame::Frame;
+use crate::hub::connection::Phase;
+use crate::hub::room::{Memory, Room};
+use crate::hub::{Hub, Wake};
+use crate::position::Position;
+use crate::store::{Page, Query};
+use crate::time::Time;
+
+/// Pages are sent in turns of so many bytes: about what is written in this time.
+const TURN_BYTES: usize = 1 << 20;
+const TURN: Duration = Duration::from_millis(1);
+
+/// Part of a page, for all who have been sent the same so far.
+#[derive(Clone, Debug)]
+pub(super) struct Serving {
+    pub(super) id: u64,
+    /// What comes before it, and its end.
+    start: Position,
+    frame: Option<Frame>,
+    end: Position,
+    /// How far a reader comes with it. The end, unless it is known that nothing else follows for a while.
+    reach: Position,
+    /// Whether some of the page did not fit.
+    cut: bool,
+    /// Whether it is proven that nothing is missing before it.
+    recovered: Option<bool>,
+}
+
+/// What has been sent of pages within a short time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Turn {
+    since: Time,
+    bytes: usize,
+    /// Whether a wake-up stands for the next one.
+    is_armed: bool,
+}
+
+impl Turn {
+    /// The next one may begin.
+    pub(in super::super) fn end(&mut self) {
+        self.is_armed = false;
+    }
+}
+
+impl Hub {
+    /// Makes ready what readers who have been sent the same so far are sent of a page.
+    pub(super) fn prepare(&mut self, now: Time, index: usize, query: Query, count: usize, page: &Page, readers: Vec<Reader>) {
+        let Some(Room { memory, position: live, catch_up: Some(catch_up), .. }) = self.rooms.get(index) else { return };
+        let (memory, live) = (*memory, *live);
+        // The room has begun anew. This hub will be told; until then it goes on with what it knows.
+        let is_other = memory == Memory::Log && page.head.epoch != live.epoch;
+        if is_other || (matches!(query, Query::After(_)) && !page.whole) {
+            return readers.into_iter().for_each(|reader| self.give_up(now, index, reader));
+        }
+        let sent = readers.first().and_then(|reader| reader.at);
+        let is_full = page.messages.len() >= count;
+        let mut messages = &page.messages[..];
+        let start = match query {
+            Query::After(position) => position,
+            Query::Newest if is_full => {
+                let (first, rest) = messages.split_first().map_or((live, messages), |((first, _), rest)| (*first, rest));
+                messages = rest;
+                first
+            }
+            // What members were sent while an empty room was read is kept beside, and is new to the reader.
+            Query::Newest => before(messages.first().map(|(first, _)| *first), memory, catch_up.base),
+            Query::Oldest | Query::Before(_) => sent.unwrap_or(Position::start(live.epoch)),
+        };
+        let is_new = |position: Position| sent.is_none_or(|sent| position.epoch != sent.epoch || position.is_after(sent));
+        let new: Vec<&(Position, Bytes)> =
+            messages.iter().filter(|(position, _)| is_new(*position) && !position.is_after(live)).collect();
+        let part = self.fitting(&new);
+        let (end, cut) = (part.last().map_or(start, |(position, _)| *position), part.len() < new.len());
+        // How far the reader comes with this page: all of an inbox may be less than what the room has had.
+        let reach = match query {
+            Query::Oldest if !cut && !is_full => {
+                if live.is_after(page.head) {
+                    page.head
+                } else {
+                    live
+                }
+            }
+            Query::Newest if new.is_empty() && !page.messages.is_empty() => live,
+            _ => end,
+        };
+        let frame = (!part.is_empty()).then(|| frame_of(memory, part));
+        let recovered = matches!(query, Query::After(_)).then_some(true);
+        self.reads_made += 1;
+        let id = self.reads_made;
+        let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
+        catch_up.servings.push(Serving { id, start, frame, end, reach, cut, recovered });
+        catch_up.readers.extend(readers.into_iter().map(|reader| Reader { stage: Stage::Served(id), ..reader }));
+        self.servings.push_back((index, id));
+    }
+
+    /// Sends what is ready, but no more at a time than is soon written: what is said meanwhile need not wait for all of it.
+    pub(in super::super) fn serve(&mut self, now: Time) {
+        if now >= self.turn.since + TURN {
+            self.turn = Turn { since: now, ..Turn::default() };
+        }
+        while self.turn.bytes < TURN_BYTES
+            && let Some((index, serving)) = self.servings.front().copied()
+        {
+            if !self.serve_one(now, index, serving) {
+                self.servings.pop_front();
+            }
+        }
+        if !self.servings.is_empty() && !self.turn.is_armed {
+            self.turn.is_armed = true;
+            self.timers.arm(self.turn.since + TURN, Wake::Serve);
+        }
+    }
+
+    /// Sends a reader what is ready for it and those who are sent the same. Whether there was one.
+    fn serve_one(&mut self, now: Time, index: usize, serving: u64) -> bool {
+        let Some(Room { name, memory, position: live, catch_up: Some(catch_up), .. }) = self.rooms.get_mut(index) else {
+            return false;
+        };
+        let Some(at) = catch_up.readers.iter().position(|reader| reader.stage == Stage::Served(serving)) else {
+            catch_up.servings.retain(|other| other.id != serving);
+            self.end_catch_up(index);
+            return false;
+        };
+        let (name, memory, live) = (name.clone(), *memory, *live);
+        let mut reader = catch_up.readers.remove(at);
+        let Some(Serving { start, frame, end, reach, cut, recovered, .. }) =
+            catch_up.servings.iter().find(|other| other.id == serving).cloned()
+        else {
+            return false;
+        };
+        let is_last = !live.is_after(reach) || (!cut && !catch_up.base.is_after(reach));
+        let missed: Vec<_> = catch_up.buffer.iter().filter(|(position, _)| is_last && position.is_after(reach)).collect();
+        let missed = missed.last().map(|(last, _)| (frame_of(memory, &missed), *last));
+        let frames: Vec<(Frame, Position)> = frame.map(|frame| (frame, end)).into_iter().chain(missed).collect();
+
+        let id = reader.conn;
+        if self.peek(id).is_none_or(|conn| conn.phase != Phase::Open) {
+            return true;
+        }
+        if reader.at.is_none() {
+            let position = matches!(memory, Memory::Log | Memory::Stream).then_some(start);
+            let recovered = reader.recovered.or(recovered);
+            self.answer_all(now, index, &mut reader, position, recovered);
+            self.send_state(now, &name, &mut reader);
+            self.remember_place(id, index, start);
+        }
+        let is_stuck = frames.is_empty() && memory == Memory::Inbox;
+        let is_empty = frames.is_empty();
+        for (frame, end) in frames {
+            self.stats.deliveries += frame.messages() as u64;
+            self.turn.bytes += frame.len();
+            self.push(now, id, frame);
+            if memory == Memory::Inbox {
+                self.mark(id, &name, end);
+            }
+        }
+        if self.peek(id).is_none_or(|conn| conn.phase != Phase::Open) {
+            return true;
+        }
+        if is_last {
+            self.answer_all(now, index, &mut reader, None, None);
+            self.stop_joining(id);
+            self.add_member(id, index);
+            return true;
+        }
+        reader.at = Some(end);
+        if is_stuck {
+            self.fail_reader(now, index, reader);
+        } else if is_empty {
+            self.read_for(index, reader, Query::After(end));
+        } else {
+            reader.stage = Stage::Paused;
+            self.keep_reader(index, reader);
+            match self.paused.get_mut(&id) {
+                Some(rooms) => rooms.push(index),
+                None => drop(self.paused.insert(id, vec![index])),
+            }
+        }
+        true
+    }
+
+    /// As many of the messages as half an outbox takes, and at least one.
+    fn fitting<'a>(&self, messages: &'a [&'a (Position, Bytes)]) -> &'a [&'a (Position, Bytes)] {
+        let limits = &self.config.limits;
+        let mut bytes = 0;
+        let fits = |(_, payload): &&&(Position, Bytes)| {
+            bytes += payload.len() + 64;
+            bytes <= limits.outbox_bytes / 2
+        };
+        let count = messages.iter().take((limits.outbox_messages / 2).max(1)).take_while(fits).count();
+        &messages[..count.max(1).min(messages.len())]
+    }
+}
+
+/// The position before a log's first message. Where another one stood there, its tag is no longer known, and the position proves
+/// nothing.
+fn before(first: Option<Position>, memory: Memory, live: Position) -> Position {
+    match first {
+        Some(first) if memory == Memory::Log => Position { offset: first.offset.saturating_sub(1), tag: 0, ..first },
+        Some(_) => Position::default(),
+        None => live,
+    }
+}
+
+fn frame_of(memory: Memory, messages: &[&(Position, Bytes)]) -> Frame {
+    let positioned = messages.iter().map(|(position, payload)| (&payload[..], *position));
+    match memory {
+        Memory::Log | Memory::Stream => Frame::texts_at(positioned),
+        Memory::Inbox | Memory::Nothing => Frame::texts(messages.iter().map(|(_, payload)| payload)),
+    }
+}
