@@ -35,6 +35,8 @@ struct Bench {
     reads: usize,
     /// Whether the store cannot be reached.
     away: bool,
+    /// Whether it does not let reads be ended.
+    deaf: bool,
 }
 
 impl Bench {
@@ -50,7 +52,7 @@ impl Bench {
         let mut backplane = Backplane::new(Arc::new(config), [1; 32], now).expect("the configuration is good");
         backplane.set_reporting(true);
         let (tells, reports, requests, cursors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Bench { backplane, memory, client, now, tells, reports, requests, cursors, reads: 0, away: false };
+        let mut bench = Bench { backplane, memory, client, now, tells, reports, requests, cursors, reads: 0, away: false, deaf: false };
         bench.settle();
         bench
     }
@@ -127,6 +129,7 @@ impl Bench {
                     }
                     self.memory.submit(self.now, self.client, lane, ticket, op);
                 }
+                BackplaneAction::Interrupt(_) if self.deaf => {}
                 BackplaneAction::Interrupt(lane) | BackplaneAction::Reset(lane) => self.memory.interrupt(self.client, lane),
                 BackplaneAction::Tell(shard, tell) => self.tells.push((shard, tell)),
                 BackplaneAction::Report(report) => self.reports.push(report),
@@ -260,6 +263,28 @@ fn what_begins_anew_with_lower_identifiers_is_told_as_lost_from_its_end() {
     bench.memory.add_as(bench.now, KEY, StreamId { millis: 1, sequence: 0 }, message(1));
     bench.ask(SHARD, Ask::Read { read: ReadId(1), room: "job:1".into(), query: Query::Newest, count: 10 });
     assert!(matches!(bench.told()[..], [Tell::Page { .. }, Tell::Lost { position: Position { epoch: 1, .. }, .. }]));
+}
+
+#[test]
+fn a_read_from_before_a_room_was_left_and_joined_again_leaves_nothing_out() {
+    let mut bench = Bench::new();
+    bench.join(SHARD, "job:1");
+    bench.add(KEY, 1);
+    bench.told();
+    bench.deaf = true;
+    bench.ask(SHARD, Ask::Leave { room: "job:1".into() });
+    bench.memory.delete(KEY);
+    let add_as = |bench: &mut Bench, millis: u64| {
+        let text = format!(r#"{{"type":"t","data":{millis}}}"#);
+        let id = StreamId { millis, sequence: 0 };
+        bench.memory.add_as(bench.now, KEY, id, vec![(Bytes::from("message"), Bytes::from(text))]);
+    };
+    add_as(&mut bench, 2);
+    assert_eq!(joined(&bench.join(SHARD, "job:1")).epoch, 2);
+    add_as(&mut bench, 3);
+    assert_eq!(bench.told(), [], "the read under way waits for greater identifiers");
+    bench.add(KEY, 4);
+    assert_eq!(messages(&bench.told()).0, [3, 4]);
 }
 
 #[test]
