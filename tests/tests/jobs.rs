@@ -35,16 +35,32 @@ fn clients_that_come_before_the_job_see_all_of_it_up_to_the_deletion(binary: &Pa
     for number in 0..50 {
         add(&redis, UUID, &update("file_processing", number));
     }
-    add(&redis, UUID, &update("job_completed", 50));
-    redis.command(&["DEL", &key(UUID)]);
     for client in &mut clients {
         for number in 0..50 {
             assert_eq!(client.expect_type("file_processing")["data"]["n"], number);
         }
+    }
+    // Who waits for it is served, and then it may be deleted at once.
+    let waiting = poll_until(PATIENCE, || {
+        let clients: String = redis.query(&["CLIENT", "LIST"]);
+        let is_waiting = |line: &&str| line.contains("cmd=xread ") && line.contains("flags=b");
+        // Each node also waits for its relay logs.
+        (clients.lines().filter(is_waiting).count() == 2 * nodes.len()).then_some(())
+    });
+    assert!(waiting.is_some());
+    add(&redis, UUID, &update("job_completed", 50));
+    redis.command(&["DEL", &key(UUID)]);
+    for client in &mut clients {
         assert_eq!(client.expect_type("job_completed")["room"], format!("job:{UUID}"));
     }
 
-    // The job is begun again.
+    // The job is begun again. Within the same millisecond it would get the identifiers of what was deleted, which is told as lost.
+    let millis = || {
+        let (seconds, micros): (u64, u64) = redis.query(&["TIME"]);
+        seconds * 1_000 + micros / 1_000
+    };
+    let deleted = millis();
+    assert!(poll_until(PATIENCE, || (millis() > deleted).then_some(())).is_some());
     add(&redis, UUID, &update("job_started", 51));
     clients.iter_mut().for_each(|client| drop(client.expect_type("job_started")));
 }

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::config::{Config, Keep, RoomRule, Stream};
 use roomcast_core::door::{Ask, Publish, PublishId, ReadId, Tell, Unavailable};
-use roomcast_core::id::{ShardId, StreamId};
+use roomcast_core::id::{ShardId, StreamId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::pattern::Pattern;
 use roomcast_core::position::Position;
 use roomcast_core::report::Report;
 use roomcast_core::snapshot::Request;
 use roomcast_core::store::memory::{ClientId, Memory};
-use roomcast_core::store::{Lane, Page, Query, StoreError, StoreOp, TailOp};
+use roomcast_core::store::{Answer, Lane, Page, Query, StoreError, StoreOp, TailAnswer, TailOp};
 use roomcast_core::time::Time;
 use serde_json::Value;
 
@@ -35,6 +35,11 @@ struct Bench {
     reads: usize,
     /// Whether the store cannot be reached.
     away: bool,
+    /// Whether it does not let reads be ended.
+    deaf: bool,
+    /// Whether it keeps its answers to pages back, and those.
+    holds_pages: bool,
+    held: Vec<(Ticket, Result<Answer, StoreError>)>,
 }
 
 impl Bench {
@@ -50,7 +55,21 @@ impl Bench {
         let mut backplane = Backplane::new(Arc::new(config), [1; 32], now).expect("the configuration is good");
         backplane.set_reporting(true);
         let (tells, reports, requests, cursors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Bench { backplane, memory, client, now, tells, reports, requests, cursors, reads: 0, away: false };
+        let mut bench = Bench {
+            backplane,
+            memory,
+            client,
+            now,
+            tells,
+            reports,
+            requests,
+            cursors,
+            reads: 0,
+            away: false,
+            deaf: false,
+            holds_pages: false,
+            held: Vec::new(),
+        };
         bench.settle();
         bench
     }
@@ -112,6 +131,10 @@ impl Bench {
     fn settle(&mut self) {
         loop {
             while let Some((_, ticket, answer)) = self.memory.poll_answer() {
+                if self.holds_pages && matches!(answer, Ok(Answer::Tail(TailAnswer::Row { .. }))) {
+                    self.held.push((ticket, answer));
+                    continue;
+                }
                 let answer = if self.away { Err(StoreError::Disconnected("away".into())) } else { answer };
                 self.backplane.answer(self.now, ticket, answer);
             }
@@ -127,6 +150,7 @@ impl Bench {
                     }
                     self.memory.submit(self.now, self.client, lane, ticket, op);
                 }
+                BackplaneAction::Interrupt(_) if self.deaf => {}
                 BackplaneAction::Interrupt(lane) | BackplaneAction::Reset(lane) => self.memory.interrupt(self.client, lane),
                 BackplaneAction::Tell(shard, tell) => self.tells.push((shard, tell)),
                 BackplaneAction::Report(report) => self.reports.push(report),
@@ -260,6 +284,47 @@ fn what_begins_anew_with_lower_identifiers_is_told_as_lost_from_its_end() {
     bench.memory.add_as(bench.now, KEY, StreamId { millis: 1, sequence: 0 }, message(1));
     bench.ask(SHARD, Ask::Read { read: ReadId(1), room: "job:1".into(), query: Query::Newest, count: 10 });
     assert!(matches!(bench.told()[..], [Tell::Page { .. }, Tell::Lost { position: Position { epoch: 1, .. }, .. }]));
+}
+
+#[test]
+fn a_read_from_before_a_room_was_left_and_joined_again_leaves_nothing_out() {
+    let mut bench = Bench::new();
+    bench.join(SHARD, "job:1");
+    bench.add(KEY, 1);
+    bench.told();
+    bench.deaf = true;
+    bench.ask(SHARD, Ask::Leave { room: "job:1".into() });
+    bench.memory.delete(KEY);
+    let add_as = |bench: &mut Bench, millis: u64| {
+        let text = format!(r#"{{"type":"t","data":{millis}}}"#);
+        let id = StreamId { millis, sequence: 0 };
+        bench.memory.add_as(bench.now, KEY, id, vec![(Bytes::from("message"), Bytes::from(text))]);
+    };
+    add_as(&mut bench, 2);
+    assert_eq!(joined(&bench.join(SHARD, "job:1")).epoch, 2);
+    add_as(&mut bench, 3);
+    assert_eq!(bench.told(), [], "the read under way waits for greater identifiers");
+    bench.add(KEY, 4);
+    assert_eq!(messages(&bench.told()).0, [3, 4]);
+}
+
+#[test]
+fn a_page_that_is_older_than_what_was_told_says_nothing_against_the_stream() {
+    let mut bench = Bench::new();
+    bench.join(SHARD, "job:1");
+    bench.add(KEY, 1);
+    bench.told();
+    bench.holds_pages = true;
+    bench.ask(SHARD, Ask::Read { read: ReadId(1), room: "job:1".into(), query: Query::Newest, count: 10 });
+    assert_eq!(bench.told(), []);
+    bench.add(KEY, 2);
+    assert_eq!(messages(&bench.told()).0, [2]);
+    bench.memory.delete(KEY);
+    bench.holds_pages = false;
+    for (ticket, answer) in std::mem::take(&mut bench.held) {
+        bench.backplane.answer(bench.now, ticket, answer);
+    }
+    assert!(matches!(bench.told()[..], [Tell::Page { .. }]), "nothing is told as lost");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::Core;
 use super::super::questions::Purpose;
-use super::streams::{State, message};
+use super::streams::message;
 use super::{Errand, Tail};
 use crate::door::{ReadId, Tell, Unavailable};
 use crate::id::ShardId;
@@ -24,6 +24,8 @@ pub(in super::super) struct Reading {
     count: usize,
     /// Where the reading goes on: what was asked for begins with many entries that are no messages.
     from: Option<Position>,
+    /// How far the stream had been read then.
+    cursor: Option<Position>,
 }
 
 impl Tail {
@@ -37,7 +39,9 @@ impl Tail {
         query: Query,
         count: usize,
     ) {
-        ask(core, now, Reading { shard, read, room, query, count: count.max(1), from: None });
+        let key = core.config.stream(&room).map(|(stream, id)| stream.key_of(id));
+        let cursor = key.and_then(|key| self.streams.get(&key)?.cursor()).map(|(_, cursor)| cursor);
+        ask(core, now, Reading { shard, read, room, query, count: count.max(1), from: None, cursor });
     }
 
     pub(super) fn page_read(&mut self, core: &mut Core, now: Time, reading: Reading, answer: Result<TailAnswer, StoreError>) {
@@ -46,7 +50,7 @@ impl Tail {
         let (Some(key), Ok(TailAnswer::Row { entries, last })) = (key, answer) else {
             return core.tell(shard, Tell::Page { read, result: Err(Unavailable) });
         };
-        self.doubt(core, now, &key, last.as_ref());
+        self.doubt(core, now, &key, reading.cursor, last.as_ref());
         let mut reported = self.streams.get_mut(&key).map(|stream| &mut stream.reported);
         let decode = |entry: &Entry| message(core, &reading.room, &key, entry, reported.as_deref_mut());
         match reading.page(entries, last, decode) {
@@ -56,10 +60,13 @@ impl Tail {
     }
 
     /// A stream that ends before what hubs were told of is another one by now. Those who catch up would wait for its old end.
-    fn doubt(&mut self, core: &mut Core, now: Time, key: &str, last: Option<&Entry>) {
-        let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.is_readable()) else { return };
-        if let (State::Live { cursor, .. }, Some(last)) = (&stream.state, last)
-            && (last.id < cursor.entry() || (last.id == cursor.entry() && last.position() != *cursor))
+    /// Where entries have come since it was asked for, the page is older than what is known.
+    fn doubt(&mut self, core: &mut Core, now: Time, key: &str, before: Option<Position>, last: Option<&Entry>) {
+        let Some(stream) = self.streams.get(key).filter(|stream| stream.is_readable()) else { return };
+        let cursor = stream.cursor().map(|(_, cursor)| cursor).filter(|cursor| Some(*cursor) == before);
+        if let (Some(cursor), Some(last)) = (cursor, last)
+            && last.position() != cursor
+            && last.id <= cursor.entry()
         {
             self.prove(core, now, key);
         }
@@ -139,7 +146,7 @@ mod tests {
     }
 
     fn reading(query: Query) -> Reading {
-        Reading { shard: ShardId(0), read: ReadId(1), room: "job:1".into(), query, count: 3, from: None }
+        Reading { shard: ShardId(0), read: ReadId(1), room: "job:1".into(), query, count: 3, from: None, cursor: None }
     }
 
     /// The page of three messages at the most that a stream gives: its messages, its head and whether it is whole.

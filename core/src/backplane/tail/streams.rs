@@ -112,6 +112,10 @@ impl Streams {
         }
     }
 
+    pub(super) fn get(&self, key: &str) -> Option<&Stream> {
+        self.streams.get(*self.by_key.get(key)? as usize)
+    }
+
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Stream> {
         self.streams.get_mut(*self.by_key.get(key)? as usize)
     }
