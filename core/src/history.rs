@@ -70,8 +70,10 @@ impl Reading {
         }
         let mut bytes = 0;
         messages.retain(|(_, payload)| {
+            // The first one in any case: who reads on page by page must get past it.
+            let is_first = bytes == 0;
             bytes += payload.len() + 64;
-            bytes <= self.most_bytes
+            is_first || bytes <= self.most_bytes
         });
         let mut data = Object::new().string("room", &self.room).messages("messages", messages.into_iter());
         data = data.position((page.head.epoch > 0).then_some(page.head));
@@ -115,6 +117,14 @@ mod tests {
         }
         for room in ["user:7", "workspace:1", ""] {
             assert_eq!(Reading::new(&config, room, None, None, false), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_for_the_next_page_but_never_all_of_it() {
+        let small = |most_bytes| Reading { most_bytes, ..reading(None, false) }.answer(&page(3));
+        for (most_bytes, expected) in [(0, 1), (1, 1), (160, 2), (10_000, 3)] {
+            assert_eq!(small(most_bytes).matches("data").count(), expected, "{most_bytes} bytes");
         }
     }
 

@@ -121,6 +121,8 @@ fn a_fail_over_that_lost_messages_deceives_nobody(binary: &Path) {
     messages(&mut live, 10);
     away.close();
     primary.kill();
+    // What is published before the node has noticed is refused.
+    node.wait_unready(PATIENCE);
     assert_eq!(replica.query::<usize>(&["XLEN", &log]), 10, "the replica is late");
     proxy.lead_to(([127, 0, 0, 1], replica.port()).into());
     node.wait_ready(PATIENCE);
