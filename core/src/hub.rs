@@ -534,6 +534,10 @@ impl Hub {
         }
     }
 
+    fn is_open(&self, id: ConnId) -> bool {
+        self.peek(id).is_some_and(|conn| conn.phase == Phase::Open)
+    }
+
     fn peek(&self, id: ConnId) -> Option<&Connection> {
         self.conns.get(id.slot()).filter(|conn| conn.id == id)
     }

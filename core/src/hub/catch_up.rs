@@ -150,14 +150,13 @@ impl Hub {
             let position = room.told_position();
             return self.tell_subscribed(now, id, index, reply, position, None);
         }
-        let is_stream = room.memory == Memory::Stream;
         let query = match (room.memory, wish.recover) {
-            (Memory::Inbox, _) => Query::Oldest,
+            (Memory::Inbox, _) => Some(Query::Oldest),
             // Even where this node knows of nothing that was missed, it is the store that proves it.
-            (Memory::Log | Memory::Stream, Some(position)) => Query::After(position),
-            (Memory::Log, None) if wish.newest > 0 => Query::Newest,
+            (Memory::Log | Memory::Stream, Some(position)) => Some(Query::After(position)),
+            (Memory::Log, None) if wish.newest > 0 => Some(Query::Newest),
             // Whoever publishes there may keep the state of the room, which is sent first.
-            (Memory::Stream, None) => Query::Newest,
+            (Memory::Stream, None) => None,
             (_, recover) => {
                 // Where nothing is remembered, nothing can be said of what was missed.
                 let recovered = recover.map(|_| false);
@@ -170,10 +169,9 @@ impl Hub {
         conn.joining = conn.joining.saturating_add(1);
         let (stays, replies) = (reply.is_none(), reply.into_iter().collect());
         let reader = Reader { conn: id, replies, wish, stays, recovered: None, state: None, at: None, stage: Stage::Failed };
-        if is_stream && wish.recover.is_none() {
-            self.have_read(index, reader, Wanted::State);
-        } else {
-            self.read_for(index, reader, query);
+        match query {
+            Some(query) => self.read_for(index, reader, query),
+            None => self.have_read(index, reader, Wanted::State),
         }
     }
 
@@ -182,7 +180,7 @@ impl Hub {
         let Some(index) = self.reads.remove(&read) else { return self.history_read(now, read, result) };
         let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
         let Some((Wanted::Messages(query, count), mut readers)) = catch_up.take(read) else { return };
-        readers.retain(|reader| self.peek(reader.conn).is_some_and(|conn| conn.phase == Phase::Open));
+        readers.retain(|reader| self.is_open(reader.conn));
         match result {
             Ok(page) => {
                 // Those who have been sent the same so far are sent the same now.
@@ -203,7 +201,7 @@ impl Hub {
         let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
         let Some((_, readers)) = catch_up.take(read) else { return };
         for mut reader in readers {
-            if self.peek(reader.conn).is_none_or(|conn| conn.phase != Phase::Open) {
+            if !self.is_open(reader.conn) {
                 continue;
             }
             reader.state = data.clone();
@@ -219,30 +217,13 @@ impl Hub {
     /// A connection has nothing more to write: it can be sent the next page.
     pub(super) fn resume(&mut self, id: ConnId) {
         for index in self.paused.remove(&id).into_iter().flatten() {
-            let Some(room) = self.rooms.get_mut(index) else { continue };
-            let memory = room.memory;
-            let Some(catch_up) = &mut room.catch_up else { continue };
-            let is_next = |reader: &mut Reader| reader.conn == id && reader.stage == Stage::Paused;
-            let readers: Vec<Reader> = catch_up.readers.extract_if(.., is_next).collect();
-            for reader in readers {
-                let query = next_query(memory, &reader);
-                self.read_for(index, reader, query);
-            }
+            self.go_on(index, |reader| reader.conn == id && reader.stage == Stage::Paused);
         }
     }
 
     /// What could not be read is tried again.
     pub(super) fn read_again(&mut self, index: usize) {
-        let Some(room) = self.rooms.get_mut(index) else { return };
-        let memory = room.memory;
-        let Some(catch_up) = &mut room.catch_up else { return };
-        let failed: Vec<Reader> = catch_up.readers.extract_if(.., |reader| reader.stage == Stage::Failed).collect();
-        for reader in failed {
-            if self.peek(reader.conn).is_some_and(|conn| conn.phase == Phase::Open) {
-                let query = next_query(memory, &reader);
-                self.read_for(index, reader, query);
-            }
-        }
+        self.go_on(index, |reader| reader.stage == Stage::Failed);
         self.end_catch_up(index);
     }
 
@@ -255,12 +236,8 @@ impl Hub {
             // What is being read may be of the log as it was: it is read again.
             catch_up.empty_buffer(position);
             catch_up.servings.clear();
-            let served = catch_up.readers.extract_if(.., |reader| matches!(reader.stage, Stage::Served(_))).collect::<Vec<_>>();
-            let (memory, reads) = (room.memory, core::mem::take(&mut catch_up.reads));
-            for reader in served {
-                let query = next_query(memory, &reader);
-                self.read_for(index, reader, query);
-            }
+            let reads = core::mem::take(&mut catch_up.reads);
+            self.go_on(index, |reader| matches!(reader.stage, Stage::Served(_)));
             for read in reads {
                 self.reads.remove(&read.id);
                 let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
@@ -289,6 +266,19 @@ impl Hub {
     pub(super) fn stop_all_reading(&mut self, id: ConnId) {
         for index in self.paused.remove(&id).into_iter().flatten() {
             self.stop_reading(id, index);
+        }
+    }
+
+    /// Has the next page read for readers in some stage, as far as they are still there.
+    fn go_on(&mut self, index: usize, is_next: impl Fn(&Reader) -> bool) {
+        let Some(Room { memory, catch_up: Some(catch_up), .. }) = self.rooms.get_mut(index) else { return };
+        let memory = *memory;
+        let readers: Vec<Reader> = catch_up.readers.extract_if(.., |reader| is_next(reader)).collect();
+        for reader in readers {
+            if self.is_open(reader.conn) {
+                let query = next_query(memory, &reader);
+                self.read_for(index, reader, query);
+            }
         }
     }
 

@@ -47,11 +47,10 @@ impl Hub {
                 catch_up.keep(&payloads, positions, (outbox_messages / 4, outbox_bytes / 4));
             }
         }
+        // Where nothing is remembered, there are no positions either.
         let frame = match memory {
-            Memory::Log | Memory::Stream => {
-                Frame::texts_at(payloads.iter().map(|payload| &payload[..]).zip(positions.iter().copied()))
-            }
-            Memory::Inbox | Memory::Nothing => Frame::texts(&payloads),
+            Memory::Nothing => Frame::texts(&payloads),
+            memory => memory.frame(payloads.iter().zip(positions.iter().copied())),
         };
         let mut slow = Vec::new();
         let mut clients = 0;

@@ -1,9 +1,11 @@
 //! Rooms and their members on this hub.
 
+use bytes::Bytes;
 use slab::Slab;
 
 use super::catch_up::CatchUp;
 use crate::config::{Config, Keep};
+use crate::frame::Frame;
 use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
@@ -144,11 +146,25 @@ impl Room {
 
     /// Where clients are told that the room stands.
     pub(super) fn told_position(&self) -> Option<Position> {
-        matches!(self.memory, Memory::Log | Memory::Stream).then_some(self.position)
+        self.memory.has_positions().then_some(self.position)
     }
 }
 
 impl Memory {
+    /// Whether clients are told positions. Of an inbox they need none.
+    pub(super) fn has_positions(self) -> bool {
+        matches!(self, Memory::Log | Memory::Stream)
+    }
+
+    /// Messages as members are sent them.
+    pub(super) fn frame<'a>(self, messages: impl Iterator<Item = (&'a Bytes, Position)> + Clone) -> Frame {
+        if self.has_positions() {
+            Frame::texts_at(messages.map(|(payload, position)| (&payload[..], position)))
+        } else {
+            Frame::texts(messages.map(|(payload, _)| payload))
+        }
+    }
+
     pub(super) fn of(config: &Config, room: &str) -> Memory {
         match config.rule(room).and_then(|rule| rule.keep.as_ref()) {
             Some(Keep::History(_)) => Memory::Log,

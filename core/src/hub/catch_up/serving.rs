@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::{Reader, Stage};
 use crate::frame::Frame;
-use crate::hub::connection::Phase;
 use crate::hub::room::{Memory, Room};
 use crate::hub::{Hub, Wake};
 use crate::position::Position;
@@ -141,11 +140,11 @@ impl Hub {
         let frames: Vec<(Frame, Position)> = frame.map(|frame| (frame, end)).into_iter().chain(missed).collect();
 
         let id = reader.conn;
-        if self.peek(id).is_none_or(|conn| conn.phase != Phase::Open) {
+        if !self.is_open(id) {
             return true;
         }
         if reader.at.is_none() {
-            let position = matches!(memory, Memory::Log | Memory::Stream).then_some(start);
+            let position = memory.has_positions().then_some(start);
             let recovered = reader.recovered.or(recovered);
             self.answer_all(now, index, &mut reader, position, recovered);
             self.send_state(now, &name, &mut reader);
@@ -161,7 +160,7 @@ impl Hub {
                 self.mark(id, &name, end);
             }
         }
-        if self.peek(id).is_none_or(|conn| conn.phase != Phase::Open) {
+        if !self.is_open(id) {
             return true;
         }
         if is_last {
@@ -210,9 +209,5 @@ fn before(first: Option<Position>, memory: Memory, live: Position) -> Position {
 }
 
 fn frame_of(memory: Memory, messages: &[&(Position, Bytes)]) -> Frame {
-    let positioned = messages.iter().map(|(position, payload)| (&payload[..], *position));
-    match memory {
-        Memory::Log | Memory::Stream => Frame::texts_at(positioned),
-        Memory::Inbox | Memory::Nothing => Frame::texts(messages.iter().map(|(_, payload)| payload)),
-    }
+    memory.frame(messages.iter().map(|(position, payload)| (payload, *position)))
 }
