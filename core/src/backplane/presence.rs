@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::backoff::Backoff;
+use super::pause::Pause;
 use super::questions::{Purpose, Wake};
 use super::{Core, partition};
 use crate::dialect::json::Object;
@@ -51,8 +51,7 @@ pub(super) struct Presence {
     /// The number of the last operation.
     last: u64,
     in_flight: usize,
-    backoff: Backoff,
-    paused_until: Time,
+    pause: Pause,
 }
 
 /// A user in a room.
@@ -100,8 +99,7 @@ impl Presence {
             changes: 0,
             last: 0,
             in_flight: 0,
-            backoff: Backoff::default(),
-            paused_until: Time::ZERO,
+            pause: Pause::default(),
         }
     }
 
@@ -140,7 +138,7 @@ impl Presence {
 
     /// Tells the store what has changed, unless the node does not live, or pauses after a failure.
     pub(super) fn flush(&mut self, core: &mut Core, now: Time) {
-        if self.changed.is_empty() || now < self.paused_until || !self.lease.holds(now) {
+        if self.changed.is_empty() || !self.pause.is_over(now) || !self.lease.holds(now) {
             return;
         }
         let mut collected: BTreeMap<u16, Vec<(Member, u32)>> = BTreeMap::new();
@@ -259,13 +257,9 @@ impl Presence {
             }
         }
         if taken {
-            return self.backoff.reset();
+            return self.pause.reset();
         }
-        // Several that fail together are one failure.
-        if self.paused_until <= now {
-            self.paused_until = now + self.backoff.pause(&mut core.rng);
-            core.questions.wake_at(self.paused_until, Wake::Presence);
-        }
+        self.pause.begin(core, now, Wake::Presence);
         if answer.is_ok() {
             self.lease.doubt(core, now);
         }

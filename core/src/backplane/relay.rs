@@ -11,8 +11,9 @@
 //! then on no message is missed, whatever happens to the connection, because reading goes on from the cursor. What the logs
 //! themselves may lose is noticed and read again by [`memory`].
 
-use super::backoff::Backoff;
+use super::pause::Pause;
 use super::questions::{Purpose, Wake};
+use super::reading::Reading;
 use super::run::Run;
 use super::{Core, partition};
 use crate::config::Config;
@@ -41,9 +42,7 @@ pub(super) struct Relay {
     memory: Memory,
     block: Duration,
     reading: Reading,
-    backoff: Backoff,
-    /// The end of the last pause. What fails before it shares it: many logs that fail together are one failure.
-    paused_until: Time,
+    pause: Pause,
     failing: Option<StoreError>,
 }
 
@@ -68,17 +67,6 @@ struct Joining {
     join: u64,
 }
 
-/// The one blocking read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    No,
-    Yes,
-    /// Told to end, because its set of logs is out of date.
-    Ending,
-    /// It failed, and is tried again when the pause is over.
-    Paused,
-}
-
 impl Relay {
     pub(super) fn new(core: &mut Core, config: &Config, key: u64, now: Time) -> Relay {
         Relay {
@@ -87,8 +75,7 @@ impl Relay {
             memory: Memory::new(core, config, now),
             block: config.relay.block,
             reading: Reading::No,
-            backoff: Backoff::default(),
-            paused_until: Time::ZERO,
+            pause: Pause::default(),
             failing: None,
         }
     }
@@ -155,11 +142,11 @@ impl Relay {
             other => {
                 partition.state = State::Resolving(joining);
                 self.failing = Some(other.err().unwrap_or(StoreError::Unexpected("not an identifier".into())));
-                self.wake_after_pause(core, now, Wake::Tip(number));
+                self.pause.begin(core, now, Wake::Tip(number));
                 return;
             }
         };
-        self.backoff.reset();
+        self.pause.reset();
         self.failing = None;
         partition.state = State::Live(tip);
         for Joining { shard, room, join } in joining {
@@ -175,7 +162,7 @@ impl Relay {
         self.reading = Reading::No;
         match answer {
             Ok(Answer::Relayed(entries)) => {
-                self.backoff.reset();
+                self.pause.reset();
                 if self.failing.take().is_some() {
                     self.doubt(core, now);
                 }
@@ -186,8 +173,8 @@ impl Relay {
                 run.tell(core);
                 self.start(core, now);
             }
-            Ok(_) => self.pause(core, now, StoreError::Unexpected("not relay entries".into())),
-            Err(error) => self.pause(core, now, error),
+            Ok(_) => self.fail(core, now, StoreError::Unexpected("not relay entries".into())),
+            Err(error) => self.fail(core, now, error),
         }
     }
 
@@ -232,13 +219,8 @@ impl Relay {
 
     /// Reads on with the set of logs as it is now.
     fn restart(&mut self, core: &mut Core, now: Time) {
-        match self.reading {
-            Reading::No => self.start(core, now),
-            Reading::Yes => {
-                self.reading = Reading::Ending;
-                core.actions.push_back(super::BackplaneAction::Interrupt(Lane::Relay));
-            }
-            Reading::Ending | Reading::Paused => {}
+        if self.reading.renew(core, Lane::Relay) {
+            self.start(core, now);
         }
     }
 
@@ -259,17 +241,10 @@ impl Relay {
         core.ask(now, Lane::Relay, Purpose::Relayed, op);
     }
 
-    fn pause(&mut self, core: &mut Core, now: Time, error: StoreError) {
+    fn fail(&mut self, core: &mut Core, now: Time, error: StoreError) {
         self.failing = Some(error);
         self.reading = Reading::Paused;
-        self.wake_after_pause(core, now, Wake::Relay);
-    }
-
-    fn wake_after_pause(&mut self, core: &mut Core, now: Time, wake: Wake) {
-        if self.paused_until <= now {
-            self.paused_until = now + self.backoff.pause(&mut core.rng);
-        }
-        core.questions.wake_at(self.paused_until, wake);
+        self.pause.begin(core, now, Wake::Relay);
     }
 
     fn relay(&mut self, core: &mut Core, now: Time, run: &mut Run, RelayEntry { partition: number, id, messages }: RelayEntry) {

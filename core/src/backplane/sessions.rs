@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use core::time::Duration;
 
 use super::Core;
-use super::backoff::Backoff;
+use super::pause::Pause;
 use super::questions::{Purpose, Wake};
 use crate::door::Tell;
 use crate::id::ConnId;
@@ -30,7 +30,7 @@ pub(super) struct Saving {
 pub(super) struct Sessions {
     /// What the store did not take. Only the newest of a connection counts.
     unsaved: BTreeMap<ConnId, Saving>,
-    backoff: Backoff,
+    pause: Pause,
 }
 
 impl Sessions {
@@ -43,12 +43,9 @@ impl Sessions {
 
     pub(super) fn saved(&mut self, core: &mut Core, now: Time, saving: Saving, answer: Result<Answer, StoreError>) {
         if answer.is_ok() {
-            return self.backoff.reset();
+            return self.pause.reset();
         }
-        if self.unsaved.is_empty() {
-            let pause = self.backoff.pause(&mut core.rng);
-            core.questions.wake_at(now + pause, Wake::Sessions);
-        }
+        self.pause.begin(core, now, Wake::Sessions);
         // An older state must not take the place of a newer one that has failed as well.
         if self.unsaved.len() < MOST {
             self.unsaved.entry(saving.conn).or_insert(saving);

@@ -17,9 +17,10 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::backoff::Backoff;
+use super::Core;
+use super::pause::Pause;
 use super::questions::{Purpose, Wake};
-use super::{BackplaneAction, Core};
+use super::reading::Reading;
 use crate::config::Config;
 use crate::door::{ReadId, Tell};
 use crate::id::ShardId;
@@ -65,9 +66,7 @@ pub(super) struct Tail {
     /// How many reads there were, the one under way included, and how many entries of each stream that one may return.
     reads: u64,
     count: usize,
-    backoff: Backoff,
-    /// The end of the last pause.
-    paused_until: Time,
+    pause: Pause,
     failing: Option<StoreError>,
     /// The time between two steps of the checking; whether one is to come; the slot that is checked next.
     step: Duration,
@@ -75,17 +74,6 @@ pub(super) struct Tail {
     next: usize,
     /// Rooms whose snapshots the host gives.
     provided: Vec<Pattern>,
-}
-
-/// The one blocking read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    No,
-    Yes,
-    /// Told to end, because its set of streams is out of date.
-    Ending,
-    /// It failed, and is tried again when the pause is over.
-    Paused,
 }
 
 /// What a question is for.
@@ -116,8 +104,7 @@ impl Tail {
             reading: Reading::No,
             reads: 0,
             count: COUNT,
-            backoff: Backoff::default(),
-            paused_until: Time::ZERO,
+            pause: Pause::default(),
             failing: None,
             step: (config.relay.check / STEPS).max(Duration::from_millis(1)),
             checking: false,
@@ -167,10 +154,10 @@ impl Tail {
             (Errand::Resolve(keys, _), other) => {
                 self.failing = Some(other.err().unwrap_or_else(unexpected));
                 self.unanswered.extend(keys);
-                self.wake_after_pause(core, now);
+                self.pause.begin(core, now, Wake::Tail);
             }
             (Errand::Read, Ok(TailAnswer::Entries(streams))) => self.read(core, now, streams),
-            (Errand::Read, other) => self.pause(core, now, other.err().unwrap_or_else(unexpected)),
+            (Errand::Read, other) => self.fail(core, now, other.err().unwrap_or_else(unexpected)),
             (Errand::Check(asked), Ok(TailAnswer::Tips(tips))) => self.checked(core, now, asked, tips),
             // The next check comes in time.
             (Errand::Check(_), _) => {}
@@ -186,7 +173,7 @@ impl Tail {
         for key in core::mem::take(&mut self.unproven) {
             self.prove(core, now, &key);
         }
-        if self.reading == Reading::Paused && now >= self.paused_until {
+        if self.reading == Reading::Paused && self.pause.is_over(now) {
             self.reading = Reading::No;
             // The store was away, and may be another one by now.
             let all: Vec<_> = self.streams.readable().collect();
@@ -234,7 +221,7 @@ impl Tail {
         count: usize,
         tips: Vec<Result<Vec<Entry>, StoreError>>,
     ) {
-        self.backoff.reset();
+        self.pause.reset();
         if self.reading != Reading::Paused {
             self.failing = None;
         }
@@ -268,7 +255,7 @@ impl Tail {
             self.resolve(core, now, deeper, DEPTH);
         }
         if !self.unanswered.is_empty() {
-            self.wake_after_pause(core, now);
+            self.pause.begin(core, now, Wake::Tail);
         }
         if are_more {
             self.restart(core, now);
@@ -278,7 +265,7 @@ impl Tail {
     /// A read came back.
     fn read(&mut self, core: &mut Core, now: Time, streams: Vec<(Arc<str>, Vec<Entry>)>) {
         self.reading = Reading::No;
-        self.backoff.reset();
+        self.pause.reset();
         self.failing = None;
         for (key, entries) in streams {
             // The stream may have been left, and even joined again, since the read was sent.
@@ -344,13 +331,8 @@ impl Tail {
 
     /// Reads on with the streams and cursors as they are now.
     fn restart(&mut self, core: &mut Core, now: Time) {
-        match self.reading {
-            Reading::No => self.start(core, now),
-            Reading::Yes => {
-                self.reading = Reading::Ending;
-                core.actions.push_back(BackplaneAction::Interrupt(Lane::Tail));
-            }
-            Reading::Ending | Reading::Paused => {}
+        if self.reading.renew(core, Lane::Tail) {
+            self.start(core, now);
         }
     }
 
@@ -372,16 +354,9 @@ impl Tail {
         core.ask(now, Lane::Tail, Purpose::Tail(Errand::Read), op);
     }
 
-    fn pause(&mut self, core: &mut Core, now: Time, error: StoreError) {
+    fn fail(&mut self, core: &mut Core, now: Time, error: StoreError) {
         self.failing = Some(error);
         self.reading = Reading::Paused;
-        self.wake_after_pause(core, now);
-    }
-
-    fn wake_after_pause(&mut self, core: &mut Core, now: Time) {
-        if self.paused_until <= now {
-            self.paused_until = now + self.backoff.pause(&mut core.rng);
-        }
-        core.questions.wake_at(self.paused_until, Wake::Tail);
+        self.pause.begin(core, now, Wake::Tail);
     }
 }

@@ -117,7 +117,7 @@ impl Relay {
             Ok(Answer::Positions(positions)) if positions.len() == asked.len() => positions,
             _ => {
                 self.memory.unanswered.extend(asked.into_iter().map(|(name, _)| name));
-                return self.wake_after_pause(core, now, Wake::Memory);
+                return self.pause.begin(core, now, Wake::Memory);
             }
         };
         for ((name, before), position) in asked.into_iter().zip(positions) {
@@ -170,7 +170,7 @@ impl Relay {
         let ahead = *ahead;
         let Ok(Answer::Page(page)) = answer else {
             self.memory.ailing.push(name);
-            return self.wake_after_pause(core, now, Wake::Memory);
+            return self.pause.begin(core, now, Wake::Memory);
         };
         let is_inbox = matches!(memory(&core.config, &name), Some((Place::Inbox, _)));
         let Page { mut messages, head, whole } = page;
@@ -283,7 +283,7 @@ impl Relay {
     ) {
         if answer.is_err() {
             self.memory.undropped.push((room, upto));
-            self.wake_after_pause(core, now, Wake::Memory);
+            self.pause.begin(core, now, Wake::Memory);
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::super::Core;
-use super::super::questions::Purpose;
+use super::super::questions::{Purpose, Wake};
 use super::streams::{State, Stream};
 use super::{Errand, Tail};
 use crate::door::Tell;
@@ -53,7 +53,7 @@ impl Tail {
             }
             _ => {
                 self.unproven.push(key);
-                return self.wake_after_pause(core, now);
+                return self.pause.begin(core, now, Wake::Tail);
             }
         };
         let is_full = entries.len() >= COUNT;
@@ -69,7 +69,7 @@ impl Tail {
             return self.prove(core, now, &key);
         }
         (stream.proving, stream.from_read) = (false, next_read);
-        self.backoff.reset();
+        self.pause.reset();
         self.restart(core, now);
     }
 }
