@@ -327,14 +327,17 @@ impl Core {
 
     /// A message as it goes to the store, with all that its room's rule says.
     fn posting(&mut self, now: Time, room: RoomName, payload: Bytes, once: Option<Box<str>>) -> Posting {
-        let rule = self.config.rule(&room).and_then(|rule| rule.keep.as_ref());
-        let (place, size, ttl) = match rule {
-            Some(Keep::History(history)) => (Place::Log, history.size, history.ttl),
-            Some(Keep::Inbox(inbox)) => (Place::Inbox, inbox.size, inbox.ttl),
-            Some(Keep::Stream(_)) | None => (Place::Log, 0, Duration::ZERO),
-        };
+        let shelf = shelf(&self.config, &room);
+        self.posting_on(now, room, shelf, payload, once)
+    }
+
+    /// The same where it is known what the rule says.
+    fn posting_on(&mut self, now: Time, room: RoomName, shelf: Option<Shelf>, payload: Bytes, once: Option<Box<str>>) -> Posting {
         let mut dice = || self.rng.next_u32().max(1);
-        let kept = (size > 0).then(|| Kept { place, size, ttl, epoch: dice(), tag: dice(), at: self.wall.unix(now) });
+        let kept = shelf.map(|Shelf { place, size, ttl }| {
+            let at = self.wall.unix(now);
+            Kept { place, size, ttl, epoch: dice(), tag: dice(), at }
+        });
         let once = once.map(|id| Once { id, window: self.config.relay.once });
         Posting { room, payload, kept, once }
     }
@@ -355,6 +358,23 @@ impl Core {
         if *error == StoreError::Timeout {
             self.actions.push_back(BackplaneAction::Reset(lane));
         }
+    }
+}
+
+/// Where a room's messages are remembered, how many and for how long.
+#[derive(Clone, Copy, Debug)]
+struct Shelf {
+    place: Place,
+    size: u32,
+    ttl: Duration,
+}
+
+/// What the rule of a room says; nothing where nothing is remembered, or where it is a publisher's stream that does.
+fn shelf(config: &Config, room: &str) -> Option<Shelf> {
+    match config.rule(room)?.keep.as_ref()? {
+        Keep::History(history) => Some(Shelf { place: Place::Log, size: history.size, ttl: history.ttl }),
+        Keep::Inbox(inbox) => Some(Shelf { place: Place::Inbox, size: inbox.size, ttl: inbox.ttl }),
+        Keep::Stream(_) => None,
     }
 }
 

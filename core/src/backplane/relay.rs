@@ -15,7 +15,7 @@ use super::pause::Pause;
 use super::questions::{Purpose, Wake};
 use super::reading::Reading;
 use super::run::Run;
-use super::{Core, partition};
+use super::{Core, partition, shelf};
 use crate::config::Config;
 use crate::door::Tell;
 use crate::id::{ShardId, StreamId};
@@ -85,7 +85,7 @@ impl Relay {
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
         let index = self.rooms.find(&room).unwrap_or_else(|| {
             partition.rooms += 1;
-            self.rooms.add(room.clone(), room::memory(&core.config, &room).is_some())
+            self.rooms.add(room.clone(), shelf(&core.config, &room).is_some())
         });
         if let Some(room) = self.rooms.get_mut(index) {
             room.shards.insert(shard);

@@ -9,8 +9,8 @@
 
 use core::time::Duration;
 
-use super::super::{Core, Purpose};
-use super::room::{Errand, Room, memory};
+use super::super::{Core, Purpose, Shelf, shelf};
+use super::room::{Errand, Room};
 use super::{Relay, Run, Wake};
 use crate::config::Config;
 use crate::door::{ReadId, Tell, Unavailable};
@@ -94,7 +94,7 @@ impl Relay {
             let names = core::mem::replace(&mut self.memory.wanted, rest);
             let known = |name: RoomName| {
                 let at = self.rooms.get(self.rooms.find(&name)?)?.track.as_ref()?.at;
-                let (_, ttl) = memory(&core.config, &name)?;
+                let Shelf { ttl, .. } = shelf(&core.config, &name)?;
                 Some(((name.clone(), at), (name, ttl)))
             };
             let (asked, rooms): (Vec<_>, Vec<_>) = names.into_iter().filter_map(known).unzip();
@@ -151,7 +151,7 @@ impl Relay {
     /// Begins to read what follows the last message that was told of.
     pub(super) fn heal(&mut self, core: &mut Core, now: Time, index: usize) {
         let Some(Room { name, track: Some(track), .. }) = self.rooms.get_mut(index) else { return };
-        let Some((place, ttl)) = memory(&core.config, name) else { return };
+        let Some(Shelf { place, ttl, .. }) = shelf(&core.config, name) else { return };
         track.errand = Some(Box::new(Errand::Healing { ahead: None }));
         let query = match place {
             Place::Log => Query::After(track.at),
@@ -172,7 +172,7 @@ impl Relay {
             self.memory.ailing.push(name);
             return self.pause.begin(core, now, Wake::Memory);
         };
-        let is_inbox = matches!(memory(&core.config, &name), Some((Place::Inbox, _)));
+        let is_inbox = matches!(shelf(&core.config, &name), Some(Shelf { place: Place::Inbox, .. }));
         let Page { mut messages, head, whole } = page;
         if head.epoch == 0 || (!whole && !is_inbox) {
             track.errand = Some(Box::new(Errand::Asking { joining: Vec::new(), lost: true, ahead }));
@@ -244,8 +244,8 @@ impl Relay {
         query: Query,
         count: usize,
     ) {
-        match memory(&core.config, &room) {
-            Some((place, ttl)) => {
+        match shelf(&core.config, &room) {
+            Some(Shelf { place, ttl, .. }) => {
                 let track = self.rooms.find(&room).and_then(|index| self.rooms.get(index)?.track.as_ref());
                 let at = track.map_or(Position::default(), |track| track.at);
                 let purpose = Purpose::Page(shard, read, room.clone(), at);

@@ -2,14 +2,10 @@
 
 use slab::Slab;
 
-use crate::config::{Config, Keep};
 use crate::id::{ShardId, ShardSet};
 use crate::message::RoomName;
 use crate::position::Position;
-use crate::store::Place;
 use crate::table::Table;
-
-use core::time::Duration;
 
 /// The rooms.
 #[derive(Debug)]
@@ -141,15 +137,6 @@ impl Track {
     /// It is known how far the room has come, by another way than the relay log.
     pub(super) fn stands_at(&mut self, at: Position) {
         (self.at, self.synced) = (at, false);
-    }
-}
-
-/// Where the rooms of this name remember, and for how long; nothing where they do not, or where it is a publisher's stream.
-pub(super) fn memory(config: &Config, room: &str) -> Option<(Place, Duration)> {
-    match config.rule(room)?.keep.as_ref()? {
-        Keep::History(history) => Some((Place::Log, history.ttl)),
-        Keep::Inbox(inbox) => Some((Place::Inbox, inbox.ttl)),
-        Keep::Stream(_) => None,
     }
 }
 

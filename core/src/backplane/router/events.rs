@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::super::{Core, partition};
+use super::super::{Core, Shelf, partition, shelf};
 use super::Broken;
 use crate::batch::Decoder;
 use crate::config::{Config, Events, Limits};
@@ -52,23 +52,24 @@ impl EventRouter {
         let bytes = batch.events.iter().map(|event| event.json.len() + self.kind.len() + ENVELOPE).sum();
         let mut payloads = BytesMut::with_capacity(bytes);
         // Often all events of a batch are of one workspace.
-        let mut last: Option<(&str, RoomName, u16)> = None;
+        let mut last: Option<(&str, RoomName, u16, Option<Shelf>)> = None;
         for event in &batch.events {
-            let (room, partition) = match &last {
-                Some((workspace, room, partition)) if *workspace == event.workspace => (room.clone(), *partition),
+            let (room, partition, shelf) = match &last {
+                Some((workspace, room, partition, shelf)) if *workspace == event.workspace => (room.clone(), *partition, *shelf),
                 _ => {
                     let room = RoomName::from(self.room.replace("{id}", &event.workspace));
                     if !self.limits.allows_room_name(&room) {
                         return Err(("room_name", "an event's room name is too long or has control characters".into()));
                     }
-                    let partition = partition(&room, self.partitions);
-                    last = Some((&event.workspace, room.clone(), partition));
-                    (room, partition)
+                    let (partition, shelf) = (partition(&room, self.partitions), shelf(&core.config, &room));
+                    last = Some((&event.workspace, room.clone(), partition, shelf));
+                    (room, partition, shelf)
                 }
             };
             let message = Outgoing { kind: &self.kind, data: Json::trusted(event.json), timestamp: None, message_id: None };
             core.composer.put_envelope(&mut payloads, &room, &message, unix);
-            partitions.entry(partition).or_default().push(core.posting(now, room, payloads.split().freeze(), None));
+            let posting = core.posting_on(now, room, shelf, payloads.split().freeze(), None);
+            partitions.entry(partition).or_default().push(posting);
         }
         core.stats.events += batch.events.len() as u64;
         core.report(|| Report::Batch {

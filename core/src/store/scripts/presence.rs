@@ -4,6 +4,26 @@
 //! hash: a field for each room and user, and the empty field for the number of the node's last operation, or `dead`. Who is in a
 //! room is a hash: a field for each user, and the empty field for the sum of all. No user's name is empty.
 
+/// Names fields of `KEYS[1]`, other than the one without a name: about as many as are `enough`, or all. `ARGV[1]`: how many to look
+/// at in one go.
+macro_rules! some {
+    () => {
+        r"
+local function some(enough)
+  local fields, cursor = {}, '0'
+  repeat
+    local found = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', ARGV[1])
+    cursor = found[1]
+    for i = 1, #found[2], 2 do
+      if found[2][i] ~= '' then fields[#fields + 1] = found[2][i] end
+    end
+  until #fields >= enough or cursor == '0'
+  return fields
+end
+"
+    };
+}
+
 /// A node says that it lives.
 ///
 /// `KEYS`: the nodes. `ARGV`: the node's name, how many milliseconds it lives, `new` or `known`, how many dead nodes to name.
@@ -62,33 +82,25 @@ return 1
 /// `KEYS`: what the node has. `ARGV`: how many fields to look at, for how many milliseconds this is remembered once there is
 /// nothing left.
 /// Returns fields, none only where none is left.
-pub(in super::super) const CONDEMN: &str = r"
+pub(in super::super) const CONDEMN: &str = concat!(
+    some!(),
+    r"
 redis.call('HSET', KEYS[1], '', 'dead')
-local left, cursor = {}, '0'
-repeat
-  local found = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', ARGV[1])
-  cursor = found[1]
-  for i = 1, #found[2], 2 do
-    if found[2][i] ~= '' then left[#left + 1] = found[2][i] end
-  end
-until #left > 0 or cursor == '0'
+local left = some(1)
 if #left == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return left
-";
+"
+);
 
 /// Who is in a room.
 ///
 /// `KEYS`: the room. `ARGV`: how many users to name.
 /// Returns how many users there are, how many connections, and about as many users as were wanted: some may be named twice.
-pub(in super::super) const WHO: &str = r"
-local users, cursor = {}, '0'
-repeat
-  local found = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', ARGV[1])
-  cursor = found[1]
-  for i = 1, #found[2], 2 do
-    if found[2][i] ~= '' then users[#users + 1] = found[2][i] end
-  end
-until #users >= tonumber(ARGV[1]) or cursor == '0'
+pub(in super::super) const WHO: &str = concat!(
+    some!(),
+    r"
+local users = some(tonumber(ARGV[1]))
 local sum = redis.call('HGET', KEYS[1], '')
 return {redis.call('HLEN', KEYS[1]) - (sum and 1 or 0), tonumber(sum or 0), users}
-";
+"
+);
