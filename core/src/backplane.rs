@@ -26,6 +26,7 @@ use crate::store::{Answer, Kept, Lane, Once, Place, Posting, StoreError, StoreOp
 use crate::time::{Time, UnixMillis, WallClock};
 
 mod backoff;
+mod channels;
 mod consumer;
 mod operator;
 mod outbound;
@@ -40,6 +41,7 @@ mod run;
 mod sessions;
 mod tail;
 
+use channels::Channels;
 use consumer::Consumer;
 use operator::Operator;
 use outbound::Outbound;
@@ -62,6 +64,7 @@ pub struct Backplane {
     tail: Tail,
     outbound: Outbound,
     probe: Probe,
+    channels: Channels,
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
     operator: Operator,
@@ -105,6 +108,8 @@ struct Core {
     rng: ChaCha8Rng,
     wall: WallClock,
     stats: Stats,
+    /// Whether the store is away, as far as is known.
+    away: bool,
     reporting: bool,
     /// Whether more is known of the sources than has been said.
     sources_changed: bool,
@@ -125,14 +130,16 @@ impl Backplane {
             rng: ChaCha8Rng::from_seed(derive(seed, b'r')),
             wall: WallClock::default(),
             stats: Stats::default(),
+            away: true,
             reporting: false,
             sources_changed: true,
             config: config.clone(),
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
-        let (mut probe, mut presence) = (Probe::new(), Presence::new(&mut core));
-        probe.ask(&mut core, now);
+        let (mut probe, mut presence, mut channels) = (Probe::new(), Presence::new(&mut core), Channels::new(&config));
+        probe.ask(&mut core, now, None, None);
+        channels.start(&mut core, now);
         presence.start(&mut core, now);
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
@@ -142,7 +149,8 @@ impl Backplane {
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
-        Ok(Backplane { core, relay, sessions, tail, outbound, probe, consumers, operator, presence, sources: Arc::default() })
+        let sources = Arc::default();
+        Ok(Backplane { core, relay, sessions, tail, outbound, probe, channels, consumers, operator, presence, sources })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -164,6 +172,7 @@ impl Backplane {
             Ask::Join { room, join } => relay.join(core, now, shard, room, join),
             Ask::Leave { room } if is_stream(core, &room) => tail.leave(core, shard, &room),
             Ask::Leave { room } => relay.leave(shard, &room),
+            Ask::Publish(publish) if core.away && core.config.is_local(&publish.room) => relay.tell_here(core, shard, publish),
             Ask::Publish(publish) => self.outbound.publish(core, now, shard, publish),
             Ask::Read { read, room, query, count } if is_stream(core, &room) => {
                 tail.page(core, now, (shard, read), room, query, count);
@@ -197,18 +206,19 @@ impl Backplane {
         }
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
-            if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) {
-                self.probe.doubt(&mut self.core, now);
+            if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) && self.probe.doubts(&mut self.core) {
+                self.prove(now);
             }
         }
         match purpose {
             Purpose::Process(_) | Purpose::Snapshot(..) => {}
             Purpose::Tail(errand) => self.tail.answered(&mut self.core, now, errand, answer),
-            Purpose::Ping => self.probe.answered(&mut self.core, now, answer),
-            Purpose::Append(publishes) => self.outbound.stored(&mut self.core, publishes, answer),
+            Purpose::Probe(asked) => self.probe.answered(&mut self.core, now, asked, answer),
+            Purpose::Append(batch) => self.outbound.stored(&mut self.core, now, batch, answer),
+            Purpose::Heard(ear) => self.heard(now, ear, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
             Purpose::Doubt(partition, cursor) => self.relay.doubted(&mut self.core, now, (partition, cursor), answer),
-            Purpose::Relayed => self.relay.read(&mut self.core, now, answer),
+            Purpose::Relayed => self.relay.read(&mut self.core, now, &mut self.probe, answer),
             Purpose::Positions(asked) => self.relay.positioned(&mut self.core, now, asked, answer),
             Purpose::Heal(room) => self.relay.healed(&mut self.core, now, room, answer),
             Purpose::Page(shard, read, room, at) => {
@@ -250,6 +260,22 @@ impl Backplane {
         }
     }
 
+    /// Proves the store, and that this node hears what is said.
+    fn prove(&mut self, now: Time) {
+        let (log, ear) = (self.relay.next_log(), self.channels.own());
+        self.probe.ask(&mut self.core, now, log, ear);
+    }
+
+    /// Something was heard on channels.
+    fn heard(&mut self, now: Time, ear: u16, answer: Result<Answer, StoreError>) {
+        for said in self.channels.answered(&mut self.core, now, ear, answer) {
+            if self.channels.is_own(&said.channel) {
+                self.probe.heard(&mut self.core, now, &said.payload);
+            }
+        }
+        self.channels.go_on(&mut self.core, now, ear);
+    }
+
     fn decided(&mut self, now: Time, source: u16, ticket: Ticket, verdict: Verdict) {
         if let Some(consumer) = self.consumers.get_mut(usize::from(source)) {
             consumer.processed(&mut self.core, now, ticket, verdict);
@@ -261,7 +287,11 @@ impl Backplane {
         while let Some(wake) = self.core.questions.pop_due(now) {
             match wake {
                 Wake::Overdue(ticket) => self.answer(now, ticket, Err(StoreError::Timeout)),
-                Wake::Probe => self.probe.wake(&mut self.core, now),
+                Wake::Probe if self.probe.is_due(now) => self.prove(now),
+                Wake::Probe => {}
+                Wake::Echo => self.probe.judge(&mut self.core, now),
+                Wake::Outbound => self.outbound.try_again(&mut self.core, now),
+                Wake::Channels => self.channels.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
                 Wake::Tail => self.tail.wake(&mut self.core, now),
                 Wake::TailCheck => self.tail.check(&mut self.core, now),
@@ -311,7 +341,8 @@ impl Backplane {
 
     /// Why the node is not ready to serve, one reason each; empty when it is.
     pub fn unready(&self) -> Vec<String> {
-        let mut reasons: Vec<String> = self.probe.unready().into_iter().collect();
+        let mut reasons: Vec<String> = self.probe.unready().collect();
+        reasons.extend(self.channels.unready());
         reasons.extend(self.relay.unready());
         reasons.extend(self.tail.unready());
         reasons.extend(self.consumers.iter().filter_map(Consumer::unready));

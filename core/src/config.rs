@@ -17,7 +17,7 @@ mod source;
 
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use limits::{Heartbeat, Limits};
-pub use room::{History, Inbox, Keep, RoomRule, Stream};
+pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
 pub use route::{AuthMode, DialectName, Route};
 pub use source::Source;
@@ -125,6 +125,18 @@ pub struct Relay {
     pub timeout: Duration,
     /// Publishes that may wait for the store at once, in this node; more are refused as `unavailable`.
     pub publishes_in_flight: usize,
+    /// Bytes that they may have.
+    pub publish_bytes: usize,
+    /// How long a message that has an identifier waits for a store that is away, before its publisher is told `unavailable`. One
+    /// without is not tried again: it might be stored twice. Shorter than `once`.
+    #[serde(with = "humantime_serde")]
+    pub patience: Duration,
+    /// How often the node proves that it hears what it says.
+    #[serde(with = "humantime_serde")]
+    pub probe: Duration,
+    /// Whether the store is a Redis Cluster, where nothing is atomic over the keys of several slots. Whoever connects to one sets
+    /// it.
+    pub cluster: bool,
     /// How long a message's identifier is remembered, so that it is not published twice.
     #[serde(with = "humantime_serde")]
     pub once: Duration,
@@ -155,9 +167,12 @@ impl Config {
         check((1..=1024).contains(&self.relay.partitions), "relay.partitions", "must be from 1 to 1024")?;
         check(self.relay.length >= 100, "relay.length", "must be at least 100")?;
         check(!self.relay.block.is_zero(), "relay.block", "must not be zero: zero would block for ever")?;
-        for (value, name) in [(self.relay.timeout, "timeout"), (self.relay.once, "once"), (self.relay.check, "check")] {
+        for (value, name) in
+            [(self.relay.timeout, "timeout"), (self.relay.once, "once"), (self.relay.check, "check"), (self.relay.probe, "probe")]
+        {
             check(!value.is_zero(), &format!("relay.{name}"), "must not be zero")?;
         }
+        check(self.relay.patience < self.relay.once, "relay.patience", "must be shorter than relay.once")?;
         check(self.relay.beat >= Duration::from_millis(1), "relay.beat", "must be at least a millisecond")?;
         check(self.relay.dead_after >= self.relay.beat * 2, "relay.dead_after", "must be at least twice relay.beat")?;
         for (at, rule) in self.rooms.iter().enumerate() {
@@ -185,6 +200,11 @@ impl Config {
     /// Whether the members of a room learn of each other.
     pub fn has_presence(&self, room: &str) -> bool {
         self.rule(room).is_some_and(|rule| rule.presence)
+    }
+
+    /// Whether a room goes on among the members on each node while the store is away.
+    pub fn is_local(&self, room: &str) -> bool {
+        self.rule(room).is_some_and(|rule| rule.away == Away::Local)
     }
 
     /// The rule of a room.
@@ -271,6 +291,10 @@ impl Default for Relay {
             block: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
             publishes_in_flight: 10_000,
+            publish_bytes: 64 * 1024 * 1024,
+            patience: Duration::from_secs(30),
+            probe: Duration::from_secs(2),
+            cluster: false,
             once: Duration::from_secs(300),
             check: Duration::from_secs(20),
             beat: Duration::from_secs(5),

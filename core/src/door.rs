@@ -2,6 +2,7 @@
 //!
 //! The words are plain values, so the two live on one thread ([`crate::node::Node`]) or on several with the same code.
 
+use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -111,7 +112,34 @@ pub struct Publish {
 }
 
 /// What came of a publish: where the message stands in what its room remembers, if it does.
-pub type Published = Result<Option<Position>, Unavailable>;
+pub type Published = Result<Option<Position>, PublishError>;
+
+/// Why a message is not known to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// The store could not be asked, did not answer in time, or refused. The message may have been stored all the same.
+    Unavailable,
+    /// So many messages wait for the store that this one was not taken.
+    Full,
+}
+
+impl PublishError {
+    /// What publishers are told.
+    pub fn message(self) -> &'static str {
+        match self {
+            PublishError::Unavailable => "The message could not be stored; it may or may not arrive",
+            PublishError::Full => "Too many messages wait for the store; this one was not taken",
+        }
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl core::error::Error for PublishError {}
 
 /// A publish that waits for its confirmation, numbered by the asker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

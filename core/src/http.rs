@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::config::{Config, Route, Who};
 use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
-use crate::door::{Published, Unavailable};
+use crate::door::Published;
 use crate::health::SourceHealth;
 use crate::history::Reading;
 use crate::hub::{EVERYBODY, Verifier, bearer};
@@ -195,9 +195,7 @@ fn refused_or(plan: Result<Plan<'_>, Refusal>) -> Plan<'_> {
 pub fn published(message_id: &str, result: Published) -> Response<Bytes> {
     match result {
         Ok(position) => json(StatusCode::OK, Object::new().string("message_id", message_id).position(position).finish()),
-        Err(Unavailable) => {
-            error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The message could not be stored; it may or may not arrive")
-        }
+        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why.message()),
     }
 }
 

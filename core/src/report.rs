@@ -168,6 +168,27 @@ pub enum Report {
         /// How it failed.
         error: StoreError,
     },
+    /// What this node said to itself did not come back: the connection that should have brought it is replaced.
+    Deaf {
+        /// What is not heard.
+        what: &'static str,
+    },
+    /// Channels are listened to again. What was said on them meanwhile was not heard by this node.
+    ChannelGap {
+        /// The channels.
+        channels: Box<str>,
+    },
+    /// A message on a channel cannot be passed on.
+    Unheard {
+        /// The channel.
+        channel: Box<str>,
+        /// Why.
+        reason: Box<str>,
+        /// The beginning of what it says.
+        sample: Box<str>,
+        /// How many there were since this was reported last.
+        count: u64,
+    },
     /// The store answers again.
     StoreRecovered,
 }

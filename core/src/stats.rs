@@ -38,6 +38,10 @@ stats! {
     rooms: "roomcast_rooms" Gauge;
     /// Memberships of connections in rooms now.
     memberships: "roomcast_memberships" Gauge;
+    /// Microseconds from when this node said something to itself to when it came back through a relay log, the last time.
+    relay_latency: "roomcast_relay_latency_microseconds" Gauge;
+    /// The same by Pub/Sub.
+    channel_latency: "roomcast_channel_latency_microseconds" Gauge;
     /// Publishers' streams that are read now because they are the history of rooms with members.
     streams: "roomcast_streams" Gauge;
     /// Connections accepted.
@@ -96,6 +100,14 @@ stats! {
     consumers_removed: "roomcast_source_consumers_removed_total" Counter;
     /// Consumer groups that were lost, and opened again.
     groups_lost: "roomcast_source_groups_lost_total" Counter;
+    /// Messages heard on channels.
+    heard: "roomcast_channel_messages_total" Counter;
+    /// Messages heard on channels that cannot be passed on.
+    unheard: "roomcast_channel_broken_total" Counter;
+    /// Times in which channels were not listened to: what was said then was not heard by this node.
+    channel_gaps: "roomcast_channel_gaps_total" Counter;
+    /// Connections to the store that seemed alive and brought nothing.
+    deaf: "roomcast_deaf_connections_total" Counter;
     /// Questions to the store that failed or got no answer in time.
     store_errors: "roomcast_store_errors_total" Counter;
 }

@@ -20,6 +20,7 @@ pub mod memory;
 mod page;
 mod posting;
 mod presence;
+mod pubsub;
 pub mod redis;
 mod scripts;
 mod sessions;
@@ -30,6 +31,7 @@ pub use letters::{LetterOp, Replayed};
 pub use page::{Page, Query};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
 pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
+pub use pubsub::{Heard, Said, Subscription, SubscriptionKind};
 pub use sessions::{Places, SessionOp};
 pub use tail::{STREAM_LENGTH, STREAM_TTL, TailAnswer, TailOp};
 
@@ -46,6 +48,10 @@ pub enum Lane {
     Source(u16),
     /// Pipelined commands about one source whose stream stands in a Redis of its own.
     Origin(u16),
+    /// What is said on channels of the node's own Redis.
+    Channels,
+    /// What is said on one channel that is in a Redis of its own, by its index in the configuration.
+    Channel(u16),
 }
 
 /// A stream and the consumer group that reads it.
@@ -110,6 +116,14 @@ pub enum StoreOp {
         count: usize,
         /// How long to wait.
         block: Duration,
+    },
+    /// Append an entry without messages to a relay log: whoever reads it back knows that what is appended is read.
+    /// Answer: [`Answer::Id`].
+    Mark {
+        /// The partition.
+        partition: u16,
+        /// What the entry says.
+        mark: Bytes,
     },
     /// Open a consumer group. Where it does not exist it is created, and the stream with it: behind the last entry up to which
     /// all had been acknowledged when it was lost, or at the stream's beginning. Answer: [`Answer::Opened`].
@@ -195,6 +209,23 @@ pub enum StoreOp {
         /// What to do.
         op: SessionOp,
     },
+    /// Hear what is said on channels; wait for it when there is nothing. Nothing is lost between two of these on one connection.
+    /// Answered at once where the subscriptions have changed, as soon as they hold. Answer: [`Answer::Heard`].
+    Listen {
+        /// What to listen to.
+        subscriptions: Arc<[Subscription]>,
+        /// How long to wait.
+        block: Duration,
+    },
+    /// Say something on a channel. Answer: [`Answer::Count`], of those who have heard it.
+    Announce {
+        /// The channel.
+        channel: Arc<str>,
+        /// Whether it belongs to a slot of a cluster.
+        sharded: bool,
+        /// What to say.
+        payload: Bytes,
+    },
     /// Does the store answer? Answer: [`Answer::Done`].
     Ping,
     /// Work on a dead-letter stream.
@@ -261,6 +292,8 @@ pub struct RelayEntry {
     pub id: StreamId,
     /// Its messages.
     pub messages: Vec<Relayed>,
+    /// What it says instead, if it is a mark.
+    pub mark: Option<Bytes>,
 }
 
 /// The fields of a stream entry, in order.
@@ -323,6 +356,8 @@ pub enum Answer {
     Presence(PresenceAnswer),
     /// What publishers' streams hold.
     Tail(TailAnswer),
+    /// What was heard on channels, nothing when the wait was in vain.
+    Heard(Heard),
 }
 
 /// A pending entry that nobody has touched for long.
@@ -414,6 +449,7 @@ impl StoreOp {
             StoreOp::Delivered { .. } => "empty an inbox",
             StoreOp::RelayTip { .. } => "relay tip",
             StoreOp::RelayRead { .. } => "read relay",
+            StoreOp::Mark { .. } => "mark a relay log",
             StoreOp::GroupOpen(_) => "open group",
             StoreOp::GroupRead { .. } => "read group",
             StoreOp::GroupStale { .. } => "look for stale entries",
@@ -424,6 +460,8 @@ impl StoreOp {
             StoreOp::Apply { .. } => "apply",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Session { .. } => "work on a session",
+            StoreOp::Listen { .. } => "listen to channels",
+            StoreOp::Announce { .. } => "announce",
             StoreOp::Ping => "ping",
             StoreOp::Letters { op, .. } => op.name(),
             StoreOp::Presence(op) => op.name(),
@@ -435,6 +473,7 @@ impl StoreOp {
     pub fn nothing(&self) -> Answer {
         match self {
             StoreOp::RelayRead { .. } => Answer::Relayed(Vec::new()),
+            StoreOp::Listen { .. } => Answer::Heard(Heard::default()),
             StoreOp::Tail(_) => Answer::Tail(TailAnswer::Entries(Vec::new())),
             _ => Answer::Entries(Vec::new()),
         }
@@ -443,13 +482,15 @@ impl StoreOp {
     /// How long the store itself may wait before it answers.
     pub fn blocks_for(&self) -> Duration {
         match self {
-            StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } => *block,
+            StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } | StoreOp::Listen { block, .. } => *block,
             StoreOp::Tail(op) => op.blocks_for(),
             StoreOp::Append { .. }
             | StoreOp::Positions { .. }
             | StoreOp::Page { .. }
             | StoreOp::Delivered { .. }
             | StoreOp::RelayTip { .. }
+            | StoreOp::Mark { .. }
+            | StoreOp::Announce { .. }
             | StoreOp::GroupOpen(_)
             | StoreOp::GroupStale { .. }
             | StoreOp::GroupClaim { .. }

@@ -26,7 +26,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use roomcast_core::config::{AuthMode, Config, Route};
 use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome};
-use roomcast_core::door::PublishId;
+use roomcast_core::door::{PublishId, Published};
 use roomcast_core::hub::CloseCause;
 use roomcast_core::id::{ConnId, StreamId, Ticket};
 use roomcast_core::node::{Action, OwnedMessage};
@@ -44,6 +44,7 @@ mod host;
 mod jobs;
 pub mod oracle;
 pub mod processing;
+mod publishing;
 pub mod swarm;
 
 use client::Client;
@@ -78,8 +79,11 @@ pub struct World {
     /// What should have become of commands that had to be dead-lettered.
     doomed: BTreeMap<StreamId, commands::Expected>,
     events_made: u64,
-    /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries.
-    publishing: BTreeMap<(usize, PublishId), u64>,
+    /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries, and its
+    /// room.
+    publishing: BTreeMap<(usize, PublishId), (u64, String)>,
+    /// What came of those that were published, by the number that each carries.
+    outcomes: BTreeMap<u64, Published>,
     /// Entries that nodes have handed over and the test has not asked for yet.
     handed: Vec<processing::Handed>,
     /// What came of operations on dead letters: node and its number for it.
@@ -136,6 +140,7 @@ impl World {
             doomed: BTreeMap::new(),
             events_made: 0,
             publishing: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             handed: Vec::new(),
             operated: BTreeMap::new(),
             oracles: Oracles::default(),
@@ -301,23 +306,6 @@ impl World {
         id
     }
 
-    /// A node publishes a message of its own to a room.
-    pub fn publish(&mut self, node: usize, room: &str) {
-        let number = self.next_number();
-        let data = format!(r#"{{"n":{number}}}"#);
-        let now = self.now;
-        if let Some(job) = room.strip_prefix("job:") {
-            self.oracles.watch_job(job);
-        }
-        if let Some(running) = self.hosts[node].node() {
-            let data = roomcast_core::message::Json::parse(&data).expect("it is an object");
-            let message = roomcast_core::message::Outgoing { kind: "note", data, timestamp: None, message_id: None };
-            let id = running.publish(now, room, &message);
-            self.publishing.insert((node, id), number);
-        }
-        self.pump(node);
-    }
-
     // ---- time -----------------------------------------------------------------------------------------------------------
 
     /// The virtual time.
@@ -481,7 +469,12 @@ impl World {
                 self.schedule(at, Happening::Interruption { client, lane });
             }
             Action::Reset(lane) => {
-                self.hosts[node].drop_in_flight(Some(lane));
+                let (boot, now) = (self.hosts[node].boot, self.now);
+                for ticket in self.hosts[node].drop_in_flight(Some(lane)) {
+                    let answer = Err(StoreError::Disconnected("reset".into()));
+                    self.schedule(now, Happening::Answer { node, boot, ticket, answer });
+                }
+                self.memory.deafen(self.hosts[node].store, lane);
                 // Half of the time the server learns at once that the reader is gone; else it goes on to wait, and what
                 // it then delivers is pending without anyone having seen it.
                 if self.rng.next_u32().is_multiple_of(2) {
@@ -497,11 +490,7 @@ impl World {
             Action::Flush => {
                 self.flush(node);
             }
-            Action::Published(id, result) => {
-                let number = self.publishing.remove(&(node, id)).expect("each publish ends once");
-                self.oracles.observe(&self.memory, self.config.relay.partitions);
-                assert!(result.is_err() || self.oracles.has(number), "C2: message {number} is confirmed and not stored");
-            }
+            Action::Published(id, result) => self.published(node, id, result),
             Action::Operated(id, outcome) => drop(self.operated.insert((node, id), outcome)),
             Action::Read(..) | Action::Report(_) => {}
         }

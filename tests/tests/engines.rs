@@ -535,7 +535,7 @@ fn by_room(answer: Result<Answer, StoreError>) -> Result<Answer, StoreError> {
     entries.into_iter().for_each(|entry| logs.entry(entry.partition).or_default().extend(entry.messages));
     let log = |(partition, mut messages): (u16, Vec<Relayed>)| {
         messages.sort_by(|a, b| a.room.cmp(&b.room));
-        RelayEntry { partition, id: StreamId::ZERO, messages }
+        RelayEntry { partition, id: StreamId::ZERO, messages, mark: None }
     };
     Ok(Answer::Relayed(logs.into_iter().map(log).collect()))
 }

@@ -409,7 +409,7 @@ fn a_publish_stands_in_the_stream_once_and_its_position_comes_back() {
     assert!(!bench.memory.exists(KEY), "it lives for a day");
     bench.memory.set_refused(KEY, true);
     bench.ask(SHARD, publish(4, "c"));
-    assert!(matches!(bench.told()[..], [Tell::Published { result: Err(Unavailable), .. }]));
+    assert!(matches!(bench.told()[..], [Tell::Published { result: Err(PublishError::Unavailable), .. }]));
 }
 
 #[test]

@@ -195,7 +195,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                         outgoing.push(shard::Input::Tell(tell));
                     }
                 }
-                BackplaneAction::Store { ticket, lane: lane @ (Lane::Relay | Lane::Tail), op } => {
+                BackplaneAction::Store {
+                    ticket,
+                    lane: lane @ (Lane::Relay | Lane::Tail | Lane::Channels | Lane::Channel(_)),
+                    op,
+                } => {
                     self.held_back.push((lane, ticket, op));
                 }
                 BackplaneAction::Store { ticket, lane, op } => self.lanes.submit(now, lane, ticket, op),

@@ -11,6 +11,7 @@ use roomcast_core::time::Time;
 use crate::backplane::{Input, Post};
 
 mod link;
+mod listener;
 mod redis;
 
 pub use self::redis::{RedisLanes, Servers};

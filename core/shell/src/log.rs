@@ -54,6 +54,11 @@ pub fn write(report: &Report) {
             warn!(stream = &**stream, %entry, reason = &**reason, sample = &**sample, "skipped what is no message");
         }
         Report::StoreFailed { what, error } => warn!(what, %error, "the store failed"),
+        Report::Deaf { what } => warn!("{what} not heard: the connection is replaced"),
+        Report::ChannelGap { channels } => warn!(channels = &**channels, "channels are listened to again, after a gap"),
+        Report::Unheard { channel, reason, sample, count } => {
+            warn!(channel = &**channel, reason = &**reason, sample = &**sample, count, "cannot be passed on");
+        }
         Report::StoreRecovered => info!("the store answers"),
     }
 }

@@ -1,15 +1,16 @@
-//! Publishing: messages of hubs and of the API on their way into the relay logs.
+//! Publishing: messages of hubs, of the API and of channels on their way into the relay logs.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::questions::Purpose;
+use super::pause::Pause;
+use super::questions::{Purpose, Wake};
 use super::{Core, partition};
 use crate::config;
-use crate::door::{Publish, PublishId, Tell, Unavailable};
+use crate::door::{Publish, PublishError, PublishId, Published, Tell};
 use crate::id::ShardId;
-use crate::store::{Answer, Lane, Once, Posting, Postings, StoreError, StoreOp, TailOp};
+use crate::store::{Answer, Lane, Posting, Postings, StoreError, StoreOp, TailOp};
 use crate::time::Time;
 
 /// Bytes of messages that leave as one entry at the most.
@@ -17,80 +18,187 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// Collects what is published and appends it, one entry for each partition.
 ///
-/// A message whose append failed is not tried again: whether it was stored is unknown, and a second copy would break the
-/// promise that each message is seen at most once (contract C1). Its publisher is told and decides.
+/// Where it is not known whether a message was stored, it is given to the store again as long as its publisher can wait, if it
+/// has an identifier: a second copy is known by that. One without is not tried again, for a second copy would break the promise
+/// that each message is seen at most once (contract C1): its publisher is told and decides. While some wait, those that come after
+/// them wait behind them, and those that cannot be tried again are refused at once.
 #[derive(Debug)]
 pub(super) struct Outbound {
     partitions: u16,
-    most: usize,
-    in_flight: usize,
-    collected: BTreeMap<u16, Vec<Collected>>,
+    /// Messages and bytes at the most, of all that the store has not confirmed.
+    most: (usize, usize),
+    unconfirmed: (usize, usize),
+    collected: BTreeMap<Target, Items>,
+    /// What is to be given to the store again, when the pause is over.
+    waiting: BTreeMap<Target, Items>,
+    taken: u64,
+    pause: Pause,
 }
 
-/// Who waits for a publish.
-pub(super) type Waiting = (ShardId, PublishId);
+/// Messages in the order in which they were taken.
+type Items = BTreeMap<u64, Item>;
 
-type Collected = (Waiting, Posting);
+/// Where a message is appended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    /// To the relay log of a partition.
+    Log(u16),
+    /// To a publisher's stream: every node that has members reads that.
+    Stream(Box<str>),
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    /// Who waits for it; nobody, where it was heard on a channel.
+    who: Option<(ShardId, PublishId)>,
+    posting: Posting,
+    /// Until when it may be tried.
+    until: Time,
+}
+
+/// What was given to the store in one go.
+#[derive(Debug)]
+pub(super) struct Batch {
+    target: Target,
+    items: Items,
+}
 
 impl Outbound {
     pub(super) fn new(config: &config::Relay) -> Outbound {
-        Outbound { partitions: config.partitions, most: config.publishes_in_flight, in_flight: 0, collected: BTreeMap::new() }
+        Outbound {
+            partitions: config.partitions,
+            most: (config.publishes_in_flight, config.publish_bytes),
+            unconfirmed: (0, 0),
+            collected: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            taken: 0,
+            pause: Pause::default(),
+        }
     }
 
+    /// A hub publishes, or a caller inside the process.
     pub(super) fn publish(&mut self, core: &mut Core, now: Time, shard: ShardId, publish: Publish) {
-        let Publish { id: publish, room, payload, once } = publish;
-        if self.in_flight >= self.most {
-            core.stats.publish_failed += 1;
-            core.tell(shard, Tell::Published { id: publish, result: Err(Unavailable) });
-            return;
-        }
-        self.in_flight += 1;
-        if let Some((stream, id)) = core.config.stream(&room) {
-            // It stands in no relay log: every node that has members reads the stream.
-            let fields = vec![(Bytes::copy_from_slice(stream.field.as_bytes()), payload)];
-            let once = once.map(|id| Once { id, window: core.config.relay.once });
-            let op = StoreOp::Tail(TailOp::Append { key: stream.key_of(id).into(), fields, once });
-            return core.ask(now, Lane::Command, Purpose::Append(vec![(shard, publish)]), op);
-        }
-        let partition = partition(&room, self.partitions);
+        let Publish { id, room, payload, once } = publish;
         let posting = core.posting(now, room, payload, once);
-        self.collected.entry(partition).or_default().push(((shard, publish), posting));
+        self.take(core, now, Some((shard, id)), posting);
+    }
+
+    /// A message was heard on a channel, whose room remembers it.
+    pub(super) fn pass_on(&mut self, core: &mut Core, now: Time, posting: Posting) {
+        self.take(core, now, None, posting);
+    }
+
+    fn take(&mut self, core: &mut Core, now: Time, who: Option<(ShardId, PublishId)>, posting: Posting) {
+        let target = match core.config.stream(&posting.room) {
+            Some((stream, id)) => Target::Stream(stream.key_of(id).into()),
+            None => Target::Log(partition(&posting.room, self.partitions)),
+        };
+        let (messages, bytes) = self.unconfirmed;
+        if messages >= self.most.0 || bytes + posting.payload.len() > self.most.1 {
+            return end(core, who, Err(PublishError::Full));
+        }
+        let others_wait = self.waiting.get(&target).is_some_and(|waiting| !waiting.is_empty());
+        if others_wait && posting.once.is_none() {
+            return end(core, who, Err(PublishError::Unavailable));
+        }
+        self.unconfirmed = (messages + 1, bytes + posting.payload.len());
+        let queue = if others_wait { &mut self.waiting } else { &mut self.collected };
+        self.taken += 1;
+        let item = Item { who, posting, until: now + core.config.relay.patience };
+        queue.entry(target).or_default().insert(self.taken, item);
     }
 
     /// Sends what was collected on its way.
     pub(super) fn flush(&mut self, core: &mut Core, now: Time) {
-        while let Some((partition, collected)) = self.collected.pop_first() {
-            let (mut waiting, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
-            for (who, posting) in collected {
-                if bytes > 0 && bytes + posting.payload.len() > BATCH_BYTES {
-                    append(core, now, partition, &mut waiting, &mut messages);
+        while let Some((target, items)) = self.collected.pop_first() {
+            let (mut batch, mut bytes) = (Items::new(), 0);
+            for (number, item) in items {
+                let is_full = bytes + item.posting.payload.len() > BATCH_BYTES || matches!(target, Target::Stream(_));
+                if is_full && !batch.is_empty() {
+                    append(core, now, target.clone(), core::mem::take(&mut batch));
                     bytes = 0;
                 }
-                bytes += posting.payload.len();
-                waiting.push(who);
-                messages.push(posting);
+                bytes += item.posting.payload.len();
+                batch.insert(number, item);
             }
-            append(core, now, partition, &mut waiting, &mut messages);
+            append(core, now, target, batch);
         }
     }
 
-    pub(super) fn stored(&mut self, core: &mut Core, waiting: Vec<Waiting>, answer: Result<Answer, StoreError>) {
-        self.in_flight = self.in_flight.saturating_sub(waiting.len());
-        let positions = match answer {
-            Ok(Answer::Appended(positions)) => positions.into_iter().map(Ok).collect(),
-            _ => Vec::new(),
-        };
-        let results = positions.into_iter().chain(core::iter::repeat(Err(Unavailable)));
-        for ((shard, id), result) in waiting.into_iter().zip(results) {
-            let counter = if result.is_ok() { &mut core.stats.published } else { &mut core.stats.publish_failed };
-            *counter += 1;
-            core.tell(shard, Tell::Published { id, result });
+    /// The store has answered.
+    pub(super) fn stored(&mut self, core: &mut Core, now: Time, batch: Batch, answer: Result<Answer, StoreError>) {
+        let Batch { target, items } = batch;
+        match answer {
+            Ok(Answer::Appended(positions)) if positions.len() == items.len() => {
+                self.pause.reset();
+                for (item, position) in items.into_values().zip(positions) {
+                    self.end(core, item, Ok(position));
+                }
+            }
+            Ok(_) | Err(StoreError::Refused(_) | StoreError::NoGroup | StoreError::Unexpected(_)) => {
+                items.into_values().for_each(|item| self.end(core, item, Err(PublishError::Unavailable)));
+            }
+            Err(StoreError::Disconnected(_) | StoreError::Timeout | StoreError::Busy(_)) => {
+                let may_wait = |item: &Item| item.posting.once.is_some() && now < item.until;
+                let (again, over): (Items, Items) = items.into_iter().partition(|(_, item)| may_wait(item));
+                over.into_values().for_each(|item| self.end(core, item, Err(PublishError::Unavailable)));
+                if !again.is_empty() {
+                    self.waiting.entry(target).or_default().extend(again);
+                    self.pause.begin(core, now, Wake::Outbound);
+                }
+            }
         }
+    }
+
+    /// A pause is over: what has waited is given to the store again, in its order.
+    pub(super) fn try_again(&mut self, core: &mut Core, now: Time) {
+        if !self.pause.is_over(now) {
+            return;
+        }
+        while let Some((target, items)) = self.waiting.pop_first() {
+            for (number, item) in items {
+                if now < item.until {
+                    self.collected.entry(target.clone()).or_default().insert(number, item);
+                } else {
+                    self.end(core, item, Err(PublishError::Unavailable));
+                }
+            }
+        }
+    }
+
+    /// Whether the store has confirmed everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unconfirmed.0 == 0
+    }
+
+    fn end(&mut self, core: &mut Core, item: Item, result: Published) {
+        let (messages, bytes) = self.unconfirmed;
+        self.unconfirmed = (messages.saturating_sub(1), bytes.saturating_sub(item.posting.payload.len()));
+        end(core, item.who, result);
     }
 }
 
-fn append(core: &mut Core, now: Time, partition: u16, waiting: &mut Vec<Waiting>, messages: &mut Postings) {
-    let purpose = Purpose::Append(core::mem::take(waiting));
-    let op = StoreOp::Append { partition, messages: core::mem::take(messages) };
-    core.ask(now, Lane::Command, purpose, op);
+fn end(core: &mut Core, who: Option<(ShardId, PublishId)>, result: Published) {
+    let counter = if result.is_ok() { &mut core.stats.published } else { &mut core.stats.publish_failed };
+    *counter += 1;
+    if let Some((shard, id)) = who {
+        core.tell(shard, Tell::Published { id, result });
+    }
+}
+
+fn append(core: &mut Core, now: Time, target: Target, items: Items) {
+    let op = match &target {
+        Target::Log(partition) => {
+            let messages: Postings = items.values().map(|item| item.posting.clone()).collect();
+            StoreOp::Append { partition: *partition, messages }
+        }
+        Target::Stream(key) => {
+            let Some(Posting { room, payload, once, .. }) = items.values().next().map(|item| item.posting.clone()) else {
+                return;
+            };
+            let field = core.config.stream(&room).map_or_else(Bytes::new, |(stream, _)| stream.field.clone().into());
+            StoreOp::Tail(TailOp::Append { key: (**key).into(), fields: vec![(field, payload)], once })
+        }
+    };
+    core.ask(now, Lane::Command, Purpose::Append(Batch { target, items }), op);
 }

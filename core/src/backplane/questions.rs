@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use super::consumer::Errand;
 use super::operator::Operation;
-use super::outbound::Waiting;
+use super::outbound::Batch;
 use super::presence;
+use super::probe::Asked;
 use super::sessions::Saving;
 use super::tail;
 use crate::door::ReadId;
@@ -29,8 +30,10 @@ pub(super) struct Questions {
 /// What a question is for.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    Ping,
-    Append(Vec<Waiting>),
+    Probe(Asked),
+    Append(Batch),
+    /// What is said on the channels of an ear.
+    Heard(u16),
     Tip(u16),
     /// The end of a log that was away, with the cursor as it was.
     Doubt(u16, StreamId),
@@ -60,7 +63,12 @@ pub(super) enum Purpose {
 pub(super) enum Wake {
     Overdue(Ticket),
     Probe,
+    /// Something that was said should have been heard.
+    Echo,
     Relay,
+    /// Messages that the store was not known to have are to be given to it again.
+    Outbound,
+    Channels,
     Check,
     Memory,
     Sessions,
@@ -142,8 +150,9 @@ impl Purpose {
     /// What was asked, for logs.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Purpose::Ping => "ping",
+            Purpose::Probe(_) => "prove the store",
             Purpose::Append(_) => "publish",
+            Purpose::Heard(_) => "listen to channels",
             Purpose::Tip(_) | Purpose::Doubt(..) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
             Purpose::Positions(_) => "find out where rooms stand",

@@ -12,17 +12,19 @@
 //! themselves may lose is noticed and read again by [`memory`].
 
 use super::pause::Pause;
+use super::probe::Probe;
 use super::questions::{Purpose, Wake};
 use super::reading::Reading;
 use super::run::Run;
 use super::{Core, partition, shelf};
 use crate::config::Config;
-use crate::door::Tell;
+use crate::door::{Publish, Tell};
 use crate::id::{ShardId, StreamId};
 use crate::message::RoomName;
 use crate::store::{Answer, Lane, RelayEntry, Relayed, Stamp, StoreError, StoreOp};
 use crate::time::Time;
 
+use bytes::Bytes;
 use core::time::Duration;
 
 mod memory;
@@ -44,6 +46,8 @@ pub(super) struct Relay {
     reading: Reading,
     pause: Pause,
     failing: Option<StoreError>,
+    /// The log that was given a mark last.
+    marked: u16,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +81,7 @@ impl Relay {
             reading: Reading::No,
             pause: Pause::default(),
             failing: None,
+            marked: 0,
         }
     }
 
@@ -90,6 +95,11 @@ impl Relay {
         if let Some(room) = self.rooms.get_mut(index) {
             room.shards.insert(shard);
         }
+        let is_live = matches!(partition.state, State::Live(_));
+        if core.away && !is_live && core.config.is_local(&room) {
+            // It need not wait for the store. What other nodes say comes once that is back.
+            core.tell(shard, Tell::Joined { room: room.clone(), join, position: None });
+        }
         match &mut partition.state {
             State::Live(_) => self.enter(core, index, shard, join),
             State::Resolving(joining) => joining.push(Joining { shard, room, join }),
@@ -98,6 +108,32 @@ impl Relay {
                 self.resolve(core, now, number);
             }
         }
+    }
+
+    /// The store is away, and a room goes on without it: a message is told to the hubs of this node, and that is all.
+    pub(super) fn tell_here(&mut self, core: &mut Core, shard: ShardId, publish: Publish) {
+        let Publish { id, room, payload, .. } = publish;
+        self.tell_all(core, &room, payload);
+        core.stats.published += 1;
+        core.tell(shard, Tell::Published { id, result: Ok(None) });
+    }
+
+    /// Tells the hubs of this node of a message in a room that remembers nothing.
+    pub(super) fn tell_all(&self, core: &mut Core, room: &RoomName, payload: Bytes) {
+        let Some(room) = self.rooms.find(room).and_then(|index| self.rooms.get(index)) else { return };
+        for shard in room.shards.iter() {
+            let (room, payloads) = (room.name.clone(), vec![payload.clone()]);
+            core.tell(shard, Tell::Messages { room, payloads, positions: Vec::new() });
+        }
+    }
+
+    /// One of the logs that are read, in turn.
+    pub(super) fn next_log(&mut self) -> Option<u16> {
+        let live = (0..).zip(&self.partitions).filter(|(_, partition)| matches!(partition.state, State::Live(_)));
+        let live: Vec<u16> = live.map(|(number, _)| number).collect();
+        let next = live.iter().find(|number| **number > self.marked).or(live.first()).copied();
+        self.marked = next.unwrap_or_default();
+        next
     }
 
     /// Asks for the end of a log that somebody waits for.
@@ -158,7 +194,7 @@ impl Relay {
     }
 
     /// A read came back.
-    pub(super) fn read(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
+    pub(super) fn read(&mut self, core: &mut Core, now: Time, probe: &mut Probe, answer: Result<Answer, StoreError>) {
         self.reading = Reading::No;
         match answer {
             Ok(Answer::Relayed(entries)) => {
@@ -168,6 +204,9 @@ impl Relay {
                 }
                 let mut run = Run::new(&core.config.limits);
                 for entry in entries {
+                    if let Some(mark) = &entry.mark {
+                        probe.read(core, now, mark);
+                    }
                     self.relay(core, now, &mut run, entry);
                 }
                 run.tell(core);
@@ -247,7 +286,8 @@ impl Relay {
         self.pause.begin(core, now, Wake::Relay);
     }
 
-    fn relay(&mut self, core: &mut Core, now: Time, run: &mut Run, RelayEntry { partition: number, id, messages }: RelayEntry) {
+    fn relay(&mut self, core: &mut Core, now: Time, run: &mut Run, entry: RelayEntry) {
+        let RelayEntry { partition: number, id, messages, .. } = entry;
         // The partition may have been left, and even joined again, since the read was sent.
         let Some(Partition { state: State::Live(cursor), .. }) = self.partitions.get_mut(usize::from(number)) else { return };
         // A read that was sent before the cursor was set back says nothing of the log as it is now.

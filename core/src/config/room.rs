@@ -27,6 +27,21 @@ pub struct RoomRule {
     /// Whether members learn who comes and who goes, and may ask who is there.
     #[serde(default)]
     pub presence: bool,
+    /// What becomes of the room while the store is away.
+    #[serde(default)]
+    pub away: Away,
+}
+
+/// What becomes of a room while the store is away (contract C9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Away {
+    /// Its messages are refused, or wait.
+    #[default]
+    Refuse,
+    /// It goes on among the members on each node: what is published on the node reaches them, and nobody else, ever. Only for rooms
+    /// that remember nothing.
+    Local,
 }
 
 /// How a room remembers.
@@ -83,7 +98,7 @@ pub struct Stream {
 impl RoomRule {
     /// A rule that keeps.
     pub fn keep(rooms: &str, keep: Keep) -> RoomRule {
-        RoomRule { rooms: Pattern::new(rooms), keep: Some(keep), presence: false }
+        RoomRule { rooms: Pattern::new(rooms), keep: Some(keep), presence: false, away: Away::Refuse }
     }
 
     pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
@@ -99,7 +114,9 @@ impl RoomRule {
                 check(!stream.field.is_empty(), &format!("{path}.keep.stream.field"), "must not be empty")
             }
             None => Ok(()),
-        }
+        }?;
+        let is_local = self.away == Away::Local;
+        check(!is_local || self.keep.is_none(), &format!("{path}.away"), "can be local only where nothing is kept")
     }
 }
 

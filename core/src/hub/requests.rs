@@ -6,7 +6,7 @@ use super::room::{Reply, Wish};
 use super::{EVERYBODY, Hub, HubAction, Intent, access};
 use crate::config::Keep;
 use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
-use crate::door::{Ask, Publish, PublishId, Published, Unavailable};
+use crate::door::{Ask, Publish, PublishId, Published};
 use crate::id::ConnId;
 use crate::message::{Json, Outgoing};
 use crate::position::Position;
@@ -98,10 +98,7 @@ impl Hub {
                 let data = Object::new().string("message_id", &message_id).position(position).finish();
                 self.notice(now, conn, "published", Some(data), reply_to.as_deref());
             }
-            Err(Unavailable) => {
-                let text = "The message could not be stored; it may or may not arrive";
-                self.error(now, conn, ErrorCode::Unavailable, text, reply_to.as_deref());
-            }
+            Err(why) => self.error(now, conn, ErrorCode::Unavailable, why.message(), reply_to.as_deref()),
         }
     }
 

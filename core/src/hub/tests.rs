@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Route;
-use crate::door::Unavailable;
+use crate::door::PublishError;
 use core::time::Duration;
 
 const NOW: Time = Time::from_micros(1_000_000);
@@ -73,7 +73,7 @@ fn answers_for_what_does_not_exist_are_harmless() {
     let conn = open(&mut hub, "/ws/tasks");
     hub.tell(NOW, Tell::Joined { room: "nowhere".into(), join: 1, position: None });
     hub.tell(NOW, Tell::Messages { room: "nowhere".into(), payloads: vec!["{}".into()], positions: vec![] });
-    hub.tell(NOW, Tell::Published { id: PublishId(7), result: Err(Unavailable) });
+    hub.tell(NOW, Tell::Published { id: PublishId(7), result: Err(PublishError::Unavailable) });
     hub.written(conn, 1_000);
     hub.closed(NOW, conn, CloseCause::Gone);
     hub.closed(NOW, conn, CloseCause::Gone);

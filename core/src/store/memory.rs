@@ -16,6 +16,7 @@ use crate::time::Time;
 
 mod dead_letters;
 mod presence;
+mod pubsub;
 mod rooms;
 mod sessions;
 mod tail;
@@ -40,6 +41,7 @@ pub struct Memory {
     sessions: sessions::Sessions,
     presence: presence::Presence,
     tails: tail::Tails,
+    ears: pubsub::Ears,
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
@@ -103,6 +105,7 @@ impl Memory {
             sessions: BTreeMap::new(),
             presence: presence::Presence::default(),
             tails: tail::Tails::default(),
+            ears: pubsub::Ears::default(),
             marks: BTreeMap::new(),
             applied: BTreeMap::new(),
             clients: Vec::new(),
@@ -123,7 +126,7 @@ impl Memory {
     /// Carries an operation out. Its answer is polled, now or, for a read that waits, later.
     pub fn submit(&mut self, now: Time, client: ClientId, lane: Lane, ticket: Ticket, op: StoreOp) {
         self.rooms.expire(now);
-        match self.perform(now, client, &op) {
+        match self.perform(now, client, lane, &op) {
             Some(answer) => self.answers.push_back((client, ticket, answer)),
             None => {
                 let until = now + op.blocks_for();
@@ -137,10 +140,17 @@ impl Memory {
         self.end_waits(|read| read.client == client && read.lane == lane);
     }
 
+    /// The connection of a lane dies without a sound: what waits on it is never answered.
+    pub fn go_silent(&mut self, client: ClientId, lane: Lane) {
+        self.deafen(client, lane);
+        self.waiting.retain(|read| (read.client, read.lane) != (client, lane));
+    }
+
     /// A client is gone: its reads wait no longer, and what was delivered to it stays pending.
     pub fn disconnect(&mut self, client: ClientId) {
         self.waiting.retain(|read| read.client != client);
         self.answers.retain(|(to, ..)| *to != client);
+        self.forget_ears(client);
     }
 
     /// Ends waits whose time is over.
@@ -211,7 +221,7 @@ impl Memory {
     /// Another server takes this one's place, with what it knew. Whoever waits for an answer waits in vain.
     pub fn fail_over(&mut self, replica: Memory) {
         let clients = core::mem::take(&mut self.clients);
-        *self = Memory { clients, waiting: VecDeque::new(), answers: VecDeque::new(), ..replica };
+        *self = Memory { clients, waiting: VecDeque::new(), answers: VecDeque::new(), ears: pubsub::Ears::default(), ..replica };
     }
 
     /// Deletes everything, groups included. Readers that wait on a group learn that it is gone.
@@ -243,7 +253,7 @@ impl Memory {
     }
 
     /// The answer, or nothing where the operation has to wait.
-    fn perform(&mut self, now: Time, client: ClientId, op: &StoreOp) -> Option<Result<Answer, StoreError>> {
+    fn perform(&mut self, now: Time, client: ClientId, lane: Lane, op: &StoreOp) -> Option<Result<Answer, StoreError>> {
         Some(match op {
             StoreOp::Append { .. } if self.is_full => Err(full()),
             StoreOp::Append { partition, messages } => Ok(Answer::Appended(self.post(now, *partition, messages))),
@@ -259,6 +269,10 @@ impl Memory {
                 }
                 Ok(Answer::Relayed(read))
             }
+            StoreOp::Mark { .. } if self.is_full => Err(full()),
+            StoreOp::Mark { partition, mark } => Ok(Answer::Id(self.append_mark(now, *partition, mark.clone()))),
+            StoreOp::Listen { subscriptions, .. } => return self.listen(client, lane, subscriptions).map(Ok),
+            StoreOp::Announce { channel, sharded, payload } => Ok(Answer::Count(self.announce(now, channel, *sharded, payload))),
             StoreOp::GroupOpen(group) => Ok(Answer::Opened(self.open_group(group))),
             StoreOp::GroupRead { group, count, .. } => match self.read_group(now, client, group, *count) {
                 Ok(entries) if entries.is_empty() => return None,
@@ -527,9 +541,14 @@ impl Memory {
 
     /// Serves the readers that wait for a stream, in the order in which they came.
     fn wake(&mut self, now: Time, key: &str) {
+        self.wake_if(now, |op| waits_for(op, key));
+    }
+
+    /// The same of readers by what they wait for.
+    fn wake_if(&mut self, now: Time, waits: impl Fn(&StoreOp) -> bool) {
         for _ in 0..self.waiting.len() {
             let Some(read) = self.waiting.pop_front() else { return };
-            let answer = if read.waits_for(key) { self.perform(now, read.client, &read.op) } else { None };
+            let answer = if waits(&read.op) { self.perform(now, read.client, read.lane, &read.op) } else { None };
             match answer {
                 Some(answer) => self.answers.push_back((read.client, read.ticket, answer)),
                 None => self.waiting.push_back(read),
@@ -557,14 +576,13 @@ impl Stream {
     }
 }
 
-impl Waiting {
-    fn waits_for(&self, key: &str) -> bool {
-        match &self.op {
-            StoreOp::RelayRead { cursors, .. } => cursors.iter().any(|(partition, _)| *relay_key(*partition) == *key),
-            StoreOp::GroupRead { group, .. } => *group.stream == *key,
-            StoreOp::Tail(TailOp::Read { cursors, .. }) => cursors.iter().any(|(other, _)| **other == *key),
-            _ => false,
-        }
+/// Whether a read waits for a stream.
+fn waits_for(read: &StoreOp, key: &str) -> bool {
+    match read {
+        StoreOp::RelayRead { cursors, .. } => cursors.iter().any(|(partition, _)| *relay_key(*partition) == *key),
+        StoreOp::GroupRead { group, .. } => *group.stream == *key,
+        StoreOp::Tail(TailOp::Read { cursors, .. }) => cursors.iter().any(|(other, _)| **other == *key),
+        _ => false,
     }
 }
 

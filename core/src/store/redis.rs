@@ -14,9 +14,12 @@ mod commit;
 mod dead_letters;
 mod pack;
 mod presence;
+mod pubsub;
 mod rooms;
 mod sessions;
 mod tail;
+
+pub use pubsub::{said, subscribe};
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -91,6 +94,19 @@ impl Redis {
                 words.extend(cursors.iter().map(|(_, cursor)| text(cursor)));
                 words
             }
+            StoreOp::Mark { partition, mark } => {
+                let (key, length) = (self.relay_key(*partition), self.relay_length.to_string());
+                let mut words = words(["XADD", &key, "MAXLEN", "~", &length, "*", pack::MARK]);
+                words.push(mark.clone());
+                words
+            }
+            // Not sent as it is: a connection that listens is told what has changed.
+            StoreOp::Listen { subscriptions, .. } => subscribe(&[], subscriptions).concat(),
+            StoreOp::Announce { channel, sharded, payload } => {
+                let mut words = words([if *sharded { "SPUBLISH" } else { "PUBLISH" }, channel]);
+                words.push(payload.clone());
+                words
+            }
             StoreOp::GroupOpen(group) => words(["EVAL", scripts::OPEN, "2", &group.stream, &self.mark_key(group), &group.group]),
             StoreOp::GroupRead { group, count, block } => {
                 let block = block.as_millis().max(1).to_string();
@@ -150,6 +166,9 @@ impl Redis {
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
             StoreOp::Session { op, .. } => sessions::answer(op, reply),
             StoreOp::Ping => Ok(Answer::Done),
+            StoreOp::Mark { .. } => stream_id(reply).map(Answer::Id),
+            StoreOp::Listen { .. } => Err(unexpected("an answer to a subscription")),
+            StoreOp::Announce { .. } => number(reply).map(Answer::Count),
             StoreOp::GroupOpen(_) => match reply {
                 Reply::Nil => Ok(Answer::Opened(None)),
                 from => Ok(Answer::Opened(Some(stream_id(from)?))),
@@ -195,9 +214,10 @@ impl Redis {
                 .and_then(|key| key.strip_prefix(&self.prefix)?.strip_prefix("relay:{")?.strip_suffix('}')?.parse().ok())
                 .ok_or_else(|| unexpected("the key of another stream"))?;
             relayed.extend(entries.into_iter().map(|Entry { id, fields }| {
+                let mark = fields.iter().find(|(name, _)| name.as_ref() == pack::MARK.as_bytes()).map(|(_, mark)| mark.clone());
                 let packed = fields.into_iter().filter(|(name, _)| name.as_ref() == pack::FIELD.as_bytes());
                 let messages = packed.flat_map(|(_, packed)| pack::unpack(packed)).collect();
-                RelayEntry { partition, id, messages }
+                RelayEntry { partition, id, messages, mark }
             }));
         }
         Ok(relayed)

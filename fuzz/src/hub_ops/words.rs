@@ -131,7 +131,7 @@ pub(super) fn answer(input: &mut Input<'_>) -> Result<Answer, StoreError> {
             let room = room(input);
             let message = Relayed { room: Bytes::from_static(room.as_bytes()), stamp: stamp(input), payload: envelope(room) };
             let messages = vec![message];
-            Answer::Relayed(vec![RelayEntry { partition: u16::from(input.byte()), id: id(input), messages }])
+            Answer::Relayed(vec![RelayEntry { partition: u16::from(input.byte()), id: id(input), messages, mark: None }])
         }
         4 => Answer::Relayed(Vec::new()),
         5 => Answer::Entries(vec![Entry { id: id(input), fields: entry(input) }]),

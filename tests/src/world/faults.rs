@@ -52,6 +52,11 @@ impl World {
         self.hosts[node].cut = false;
     }
 
+    /// A connection of a node dies without a sound: what waits on it is never answered, and nothing is heard on it.
+    pub fn go_silent(&mut self, node: usize, lane: Lane) {
+        self.memory.go_silent(self.hosts[node].store, lane);
+    }
+
     /// The answers that are under way to a node are lost without a sound.
     pub fn lose_answers(&mut self, node: usize) {
         self.hosts[node].drop_in_flight(None);
@@ -141,7 +146,8 @@ impl World {
     fn end_reads(&mut self, node: usize) {
         let store = self.hosts[node].store;
         let sources = [Lane::Source(0), Lane::Source(1), Lane::Source(2), Lane::Origin(0)];
-        for lane in [Lane::Command, Lane::Relay, Lane::Tail].into_iter().chain(sources) {
+        for lane in [Lane::Command, Lane::Relay, Lane::Tail, Lane::Channels].into_iter().chain(sources) {
+            self.memory.deafen(store, lane);
             self.memory.interrupt(store, lane);
         }
         self.after_store();

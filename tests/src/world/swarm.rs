@@ -69,6 +69,8 @@ fn config(seed: u64) -> Config {
     let mut config = World::usual();
     // In every third world the stream of file events stands in another Redis than the relay logs.
     config.sources[0].redis = seed.is_multiple_of(3).then(|| Secret::new("redis://elsewhere"));
+    // Runs are long, and there is nothing to be learnt from more proofs.
+    config.relay.probe = Duration::from_secs(10);
     let host = config::Host { at_once: 4, ..config::Host::new("p") };
     let keep = Keep::History(History { size: 30, ttl: Duration::from_secs(60), newest: (seed % 4) as u32 });
     let remembers = if seed.is_multiple_of(2) { "*:*" } else { "project:*" };
@@ -224,7 +226,11 @@ impl Swarm<'_> {
             }
             Kind::Publish => {
                 let (node, room) = (self.below(self.nodes), self.room());
-                self.world.publish(node, &room);
+                if self.rng.next_u32().is_multiple_of(2) {
+                    self.world.publish(node, &room);
+                } else {
+                    self.world.publish_once(node, &room);
+                }
             }
             Kind::Nonsense => {
                 let text = ["", "[", "{\"type\":\"dance\"}", "{\"type\":\"auth\",\"data\":{\"token\":\"x\"}}"][self.below(4)];

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use redis::{ConnectionInfo, Parser, RedisError, Value};
+use redis::{ConnectionInfo, Parser, PushKind, RedisError, Value};
 use roomcast_core::store::StoreError;
 use roomcast_core::store::redis::error;
 
@@ -40,7 +40,13 @@ pub(super) struct Link<Q> {
     /// Commands that have not been written, beginning at `written`.
     output: Vec<u8>,
     written: usize,
+    /// Whether it is told what is said on channels, and what it was told.
+    listens: bool,
+    pushes: Vec<Push>,
 }
+
+/// What the server says without being asked.
+pub(super) type Push = (PushKind, Vec<Value>);
 
 struct Asked<Q> {
     question: Q,
@@ -73,18 +79,39 @@ pub(super) type Answers<Q> = Vec<(Q, Result<Value, StoreError>)>;
 
 impl<Q> Link<Q> {
     pub(super) fn new() -> Link<Q> {
-        Link { state: State::Closed, asked: VecDeque::new(), output: Vec::new(), written: 0 }
+        let (asked, output, pushes) = (VecDeque::new(), Vec::new(), Vec::new());
+        Link { state: State::Closed, asked, output, written: 0, listens: false, pushes }
+    }
+
+    /// A connection that can listen to channels.
+    pub(super) fn listening() -> Link<Q> {
+        Link { listens: true, ..Link::new() }
     }
 
     /// Asks something, by one or more commands. They are sent with the next [`Link::drive`].
     pub(super) fn ask<W: AsRef<[u8]>>(&mut self, question: Q, commands: &[Vec<W>]) {
-        self.asked.push_back(Asked { question, replies: commands.len(), failure: None });
+        self.ask_for(question, commands, commands.len());
+    }
+
+    /// The same, where not every command is replied to.
+    pub(super) fn ask_for<W: AsRef<[u8]>>(&mut self, question: Q, commands: &[Vec<W>], replies: usize) {
+        self.asked.push_back(Asked { question, replies, failure: None });
         commands.iter().for_each(|words| put_command(&mut self.output, words));
     }
 
     /// Whether answers are awaited.
     pub(super) fn is_busy(&self) -> bool {
         !self.asked.is_empty()
+    }
+
+    /// Whether there is no connection, nor one that is being opened.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// What the server has said without being asked.
+    pub(super) fn pushes(&mut self) -> impl Iterator<Item = Push> {
+        self.pushes.drain(..)
     }
 
     /// The server's identifier of this connection, once it is known.
@@ -139,7 +166,7 @@ impl<Q> Link<Q> {
                             let closed = || StoreError::Disconnected("the server closed the connection".into());
                             return Err(open.refusal.take().unwrap_or_else(closed));
                         }
-                        Ok(read) => open.take(&buffer[..read], &mut self.asked, answers)?,
+                        Ok(read) => open.take(&buffer[..read], &mut self.asked, answers, &mut self.pushes)?,
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => return Err(lost(error)),
                     }
@@ -165,6 +192,9 @@ impl<Q> Link<Q> {
         if settings.db() != 0 {
             greet(&["SELECT", &settings.db().to_string()]);
         }
+        if self.listens {
+            greet(&["HELLO", "3"]);
+        }
         greet(&["CLIENT", "ID"]);
         self.output.splice(..0, greeting);
         let open = Open { io, parser: Parser::new(), greetings, client: None, refusal: None, read: 0 };
@@ -174,7 +204,13 @@ impl<Q> Link<Q> {
 
 impl Open {
     /// Takes bytes, which may hold replies, or parts of one.
-    fn take<Q>(&mut self, bytes: &[u8], asked: &mut VecDeque<Asked<Q>>, answers: &mut Answers<Q>) -> Result<(), StoreError> {
+    fn take<Q>(
+        &mut self,
+        bytes: &[u8],
+        asked: &mut VecDeque<Asked<Q>>,
+        answers: &mut Answers<Q>,
+        pushes: &mut Vec<Push>,
+    ) -> Result<(), StoreError> {
         let mut feed = Feed { bytes, is_dry: false };
         loop {
             let value = match self.parser.parse_value(&mut feed) {
@@ -182,6 +218,10 @@ impl Open {
                 Err(_) if feed.is_dry => break,
                 Err(error) => return Err(StoreError::Disconnected(format!("not a reply: {error}").into())),
             };
+            if let Value::Push { kind, data } = value {
+                pushes.push((kind, data));
+                continue;
+            }
             if self.greetings > 0 {
                 self.greetings -= 1;
                 match value {

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::Lanes;
 use super::link::{Answers, Connect, Link, Server};
+use super::listener::{Answered, Listener};
 use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
 
@@ -29,6 +30,8 @@ const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of the connection that ends blocking reads. Those of the lanes follow.
 const UNBLOCKER: u32 = 0;
+/// The number of the first connection that listens to channels.
+const LISTENERS: u32 = 1 << 16;
 
 /// The Redis servers of a node.
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ pub struct RedisLanes {
     post: Arc<Post>,
     numbers: BTreeMap<Lane, u32>,
     lanes: Vec<Connection>,
+    listeners: Vec<Listening>,
     unblocker: Link<()>,
     unblocker_waker: Arc<ReadyWaker<Input>>,
     /// When to ask next for the end of the reads that are to be ended, and by when the server must have answered.
@@ -77,6 +81,13 @@ struct Connection {
     interrupted: bool,
 }
 
+/// The connection of a lane on which channels are listened to.
+struct Listening {
+    lane: Lane,
+    listener: Listener,
+    waker: Arc<ReadyWaker<Input>>,
+}
+
 impl RedisLanes {
     /// Lanes to a server, which answer to a mailbox. Nothing is connected before the first operation.
     pub fn new(servers: Servers, connect: Connect, redis: Redis, post: Arc<Post>) -> RedisLanes {
@@ -87,6 +98,7 @@ impl RedisLanes {
             redis,
             numbers: BTreeMap::new(),
             lanes: Vec::new(),
+            listeners: Vec::new(),
             unblocker: Link::new(),
             unblocker_waker: ReadyWaker::new(UNBLOCKER, post.clone()),
             unblock_at: None,
@@ -106,6 +118,32 @@ impl RedisLanes {
             number
         });
         &mut lanes[number as usize - 1]
+    }
+
+    fn listening(&mut self, lane: Lane) -> &mut Listening {
+        let RedisLanes { numbers, listeners, post, .. } = self;
+        let number = *numbers.entry(lane).or_insert_with(|| {
+            let number = LISTENERS + listeners.len() as u32;
+            let waker = ReadyWaker::new(number, post.clone());
+            listeners.push(Listening { lane, listener: Listener::new(), waker });
+            number
+        });
+        &mut listeners[(number - LISTENERS) as usize]
+    }
+
+    fn drive_listener(&mut self, number: u32) {
+        let RedisLanes { server, listeners, buffer, .. } = self;
+        let Some(Listening { listener, waker, .. }) = listeners.get_mut((number - LISTENERS) as usize) else { return };
+        waker.take();
+        let waker = Waker::from(waker.clone());
+        let answered = listener.drive(&mut Context::from_waker(&waker), server, buffer);
+        self.post_answer(answered);
+    }
+
+    fn post_answer(&self, answered: Answered) {
+        if let Some((ticket, answer)) = answered {
+            self.post.post(Input::Answer(ticket, answer));
+        }
     }
 
     /// Asks the server to end the blocking reads that are to be ended and have not been yet.
@@ -166,7 +204,12 @@ impl RedisLanes {
 }
 
 impl Lanes for RedisLanes {
-    fn submit(&mut self, _now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
+    fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
+        if let StoreOp::Listen { subscriptions, block } = op {
+            let listening = self.listening(lane);
+            listening.listener.listen(now, ticket, subscriptions, block);
+            return listening.waker.ready();
+        }
         let commands = self.redis.commands(&op);
         let connection = self.connection(lane);
         connection.link.ask((ticket, op), &commands);
@@ -175,6 +218,10 @@ impl Lanes for RedisLanes {
     }
 
     fn interrupt(&mut self, now: Time, lane: Lane) {
+        if listens(lane) {
+            let answered = self.listening(lane).listener.answer();
+            return self.post_answer(answered);
+        }
         // Reads of another server are those of one source, and end by themselves in time.
         if self.cannot_unblock || origin(lane).is_some_and(|source| self.origins.contains_key(&source)) {
             return;
@@ -188,8 +235,13 @@ impl Lanes for RedisLanes {
     }
 
     fn reset(&mut self, lane: Lane) {
+        let error = StoreError::Disconnected("the lane was reset".into());
+        if listens(lane) {
+            let answered = self.listening(lane).listener.fail(&error);
+            return self.post_answer(answered);
+        }
         let mut answers = Vec::new();
-        self.connection(lane).fail(&StoreError::Disconnected("the lane was reset".into()), &mut answers);
+        self.connection(lane).fail(&error, &mut answers);
         answer_all(&self.redis, answers, &self.post);
     }
 
@@ -199,6 +251,7 @@ impl Lanes for RedisLanes {
                 self.unblocker_waker.take();
                 self.drive_unblocker(now);
             }
+            LISTENERS.. => self.drive_listener(number),
             _ => {
                 if let Some(connection) = self.lanes.get(number as usize - 1) {
                     connection.waker.take();
@@ -209,6 +262,11 @@ impl Lanes for RedisLanes {
     }
 
     fn tick(&mut self, now: Time) {
+        for Listening { listener, waker, .. } in &mut self.listeners {
+            if listener.tick(now) {
+                waker.ready();
+            }
+        }
         if self.unblock_until.is_some_and(|until| until <= now) {
             let mut answers = Vec::new();
             self.unblocker.fail(&StoreError::Timeout, &mut answers);
@@ -220,7 +278,8 @@ impl Lanes for RedisLanes {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        [self.unblock_at, self.unblock_until].into_iter().flatten().min()
+        let listeners = self.listeners.iter().filter_map(|listening| listening.listener.next_deadline());
+        [self.unblock_at, self.unblock_until].into_iter().flatten().chain(listeners).min()
     }
 }
 
@@ -228,8 +287,13 @@ impl Lanes for RedisLanes {
 fn origin(lane: Lane) -> Option<u16> {
     match lane {
         Lane::Source(source) | Lane::Origin(source) => Some(source),
-        Lane::Command | Lane::Relay | Lane::Tail => None,
+        Lane::Command | Lane::Relay | Lane::Tail | Lane::Channels | Lane::Channel(_) => None,
     }
+}
+
+/// Whether channels are listened to on a lane.
+fn listens(lane: Lane) -> bool {
+    matches!(lane, Lane::Channels | Lane::Channel(_))
 }
 
 impl Connection {
@@ -254,7 +318,7 @@ fn read(redis: &Redis, op: &StoreOp, value: Value) -> Result<Answer, StoreError>
 }
 
 /// A value of the client library in the core's terms.
-fn reply(value: Value) -> Result<Reply, StoreError> {
+pub(super) fn reply(value: Value) -> Result<Reply, StoreError> {
     Ok(match value {
         Value::Nil => Reply::Nil,
         Value::Int(number) => Reply::Int(number),

@@ -34,8 +34,15 @@ enum Ending {
 
 #[derive(Clone, Debug, Default)]
 struct RelayLog {
-    entries: BTreeMap<StreamId, Vec<Relayed>>,
+    entries: BTreeMap<StreamId, RelayItem>,
     last: StreamId,
+}
+
+/// The messages of an entry, or what it says as a mark.
+#[derive(Clone, Debug)]
+enum RelayItem {
+    Messages(Vec<Relayed>),
+    Mark(Bytes),
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +69,7 @@ impl Memory {
     /// The entries of a relay log after an identifier, oldest first.
     pub fn relayed_after(&self, partition: u16, after: StreamId) -> impl Iterator<Item = (StreamId, &[Relayed])> {
         let log = self.rooms.relay.get(&partition).into_iter();
-        log.flat_map(move |log| log.entries.range(after.next()..).map(|(id, messages)| (*id, &messages[..])))
+        log.flat_map(move |log| log.entries.range(after.next()..).map(|(id, item)| (*id, item.messages())))
     }
 
     /// What a room remembers, oldest first.
@@ -101,11 +108,21 @@ impl Memory {
     }
 
     pub(super) fn append_relay(&mut self, now: Time, partition: u16, relayed: Vec<Relayed>) {
+        self.append_item(now, partition, RelayItem::Messages(relayed));
+    }
+
+    pub(super) fn append_mark(&mut self, now: Time, partition: u16, mark: Bytes) -> StreamId {
+        self.append_item(now, partition, RelayItem::Mark(mark))
+    }
+
+    fn append_item(&mut self, now: Time, partition: u16, item: RelayItem) -> StreamId {
         let log = self.rooms.relay.entry(partition).or_default();
-        log.last = StreamId { millis: now.as_micros() / 1000, sequence: 0 }.max(log.last.next());
-        log.entries.insert(log.last, relayed);
+        let id = StreamId { millis: now.as_micros() / 1000, sequence: 0 }.max(log.last.next());
+        log.last = id;
+        log.entries.insert(id, item);
         log.trim(self.relay_length);
         self.wake(now, &super::relay_key(partition));
+        id
     }
 
     pub(super) fn relay_tip(&self, partition: u16) -> StreamId {
@@ -114,8 +131,14 @@ impl Memory {
 
     pub(super) fn read_relay(&self, cursors: &[(u16, StreamId)], count: usize) -> Vec<RelayEntry> {
         let entries = cursors.iter().flat_map(|(partition, cursor)| {
-            let new = self.relayed_after(*partition, *cursor).take(count);
-            new.map(|(id, messages)| RelayEntry { partition: *partition, id, messages: messages.to_vec() })
+            let log = self.rooms.relay.get(partition).into_iter();
+            let new = log.flat_map(|log| log.entries.range(cursor.next()..)).take(count);
+            new.map(|(id, item)| RelayEntry {
+                partition: *partition,
+                id: *id,
+                messages: item.messages().to_vec(),
+                mark: item.mark(),
+            })
         });
         entries.collect()
     }
@@ -141,6 +164,22 @@ impl Memory {
             messages.drain(..=last);
         }
         Answer::Done
+    }
+}
+
+impl RelayItem {
+    fn messages(&self) -> &[Relayed] {
+        match self {
+            RelayItem::Messages(messages) => messages,
+            RelayItem::Mark(_) => &[],
+        }
+    }
+
+    fn mark(&self) -> Option<Bytes> {
+        match self {
+            RelayItem::Messages(_) => None,
+            RelayItem::Mark(mark) => Some(mark.clone()),
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use crate::store::{Posting, Relayed, Stamp};
 
 /// The name of the field.
 pub(super) const FIELD: &str = "m";
+/// The name of the field of an entry that is a mark, and has no messages.
+pub(super) const MARK: &str = "p";
 
 /// Messages that no room remembers as one value. Values may be joined.
 pub(super) fn pack<'a>(messages: impl Iterator<Item = &'a Posting> + Clone) -> Bytes {

@@ -5,7 +5,7 @@ use super::super::World;
 
 pub(super) fn check(world: &World) {
     for client in &world.clients {
-        for (name, room) in client.rooms() {
+        for (name, room) in client.rooms().filter(|(name, _)| !world.config.is_local(name)) {
             let Some((length_then, seen_then)) = room.member_since else { continue };
             let (truth, length_then) = world.oracles.truth(&world.config, name, client.user.as_deref(), length_then);
             let seen = world.comparable(name, &room.seen[seen_then..]);

@@ -7,7 +7,7 @@ pub(super) fn converged(world: &World) {
         if world.connection_of(number).is_none() || client.close_code.is_some() {
             continue;
         }
-        for (name, room) in client.rooms() {
+        for (name, room) in client.rooms().filter(|(name, _)| !world.config.is_local(name)) {
             let Some((length_then, seen_then)) = room.member_since else { continue };
             // What a node missed of an inbox while it was cut off may have been delivered elsewhere, and then is gone: C6 looks.
             if name.starts_with("user:") {
