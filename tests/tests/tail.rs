@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_core::backplane::{Backplane, BackplaneAction};
 use roomcast_core::config::{Config, Keep, RoomRule, Stream};
-use roomcast_core::door::{Ask, Publish, PublishId, ReadId, Tell, Unavailable};
+use roomcast_core::door::{Ask, Publish, PublishError, PublishId, ReadId, Tell};
 use roomcast_core::id::{ShardId, StreamId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::pattern::Pattern;
