@@ -12,10 +12,28 @@ use std::time::Duration;
 pub struct Proxy {
     addr: SocketAddr,
     server: Arc<Mutex<SocketAddr>>,
-    silences: Arc<AtomicUsize>,
+    silences: Arc<Silences>,
     /// One end of each connection, which is both ends.
     connections: Arc<Mutex<Vec<TcpStream>>>,
 }
+
+/// How often each direction has fallen silent: requests, and answers.
+#[derive(Debug, Default)]
+struct Silences([AtomicUsize; 2]);
+
+impl Silences {
+    fn of(&self, direction: usize) -> usize {
+        self.0[direction].load(Ordering::SeqCst)
+    }
+
+    fn add(&self, direction: usize) {
+        self.0[direction].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The directions.
+const REQUESTS: usize = 0;
+const ANSWERS: usize = 1;
 
 impl Proxy {
     /// Listens on a port of its own and forwards to `server`.
@@ -27,7 +45,7 @@ impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let addr = listener.local_addr().expect("the socket is bound");
-        let silences = Arc::new(AtomicUsize::new(0));
+        let silences = Arc::new(Silences::default());
         let connections = Arc::new(Mutex::new(Vec::new()));
         let server = Arc::new(Mutex::new(server));
         let (seen, open, target) = (silences.clone(), connections.clone(), server.clone());
@@ -35,9 +53,8 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 let server = *target.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Ok(server) = TcpStream::connect(server) {
-                    let born = seen.load(Ordering::SeqCst);
-                    forward(&client, &server, seen.clone(), born);
-                    forward(&server, &client, seen.clone(), born);
+                    forward(&client, &server, seen.clone(), REQUESTS);
+                    forward(&server, &client, seen.clone(), ANSWERS);
                     open.lock().unwrap_or_else(PoisonError::into_inner).push(client);
                 }
             }
@@ -58,7 +75,18 @@ impl Proxy {
 
     /// From now on nothing passes on the connections that there are, and nobody is told. New ones work.
     pub fn silence(&self) {
-        self.silences.fetch_add(1, Ordering::SeqCst);
+        self.silence_requests();
+        self.silence_answers();
+    }
+
+    /// The same of what goes to the server: it hears nothing, and what it says arrives.
+    pub fn silence_requests(&self) {
+        self.silences.add(REQUESTS);
+    }
+
+    /// The same of what comes from the server: it hears everything, and what it says does not arrive.
+    pub fn silence_answers(&self) {
+        self.silences.add(ANSWERS);
     }
 
     /// Breaks the connections that there are, wherever they stand. New ones work.
@@ -70,8 +98,9 @@ impl Proxy {
     }
 }
 
-/// Forwards one direction of a connection that was born after so many silences.
-fn forward(from: &TcpStream, to: &TcpStream, silences: Arc<AtomicUsize>, born: usize) {
+/// Forwards one direction of a connection, until it falls silent.
+fn forward(from: &TcpStream, to: &TcpStream, silences: Arc<Silences>, direction: usize) {
+    let born = silences.of(direction);
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
     // Short enough to notice a silence soon.
     from.set_read_timeout(Some(Duration::from_millis(10))).expect("the limit is not zero");
@@ -79,7 +108,7 @@ fn forward(from: &TcpStream, to: &TcpStream, silences: Arc<AtomicUsize>, born: u
         let mut buffer = [0; 65_536];
         loop {
             let read = from.read(&mut buffer);
-            if silences.load(Ordering::SeqCst) > born {
+            if silences.of(direction) > born {
                 // Both ends stay open: whoever waits for an answer waits for ever.
                 loop {
                     thread::park();
