@@ -213,7 +213,11 @@ impl Backplane {
         match purpose {
             Purpose::Process(_) | Purpose::Snapshot(..) => {}
             Purpose::Tail(errand) => self.tail.answered(&mut self.core, now, errand, answer),
-            Purpose::Probe(asked) => self.probe.answered(&mut self.core, now, asked, answer),
+            Purpose::Probe(asked) => {
+                if self.probe.answered(&mut self.core, now, asked, answer) {
+                    self.hurry(now);
+                }
+            }
             Purpose::Append(batch) => self.outbound.stored(&mut self.core, now, batch, answer),
             Purpose::Heard(ear) => self.heard(now, ear, answer),
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
@@ -264,6 +268,16 @@ impl Backplane {
     fn prove(&mut self, now: Time) {
         let (log, ear) = (self.relay.next_log(), self.channels.own());
         self.probe.ask(&mut self.core, now, log, ear);
+    }
+
+    /// The store is back: what had to wait for it need not wait for the end of its pause.
+    fn hurry(&mut self, now: Time) {
+        let Backplane { core, relay, tail, channels, outbound, consumers, .. } = self;
+        relay.hurry(core, now);
+        tail.hurry(core, now);
+        channels.hurry(core, now);
+        outbound.hurry(core, now);
+        consumers.iter_mut().for_each(|consumer| consumer.hurry(core, now));
     }
 
     /// Something was heard on channels.

@@ -90,6 +90,12 @@ impl Channels {
         }
     }
 
+    /// The store is back: nothing waits any longer to be tried again.
+    pub(super) fn hurry(&mut self, core: &mut Core, now: Time) {
+        self.ears.iter_mut().for_each(|ear| ear.pause.end());
+        self.wake(core, now);
+    }
+
     /// A pause is over.
     pub(super) fn wake(&mut self, core: &mut Core, now: Time) {
         for (index, ear) in (0..).zip(&mut self.ears) {

@@ -167,6 +167,15 @@ impl Consumer {
         self.go_on(core, now);
     }
 
+    /// The store is back: nothing waits any longer to be tried again.
+    pub(super) fn hurry(&mut self, core: &mut Core, now: Time) {
+        if matches!(self.work, Work::Pausing(_)) {
+            self.work = Work::Idle;
+        }
+        self.intake.hurry();
+        self.go_on(core, now);
+    }
+
     pub(super) fn unready(&self) -> Option<String> {
         let reason = self.error.as_ref().or(self.intake.error());
         reason.map(|reason| format!("source {} {reason}", self.place.source.stream))

@@ -150,6 +150,12 @@ impl Outbound {
         }
     }
 
+    /// The store is back: nothing waits any longer to be tried again.
+    pub(super) fn hurry(&mut self, core: &mut Core, now: Time) {
+        self.pause.end();
+        self.try_again(core, now);
+    }
+
     /// A pause is over: what has waited is given to the store again, in its order.
     pub(super) fn try_again(&mut self, core: &mut Core, now: Time) {
         if !self.pause.is_over(now) {

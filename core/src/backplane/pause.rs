@@ -26,6 +26,11 @@ impl Pause {
         self.backoff.reset();
     }
 
+    /// There is no reason any more to wait: the store is back.
+    pub(super) fn end(&mut self) {
+        *self = Pause::default();
+    }
+
     pub(super) fn is_over(&self, now: Time) -> bool {
         self.until <= now
     }

@@ -110,7 +110,9 @@ impl Probe {
         doubts
     }
 
-    pub(super) fn answered(&mut self, core: &mut Core, now: Time, asked: Asked, answer: Result<Answer, StoreError>) {
+    /// The store has answered. Whether it is back.
+    pub(super) fn answered(&mut self, core: &mut Core, now: Time, asked: Asked, answer: Result<Answer, StoreError>) -> bool {
+        let was_away = core.away;
         match asked {
             // What is wrong with the store is known by the mark.
             Asked::Word { round } => self.channels.answered(core, round, answer.is_ok()),
@@ -136,6 +138,7 @@ impl Probe {
                 core.questions.wake_at(self.next, Wake::Probe);
             }
         }
+        was_away && !core.away
     }
 
     /// A mark was read from a relay log. It may be another node's.

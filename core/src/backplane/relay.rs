@@ -169,8 +169,11 @@ impl Relay {
     /// The end of a log is known, or could not be found out.
     pub(super) fn resolved(&mut self, core: &mut Core, now: Time, number: u16, answer: Result<Answer, StoreError>) {
         let Some(partition) = self.partitions.get_mut(usize::from(number)) else { return };
-        let State::Resolving(joining) = core::mem::take(&mut partition.state) else { return };
+        // It may have been asked twice.
+        let State::Resolving(joining) = &mut partition.state else { return };
+        let joining = core::mem::take(joining);
         if partition.rooms == 0 {
+            partition.state = State::Cold;
             return;
         }
         let tip = match answer {
@@ -223,6 +226,14 @@ impl Relay {
             self.reading = Reading::No;
             self.start(core, now);
         }
+    }
+
+    /// The store is back: nothing waits any longer to be tried again.
+    pub(super) fn hurry(&mut self, core: &mut Core, now: Time) {
+        self.pause.end();
+        self.wake(core, now);
+        self.try_again(core, now);
+        (0..self.partitions.len() as u16).for_each(|number| self.resolve(core, now, number));
     }
 
     pub(super) fn unready(&self) -> Option<String> {

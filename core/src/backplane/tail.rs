@@ -167,6 +167,12 @@ impl Tail {
         }
     }
 
+    /// The store is back: nothing waits any longer to be tried again.
+    pub(super) fn hurry(&mut self, core: &mut Core, now: Time) {
+        self.pause.end();
+        self.wake(core, now);
+    }
+
     /// A pause is over.
     pub(super) fn wake(&mut self, core: &mut Core, now: Time) {
         self.wanted.append(&mut self.unanswered);

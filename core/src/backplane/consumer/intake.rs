@@ -124,6 +124,13 @@ impl Intake {
         }
     }
 
+    /// There is no reason any more for a pause.
+    pub(super) fn hurry(&mut self) {
+        if matches!(self.step, Step::Pausing(_)) {
+            self.step = Step::Idle(Next::Look(Whose::Own, StreamId::ZERO));
+        }
+    }
+
     /// Time has passed.
     pub(super) fn wake(&mut self, core: &mut Core, now: Time, place: &Place) {
         match self.step {
