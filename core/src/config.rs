@@ -9,18 +9,22 @@ use serde::Deserialize;
 
 use crate::pattern::Pattern;
 
+mod channel;
 mod destination;
 mod limits;
 mod room;
 mod route;
 mod source;
+mod template;
 
+pub use channel::{Channel, Form};
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use limits::{Heartbeat, Limits};
 pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
 pub use route::{AuthMode, DialectName, Route};
 pub use source::Source;
+pub(crate) use template::{Piece, Template};
 
 /// Everything a node is told before it starts.
 ///
@@ -53,6 +57,8 @@ pub struct Config {
     pub relay: Relay,
     /// Streams that are read in a consumer group.
     pub sources: Vec<Source>,
+    /// Pub/Sub channels that every node subscribes to.
+    pub channels: Vec<Channel>,
 }
 
 /// How tokens (JWT, HS256) are checked.
@@ -194,6 +200,12 @@ impl Config {
                 "repeats the stream and group of an earlier source",
             )?;
         }
+        for (at, channel) in self.channels.iter().enumerate() {
+            let path = format!("channels[{at}]");
+            channel.validate(&path)?;
+            let repeated = self.channels.iter().take(at).any(|earlier| earlier.repeats(channel));
+            check(!repeated, &path, "repeats an earlier channel")?;
+        }
         Ok(())
     }
 
@@ -245,7 +257,7 @@ impl Default for Config {
             routes: vec![
                 Route::json("/ws", AuthMode::Required),
                 Route::json("/ws/connect", AuthMode::Required),
-                Route::json("/ws/tasks", AuthMode::Optional),
+                Route::bound("/ws/tasks", "global", AuthMode::Optional),
                 Route::bound("/ws/jobs/{id}", "job:{id}", AuthMode::Required),
                 Route::bound("/ws/{uuid}", "job:{uuid}", AuthMode::Required),
             ],
@@ -266,6 +278,7 @@ impl Default for Config {
             heartbeat: Heartbeat::default(),
             relay: Relay::default(),
             sources: vec![Source::file_events(), Source::ai_commands()],
+            channels: vec![Channel::broadcast(), Channel::task_updates(), Channel::general_updates(), Channel::socketio()],
         }
     }
 }

@@ -14,18 +14,21 @@
 //! * [`backplane::Backplane`] is the store's side: what is read, acknowledged, retried, dead-lettered and relayed.
 //! * [`door`] is all that they say to each other; [`store`] is all that is asked of Redis, with its translation and a model.
 //! * [`event`] has the events of the systems that Roomcast replaces, typed, for publishers in the process.
-//! * [`dialect`], [`http`], [`history`], [`batch`], [`command`], [`update`] and [`dead_letter`] know the formats, and nothing of rooms.
+//! * [`dialect`], [`http`], [`history`], [`batch`], [`command`], [`foreign`], [`update`] and [`dead_letter`] know the formats, and
+//!   nothing of rooms; [`channel`] knows to which rooms the messages of Pub/Sub channels go.
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod backplane;
 pub mod batch;
+pub mod channel;
 pub mod command;
 pub mod config;
 pub mod dead_letter;
 pub mod dialect;
 pub mod door;
 pub mod event;
+pub mod foreign;
 pub mod frame;
 pub mod health;
 pub mod history;

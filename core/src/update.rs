@@ -1,30 +1,17 @@
 //! Updates: the messages that publishers write into streams of their own, which are the history of rooms, and what clients are
 //! sent of them.
 //!
-//! * An update is a JSON object with a `type`, mostly `{"timestamp","type","data"}`, in one field of an entry.
-//! * All values are passed on byte for byte, further fields too, but for `room` and `position`, which are not the publisher's.
-//! * Without a `message_id` it gets one that follows from stream and entry, so that all nodes and all readings say the same; and
-//!   without a timestamp, that of the entry.
-//! * A name that is read here and occurs twice refuses the update: which one counts would be up to each reader.
-//!
-//! No nesting can exhaust the stack: `serde_json` skips in a loop what it does not read.
+//! An update is a message as [`crate::foreign`] reads it, in one field of an entry. Without a `message_id` it gets one that follows
+//! from stream and entry, so that all nodes and all readings say the same; and without a timestamp, that of the entry.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
-use uuid::Uuid;
+use bytes::Bytes;
 
-use crate::message::{ENVELOPE, Json, put_string};
+use crate::foreign::{self, Fields, Foreign, ForeignError, MOST_BYTES};
+use crate::message::Json;
 use crate::store::Entry;
 use crate::time::UnixMillis;
-
-/// Longest update that is passed on, in bytes.
-pub const MOST_BYTES: usize = 1 << 20;
 
 /// Why an entry is no update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,34 +19,22 @@ pub const MOST_BYTES: usize = 1 << 20;
 pub enum UpdateError {
     /// The entry lacks the field.
     NoField(Box<str>),
-    /// The field has more than [`MOST_BYTES`].
-    TooLarge {
-        /// Its bytes.
-        size: usize,
-    },
-    /// The field is not UTF-8.
-    NotUtf8 {
-        /// Valid bytes before the first invalid one.
-        valid: usize,
-    },
-    /// The text is not one JSON object, or a name occurs twice.
-    NotAnObject {
-        /// What is wrong, and where.
-        reason: String,
-    },
-    /// There is no `type`, or it is not a string.
-    NoType,
+    /// What the field holds is no message.
+    Foreign(ForeignError),
 }
 
 impl fmt::Display for UpdateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             UpdateError::NoField(name) => write!(f, "the field `{name}` is missing"),
-            UpdateError::TooLarge { size } => write!(f, "the update has {size} bytes, the limit is {MOST_BYTES}"),
-            UpdateError::NotUtf8 { valid } => write!(f, "the update is not UTF-8 after byte {valid}"),
-            UpdateError::NotAnObject { reason } => write!(f, "the update is not a JSON object: {reason}"),
-            UpdateError::NoType => f.write_str("the update has no type"),
+            UpdateError::Foreign(error) => error.fmt(f),
         }
+    }
+}
+
+impl From<ForeignError> for UpdateError {
+    fn from(error: ForeignError) -> UpdateError {
+        UpdateError::Foreign(error)
     }
 }
 
@@ -86,39 +61,10 @@ impl core::error::Error for UpdateError {}
 /// Whatever is wrong with it.
 pub fn envelope(key: &str, field: &str, room: &str, entry: &Entry) -> Result<Bytes, UpdateError> {
     let bytes = value(field, entry).ok_or_else(|| UpdateError::NoField(field.into()))?;
-    if bytes.len() > MOST_BYTES {
-        return Err(UpdateError::TooLarge { size: bytes.len() });
-    }
-    let text = str::from_utf8(bytes).map_err(|error| UpdateError::NotUtf8 { valid: error.valid_up_to() })?;
-    let Update { kind, data, timestamp, message_id, others } =
-        serde_json::from_str(text).map_err(|error| UpdateError::NotAnObject { reason: error.to_string() })?;
-    let kind = kind.map(RawValue::get).filter(|kind| kind.starts_with('"')).ok_or(UpdateError::NoType)?;
-
-    let mut out = BytesMut::with_capacity(text.len() + room.len() + ENVELOPE);
-    out.put_slice(b"{\"type\":");
-    out.put_slice(kind.as_bytes());
-    out.put_slice(b",\"data\":");
-    out.put_slice(data.map_or("null", RawValue::get).as_bytes());
-    out.put_slice(b",\"timestamp\":");
-    match timestamp.map(RawValue::get).filter(|timestamp| *timestamp != "null") {
-        Some(timestamp) => out.put_slice(timestamp.as_bytes()),
-        None => put_string(&mut out, &UnixMillis(entry.id.millis).to_string()),
-    }
-    out.put_slice(b",\"message_id\":");
-    match message_id.map(RawValue::get).filter(|id| !["null", "\"\""].contains(id)) {
-        Some(id) => out.put_slice(id.as_bytes()),
-        None => put_string(&mut out, identifier(key, entry, bytes).hyphenated().encode_lower(&mut Uuid::encode_buffer())),
-    }
-    out.put_slice(b",\"room\":");
-    put_string(&mut out, room);
-    for (name, value) in others {
-        out.put_u8(b',');
-        put_string(&mut out, &name);
-        out.put_u8(b':');
-        out.put_slice(value.get().as_bytes());
-    }
-    out.put_u8(b'}');
-    Ok(out.freeze())
+    let update = Foreign::new(Fields::read(foreign::text(bytes)?)?)?;
+    // A stream that was deleted and begun anew may use the identifiers of its entries again: hence the bytes.
+    let id = || foreign::identifier(key, &[entry.id.millis, entry.id.sequence], bytes);
+    Ok(update.encode(room, UnixMillis(entry.id.millis), id))
 }
 
 /// The beginning of what an entry holds, for a log.
@@ -139,68 +85,6 @@ pub fn snapshot(value: &Bytes) -> Option<Bytes> {
 
 fn value<'e>(field: &str, entry: &'e Entry) -> Option<&'e [u8]> {
     entry.fields.iter().find(|(name, _)| name.as_ref() == field.as_bytes()).map(|(_, value)| value.as_ref())
-}
-
-/// The same on every node. A stream that was deleted and begun anew may use the identifiers of its entries again.
-fn identifier(key: &str, entry: &Entry, update: &[u8]) -> Uuid {
-    use core::hash::Hasher as _;
-    let mut hasher = SipHasher13::new_with_keys(0, 0);
-    hasher.write(&entry.id.millis.to_le_bytes());
-    hasher.write(&entry.id.sequence.to_le_bytes());
-    hasher.write(&(key.len() as u64).to_le_bytes());
-    hasher.write(key.as_bytes());
-    hasher.write(update);
-    uuid::Builder::from_custom_bytes(hasher.finish128().as_bytes()).into_uuid()
-}
-
-/// The fields of an update. Values are only delimited.
-#[derive(Default)]
-struct Update<'a> {
-    kind: Option<&'a RawValue>,
-    data: Option<&'a RawValue>,
-    timestamp: Option<&'a RawValue>,
-    message_id: Option<&'a RawValue>,
-    others: Vec<(Cow<'a, str>, &'a RawValue)>,
-}
-
-impl<'de> Deserialize<'de> for Update<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Update<'de>, D::Error> {
-        deserializer.deserialize_map(Fields)
-    }
-}
-
-struct Fields;
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = Update<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Update<'de>, A::Error> {
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        let mut update = Update::default();
-        while let Some((Name(name), value)) = fields.next_entry::<Name<'de>, &'de RawValue>()? {
-            let (known, field) = match &*name {
-                "type" => (&mut update.kind, "type"),
-                "data" => (&mut update.data, "data"),
-                "timestamp" => (&mut update.timestamp, "timestamp"),
-                "message_id" => (&mut update.message_id, "message_id"),
-                "room" | "position" => continue,
-                _ => {
-                    update.others.push((name, value));
-                    continue;
-                }
-            };
-            if known.replace(value).is_some() {
-                return Err(A::Error::duplicate_field(field));
-            }
-        }
-        Ok(update)
-    }
 }
 
 #[cfg(test)]
@@ -228,13 +112,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_follows_from_the_entry() {
-        let encoded = encode(r#"{"type":"t","timestamp":null,"message_id":""}"#).unwrap();
+        let update = br#"{"type":"t","timestamp":null,"message_id":""}"#;
+        let encoded = encode(str::from_utf8(update).unwrap()).unwrap();
         let id = "47e38cde-3016-8378-a0fa-bb47ba2efd01";
         let expected =
             format!(r#"{{"type":"t","data":null,"timestamp":"2025-10-06T01:00:00.123Z","message_id":"{id}","room":"job:7"}}"#);
         assert_eq!(encoded, expected, "an identifier is the same on every node and in every version");
-        let other = |key: &str, entry: &Entry| identifier(key, entry, b"{}");
-        let (one, two) = (entry(b""), Entry { id: StreamId { millis: 1, sequence: 0 }, ..entry(b"") });
+        let other = |key: &str, entry: &Entry| envelope(key, "message", "job:7", entry).unwrap();
+        let (one, two) = (entry(update), Entry { id: StreamId { millis: 1_759_712_400_123, sequence: 5 }, ..entry(update) });
         assert_ne!(other("a", &one), other("a", &two));
         assert_ne!(other("a", &one), other("b", &one));
     }
@@ -256,10 +141,10 @@ mod tests {
             assert!(error.contains(expected), "{update}: {error}");
         }
         let error = |entry: &Entry| envelope("k", "message", "r", entry).unwrap_err().to_string();
-        assert_eq!(error(&entry(b"\xff")), "the update is not UTF-8 after byte 0");
+        assert_eq!(error(&entry(b"\xff")), "the message is not UTF-8 after byte 0");
         assert_eq!(error(&Entry { fields: vec![], ..entry(b"") }), "the field `message` is missing");
         let long = format!(r#"{{"type":"{}"}}"#, "x".repeat(MOST_BYTES));
-        assert_eq!(error(&entry(long.as_bytes())), "the update has 1048587 bytes, the limit is 1048576");
+        assert_eq!(error(&entry(long.as_bytes())), "the message has 1048587 bytes, the limit is 1048576");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod canary;
+pub mod channel;
 pub mod handshake;
 pub mod http_wire;
 pub mod hub_ops;
@@ -21,8 +22,9 @@ use std::{env, fs};
 pub type Target = fn(&[u8]);
 
 /// The targets whose corpora are kept and replayed.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("batch", batch::run),
+    ("channel", channel::run),
     ("json_frame", json_frame::run),
     ("ws_wire", ws_wire::run),
     ("handshake", handshake::run),

@@ -14,6 +14,7 @@ use crate::batch::SEPARATOR;
 pub fn all() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let of = |target, seeds: Vec<Vec<u8>>| seeds.into_iter().map(move |seed| (target, seed));
     of("batch", batches())
+        .chain(of("channel", HEARD.iter().map(|heard| heard.as_bytes().to_vec()).chain([PICKLE.to_vec()]).collect()))
         .chain(of("json_frame", FRAMES.iter().map(|frame| frame.as_bytes().to_vec()).collect()))
         .chain(of("ws_wire", streams()))
         .chain(of("handshake", heads()))
@@ -22,6 +23,41 @@ pub fn all() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
 }
 
 const EVENT: &str = r#"{"event_id":"e-1","timestamp":"2025-10-06T01:00:00Z","workspace":{"id":"w-1","name":"x"},"file":{"path":"a/b.py","event_type":"modify"},"change":{"type":"diff","lines":[1,2.5e3,null,true]}}"#;
+
+/// A channel, and what is published on it.
+const HEARD: [&str; 15] = [
+    "\n",
+    r#"c
+{"type":"t","data":1}"#,
+    r#"websocket:broadcast
+{"type":"task_updated","data":{"task_id":"t-1","changes":null},"project_id":"p-1","timestamp":"2025-08-07T12:32:56.123456789+07:00","message_id":"m-1","source":"worker"}"#,
+    r#"websocket:broadcast
+{"type":"direct","data":[1.50,null],"user_id":7,"timestamp":null,"message_id":"","position":"1.2.3"}"#,
+    r#"task_updates
+{"type": "task_update", "task_id": "12", "data": {"status": "failed", "error": null}, "timestamp": 1732154491.899989}"#,
+    r#"general_updates
+{"type": "general_update", "data": {"type": "task_created", "task_info": {}}, "timestamp": "2026-11-21T02:01:31.899989"}"#,
+    r#"news:b-c:*x
+{"type":"t","data":{"task":{"id":"a"}},"message_id":7}"#,
+    r#"news:
+{"ty\u0070e":"\ud800","id":-1.5e3,"message_id":"a\u002fb","room":"r"}"#,
+    r#"c
+{"type":"t","room":"a","room":"b"}"#,
+    r#"c
+{"type":"t","room":"\ud800","task_id":""}"#,
+    r#"socketio
+{"method": "emit", "event": "project.updated", "data": [{"type": "project.updated", "timestamp": "t", "data": {"x": null}, "source": "s"}], "binary": false, "namespace": "/ws", "room": "project:7", "skip_sid": null, "callback": null, "host_id": "h"}"#,
+    r#"socketio
+{"method": "emit", "event": "tick", "data": {"n": 1}, "namespace": "/", "room": null, "skip_sid": null, "callback": null, "host_id": "h"}"#,
+    r#"socketio
+{"method": "emit", "event": "tick", "data": ["a", {"b": 1}], "room": ["a", 7, "a", "7"]}"#,
+    r#"socketio
+{"method": "emit", "event": "tick", "data": [[{"_placeholder": true, "num": 0}], "AQI="], "binary": true}"#,
+    r#"socketio
+{"method": "close_room", "room": "a", "namespace": "/ws", "host_id": "h"}"#,
+];
+
+const PICKLE: &[u8] = b"socketio\n\x80\x04}\x94(\x8c\x06method\x94\x8c\x04emit\x94u.";
 
 fn batches() -> Vec<Vec<u8>> {
     let batch = |events: &str| format!(r#"{{"batch_id":"b-1","batch_count":1,"timestamp":"t","events":[{events}]}}"#);

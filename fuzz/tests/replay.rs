@@ -12,6 +12,11 @@ fn batch() {
 }
 
 #[test]
+fn channel() {
+    replay("channel");
+}
+
+#[test]
 fn json_frame() {
     replay("json_frame");
 }

@@ -177,7 +177,7 @@ mod tests {
             (&format!("/ws/{UUID}"), Some(&*format!("job:{UUID}"))),
             (&format!("/ws/jobs/{}", "x".repeat(200)), Some(&*format!("job:{}", "x".repeat(200)))),
             ("/ws", Some("")),
-            ("/ws/tasks", Some("")),
+            ("/ws/tasks", Some("global")),
             ("/ws/jobs", None),
             ("/ws/jobs/", None),
             ("/ws/jobs/a/b", None),

@@ -83,7 +83,8 @@ fn answers_for_what_does_not_exist_are_harmless() {
 
 #[test]
 fn the_last_member_out_tells_the_backplane() {
-    let mut hub = hub(Config::default());
+    let routes = vec![Route::json("/ws/tasks", AuthMode::Optional)];
+    let mut hub = hub(Config { routes, ..Config::default() });
     let conns = [open(&mut hub, "/ws/tasks"), open(&mut hub, "/ws/tasks")];
     for conn in conns {
         say(&mut hub, conn, r#"{"type":"subscribe","task_id":1}"#);
