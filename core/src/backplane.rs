@@ -41,7 +41,7 @@ mod run;
 mod sessions;
 mod tail;
 
-use channels::Channels;
+use channels::{Audience, Channels};
 use consumer::Consumer;
 use operator::Operator;
 use outbound::Outbound;
@@ -49,6 +49,7 @@ use presence::Presence;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
+use run::Run;
 use sessions::{Saving, Sessions};
 use tail::Tail;
 
@@ -137,15 +138,16 @@ impl Backplane {
         };
         let mut consumers: Vec<Consumer> =
             (0..).zip(&config.sources).map(|(index, source)| Consumer::new(index, source.clone(), &config)).collect();
-        let (mut probe, mut presence, mut channels) = (Probe::new(), Presence::new(&mut core), Channels::new(&config));
+        let (mut probe, mut presence) = (Probe::new(), Presence::new(&mut core));
         probe.ask(&mut core, now, None, None);
-        channels.start(&mut core, now);
         presence.start(&mut core, now);
         for consumer in &mut consumers {
             consumer.start(&mut core, now);
         }
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], 0, 0, 0, 0]);
         let relay = Relay::new(&mut core, &config, key, now);
+        let mut channels = Channels::new(&config, key);
+        channels.start(&mut core, now);
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
@@ -219,7 +221,10 @@ impl Backplane {
                 }
             }
             Purpose::Append(batch) => self.outbound.stored(&mut self.core, now, batch, answer),
-            Purpose::Heard(ear) => self.heard(now, ear, answer),
+            Purpose::Heard(ear) => {
+                let Backplane { core, relay, outbound, probe, channels, .. } = self;
+                channels.answered(core, now, ear, &mut Audience { relay, outbound, probe }, answer);
+            }
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
             Purpose::Doubt(partition, cursor) => self.relay.doubted(&mut self.core, now, (partition, cursor), answer),
             Purpose::Relayed => self.relay.read(&mut self.core, now, &mut self.probe, answer),
@@ -278,16 +283,6 @@ impl Backplane {
         channels.hurry(core, now);
         outbound.hurry(core, now);
         consumers.iter_mut().for_each(|consumer| consumer.hurry(core, now));
-    }
-
-    /// Something was heard on channels.
-    fn heard(&mut self, now: Time, ear: u16, answer: Result<Answer, StoreError>) {
-        for said in self.channels.answered(&mut self.core, now, ear, answer) {
-            if self.channels.is_own(&said.channel) {
-                self.probe.heard(&mut self.core, now, &said.payload);
-            }
-        }
-        self.channels.go_on(&mut self.core, now, ear);
     }
 
     fn decided(&mut self, now: Time, source: u16, ticket: Ticket, verdict: Verdict) {

@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use crate::config::{self, Form, Limits, Piece, Template};
 use crate::dialect::json::identifier;
 use crate::foreign::{self, Fields, Foreign, ForeignError};
+use crate::glob;
 use crate::message::RoomName;
 use crate::time::UnixMillis;
 
-mod glob;
 mod socketio;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ pub mod door;
 pub mod event;
 pub mod foreign;
 pub mod frame;
+mod glob;
 pub mod health;
 pub mod history;
 pub mod http;

@@ -18,7 +18,7 @@
 //!
 //! Every step checks the oracles ([`oracle`]): one for each line of the contract that applies so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use roomcast_core::time::{Time, UnixMillis};
 
 pub mod batches;
+mod channels;
 mod client;
 pub mod commands;
 mod dead_letters;
@@ -82,6 +83,8 @@ pub struct World {
     /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries, and its
     /// room.
     publishing: BTreeMap<(usize, PublishId), (u64, String)>,
+    /// Messages that publishers have said on a channel, for rooms that remember nothing: no log has them.
+    said: BTreeSet<u64>,
     /// What came of those that were published, by the number that each carries.
     outcomes: BTreeMap<u64, Published>,
     /// Entries that nodes have handed over and the test has not asked for yet.
@@ -140,6 +143,7 @@ impl World {
             doomed: BTreeMap::new(),
             events_made: 0,
             publishing: BTreeMap::new(),
+            said: BTreeSet::new(),
             outcomes: BTreeMap::new(),
             handed: Vec::new(),
             operated: BTreeMap::new(),

@@ -6,19 +6,30 @@
 //! Listen ──▶ heard: messages, told to hubs, or stored once where their room remembers ──▶ Listen …
 //!    └─▶ failed: pause ──▶ Listen; what was said meanwhile was not heard, and is told as a gap
 //! ```
+//!
+//! A message for a room that remembers is given to the store by every node that has heard it, under its identifier: the first
+//! one counts, and reaches all nodes as any other message of the room does.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Core;
+use super::outbound::Outbound;
 use super::pause::Pause;
+use super::probe::Probe;
 use super::questions::{Purpose, Wake};
 use super::reading::Reading;
+use super::relay::Relay;
+use super::{Core, Run};
+use crate::channel::Mapped;
 use crate::config::Config;
 use crate::report::Report;
 use crate::store::{Answer, Heard, Lane, Said, StoreError, StoreOp, Subscription};
 use crate::time::Time;
+
+mod mapping;
+
+use mapping::Mapping;
 
 /// The connections that listen. The first is to the node's own server.
 #[derive(Debug)]
@@ -26,6 +37,7 @@ pub(super) struct Channels {
     ears: Vec<Ear>,
     /// The channel on which this node is spoken to, by itself too.
     own: Arc<str>,
+    mapping: Mapping,
 }
 
 #[derive(Debug)]
@@ -39,14 +51,27 @@ struct Ear {
     has_begun: bool,
 }
 
+/// What hears of messages.
+pub(super) struct Audience<'a> {
+    pub(super) relay: &'a mut Relay,
+    pub(super) outbound: &'a mut Outbound,
+    pub(super) probe: &'a mut Probe,
+}
+
 impl Channels {
-    pub(super) fn new(config: &Config) -> Channels {
+    pub(super) fn new(config: &Config, key: u64) -> Channels {
         let own: Arc<str> = format!("{}node:{}", config.relay.prefix, config.node).into();
         let subscription = match config.relay.cluster {
             true => Subscription::sharded(&own),
             false => Subscription::channel(&own),
         };
-        Channels { ears: vec![Ear::new(Lane::Channels, vec![subscription])], own }
+        let mapping = Mapping::new(config, key);
+        let here = config.channels.iter().filter(|channel| channel.redis.is_none()).map(mapping::subscription);
+        let mut ears = vec![Ear::new(Lane::Channels, core::iter::once(subscription).chain(here))];
+        for (index, channel) in (0..).zip(&config.channels).filter(|(_, channel)| channel.redis.is_some()) {
+            ears.push(Ear::new(channel.lane(index), [mapping::subscription(channel)]));
+        }
+        Channels { ears, own, mapping }
     }
 
     pub(super) fn start(&mut self, core: &mut Core, now: Time) {
@@ -61,32 +86,41 @@ impl Channels {
         listens.then(|| self.own.clone())
     }
 
-    /// What was heard, if the answer holds anything.
-    pub(super) fn answered(&mut self, core: &mut Core, now: Time, index: u16, answer: Result<Answer, StoreError>) -> Vec<Said> {
-        let Some(ear) = self.ears.get_mut(usize::from(index)) else { return Vec::new() };
+    /// Something was heard, or nothing can be.
+    pub(super) fn answered(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        index: u16,
+        audience: &mut Audience<'_>,
+        answer: Result<Answer, StoreError>,
+    ) {
+        let Some(ear) = self.ears.get_mut(usize::from(index)) else { return };
         ear.reading = Reading::No;
         match answer {
             Ok(Answer::Heard(Heard { begins, messages })) => {
                 ear.pause.reset();
                 ear.failing = None;
-                if begins && core::mem::replace(&mut ear.has_begun, true) {
-                    ear.report_gap(core);
+                // What was heard last before the gap comes first.
+                let mut run = Run::new(&core.config.limits);
+                let lane = ear.lane;
+                for said in messages {
+                    self.hear(core, now, &mut run, audience, (lane, &said));
                 }
-                messages
+                run.tell(core);
+                if let Some(ear) = self.ears.get_mut(usize::from(index)) {
+                    if begins && core::mem::replace(&mut ear.has_begun, true) {
+                        ear.report_gap(core);
+                        audience.relay.lose_fed();
+                    }
+                    ear.listen(core, now, index);
+                }
             }
             other => {
                 ear.failing = Some(other.err().unwrap_or(StoreError::Unexpected("nothing that was heard".into())));
                 ear.reading = Reading::Paused;
                 ear.pause.begin(core, now, Wake::Channels);
-                Vec::new()
             }
-        }
-    }
-
-    /// Goes on listening, once what was heard is dealt with.
-    pub(super) fn go_on(&mut self, core: &mut Core, now: Time, index: u16) {
-        if let Some(ear) = self.ears.get_mut(usize::from(index)).filter(|ear| ear.reading == Reading::No) {
-            ear.listen(core, now, index);
         }
     }
 
@@ -105,21 +139,32 @@ impl Channels {
         }
     }
 
-    /// Whether somebody speaks to this node.
-    pub(super) fn is_own(&self, channel: &Bytes) -> bool {
-        **channel == *self.own.as_bytes()
-    }
-
     pub(super) fn unready(&self) -> impl Iterator<Item = String> {
         let failing = self.ears.iter().filter_map(|ear| ear.failing.as_ref());
         failing.map(|error| format!("channels cannot be listened to: {error}"))
     }
+
+    fn hear(&mut self, core: &mut Core, now: Time, run: &mut Run, audience: &mut Audience<'_>, (lane, said): (Lane, &Said)) {
+        if *said.channel == *self.own.as_bytes() {
+            return audience.probe.heard(core, now, &said.payload);
+        }
+        core.stats.heard += 1;
+        for Mapped { room, payload, message_id, .. } in self.mapping.map(core, now, lane, said) {
+            if core.config.rule(&room).is_some_and(|rule| rule.keep.is_some()) {
+                audience.relay.feed(&room);
+                let posting = core.posting(now, room, payload, Some(message_id));
+                audience.outbound.pass_on(core, now, posting);
+            } else {
+                audience.relay.pass_on(core, run, &room, payload);
+            }
+        }
+    }
 }
 
 impl Ear {
-    fn new(lane: Lane, subscriptions: Vec<Subscription>) -> Ear {
+    fn new(lane: Lane, subscriptions: impl IntoIterator<Item = Subscription>) -> Ear {
         let (reading, pause) = (Reading::No, Pause::default());
-        Ear { lane, subscriptions: subscriptions.into(), reading, pause, failing: None, has_begun: false }
+        Ear { lane, subscriptions: subscriptions.into_iter().collect(), reading, pause, failing: None, has_begun: false }
     }
 
     fn listen(&mut self, core: &mut Core, now: Time, index: u16) {
@@ -133,4 +178,10 @@ impl Ear {
         let names = || self.subscriptions.iter().map(|one| &*one.name).collect::<Vec<_>>().join(", ");
         core.report(|| Report::ChannelGap { channels: names().into() });
     }
+}
+
+/// The beginning of a message, for people.
+fn sample(payload: &Bytes) -> Box<str> {
+    const LENGTH: usize = 200;
+    String::from_utf8_lossy(payload.get(..LENGTH).unwrap_or(payload)).into()
 }

@@ -113,17 +113,17 @@ impl Relay {
     /// The store is away, and a room goes on without it: a message is told to the hubs of this node, and that is all.
     pub(super) fn tell_here(&mut self, core: &mut Core, shard: ShardId, publish: Publish) {
         let Publish { id, room, payload, .. } = publish;
-        self.tell_all(core, &room, payload);
+        let mut run = Run::new(&core.config.limits);
+        self.pass_on(core, &mut run, &room, payload);
+        run.tell(core);
         core.stats.published += 1;
         core.tell(shard, Tell::Published { id, result: Ok(None) });
     }
 
-    /// Tells the hubs of this node of a message in a room that remembers nothing.
-    pub(super) fn tell_all(&self, core: &mut Core, room: &RoomName, payload: Bytes) {
-        let Some(room) = self.rooms.find(room).and_then(|index| self.rooms.get(index)) else { return };
-        for shard in room.shards.iter() {
-            let (room, payloads) = (room.name.clone(), vec![payload.clone()]);
-            core.tell(shard, Tell::Messages { room, payloads, positions: Vec::new() });
+    /// Tells the hubs of this node of a message in a room that remembers nothing, which came by another way than the relay logs.
+    pub(super) fn pass_on(&self, core: &mut Core, run: &mut Run, room: &str, payload: Bytes) {
+        if let Some(room) = self.rooms.find(room).and_then(|index| self.rooms.get(index)) {
+            run.add(core, &room.name, room.shards, payload, None);
         }
     }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::template::{Piece, Template};
 use super::{ConfigError, Secret, check};
+use crate::store::Lane;
 
 /// A Pub/Sub channel, or all that fit a pattern: every node hears each message, and it goes to a room.
 ///
@@ -87,6 +88,11 @@ impl Channel {
     pub fn socketio() -> Channel {
         let to = ["{room}", "*"].map(String::from).into();
         Channel { form: Form::Socketio, to, drop: Vec::new(), ..Channel::new("socketio") }
+    }
+
+    /// The way to the store on which it is listened to; `index` is the channel's own.
+    pub(crate) fn lane(&self, index: u16) -> Lane {
+        if self.redis.is_some() { Lane::Channel(index) } else { Lane::Channels }
     }
 
     /// What is subscribed to: the channel's name, or the pattern. Empty where it has neither, which

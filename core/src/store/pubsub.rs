@@ -18,7 +18,7 @@ pub struct Subscription {
 pub enum SubscriptionKind {
     /// One channel.
     Channel,
-    /// All channels that a pattern fits. In it `*` stands for any characters; Redis knows more of the kind.
+    /// All channels that a pattern fits, as Redis writes it: `*`, `?`, `[a-z]`, `\`.
     Pattern,
     /// One channel that belongs to a slot of a cluster, like a key. It has nothing to do with a [`SubscriptionKind::Channel`] of
     /// the same name.

@@ -174,7 +174,8 @@ impl World {
     /// What a client has seen of a room and the truth can be held against.
     fn comparable(&self, room: &str, seen: &[u64]) -> Vec<u64> {
         let remembers = self.config.rule(room).is_some_and(|rule| rule.keep.is_some());
-        seen.iter().copied().filter(|number| !remembers || !Event::is_number(*number)).collect()
+        let is_compared = |number: &u64| !(self.said.contains(number) || remembers && Event::is_number(*number));
+        seen.iter().copied().filter(is_compared).collect()
     }
 }
 

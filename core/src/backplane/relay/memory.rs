@@ -87,6 +87,31 @@ impl Relay {
         core.tell(shard, Tell::Joined { room: name.clone(), join, position });
     }
 
+    /// Something in a room that remembers came by a channel.
+    pub(in super::super) fn feed(&mut self, room: &str) {
+        let index = self.rooms.find(room);
+        if let Some(track) = index.and_then(|index| self.rooms.get_mut(index)?.track.as_mut()) {
+            track.fed = true;
+        }
+    }
+
+    /// Channels were not listened to for a while: in rooms to which something came by one, something may be missing that no log has.
+    pub(in super::super) fn lose_fed(&mut self) {
+        for index in 0..self.rooms.slots() {
+            let Some(Room { name, track: Some(track), .. }) = self.rooms.get_mut(index) else { continue };
+            match track.errand.as_deref_mut() {
+                _ if !track.fed => {}
+                None => {
+                    track.errand = Some(Box::new(Errand::Asking { joining: Vec::new(), lost: true, ahead: None }));
+                    self.memory.wanted.push(name.clone());
+                }
+                Some(Errand::Asking { lost, .. }) => *lost = true,
+                // It is found out already whether something is missing, and told.
+                Some(Errand::Healing { .. }) => {}
+            }
+        }
+    }
+
     /// Asks for all positions that are wanted.
     pub(in super::super) fn flush(&mut self, core: &mut Core, now: Time) {
         while !self.memory.wanted.is_empty() {

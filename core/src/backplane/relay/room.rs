@@ -31,6 +31,8 @@ pub(super) struct Track {
     synced: bool,
     /// Whether nothing has been heard since the room was checked last.
     pub(super) quiet: bool,
+    /// Whether something in it came by a channel: what is said there while nobody listens is lost.
+    pub(super) fed: bool,
     pub(super) errand: Option<Box<Errand>>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{ClientId, Memory};
-use crate::pattern::Pattern;
+use crate::glob;
 use crate::store::{Answer, Heard, Lane, Said, StoreOp, Subscription, SubscriptionKind};
 use crate::time::Time;
 
@@ -77,7 +77,7 @@ impl Subscription {
     fn covers(&self, channel: &str, sharded: bool) -> bool {
         match self.kind {
             SubscriptionKind::Channel => !sharded && *self.name == *channel,
-            SubscriptionKind::Pattern => !sharded && Pattern::new(&self.name).matches(channel),
+            SubscriptionKind::Pattern => !sharded && glob::fits(self.name.as_bytes(), channel.as_bytes()),
             SubscriptionKind::Sharded => sharded && *self.name == *channel,
         }
     }

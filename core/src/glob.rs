@@ -3,9 +3,19 @@
 
 use core::ops::Range;
 
+/// Whether a name fits. The work is bounded by the product of both lengths.
+pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    compare(pattern, name).is_some()
+}
+
 /// Where in a name that fits stands what the first `*` of the pattern stands for; as short as possible where there are several.
-/// Nothing where the name does not fit, or the pattern has no `*`. The work is bounded by the product of both lengths.
-pub(super) fn first_star(pattern: &[u8], name: &[u8]) -> Option<Range<usize>> {
+/// Nothing where the name does not fit, or the pattern has no `*`.
+pub(crate) fn first_star(pattern: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    compare(pattern, name)?
+}
+
+/// Nothing where the name does not fit; else what the first `*` stands for, if there is one.
+fn compare(pattern: &[u8], name: &[u8]) -> Option<Option<Range<usize>>> {
     // What the last `*` stands for so far, and the pattern behind it.
     let mut last: Option<(&[u8], Range<usize>)> = None;
     let (mut first, mut rest, mut at) = (None, pattern, 0);
@@ -16,8 +26,8 @@ pub(super) fn first_star(pattern: &[u8], name: &[u8]) -> Option<Range<usize>> {
             continue;
         }
         match (next(rest), name.get(at)) {
-            (None, None) => return first.or(last.map(|(_, star)| star)),
-            (Some((one, behind)), Some(&byte)) if fits(one, byte) => (rest, at) = (behind, at + 1),
+            (None, None) => return Some(first.or(last.map(|(_, star)| star))),
+            (Some((one, behind)), Some(&byte)) if is_one(one, byte) => (rest, at) = (behind, at + 1),
             // The last `*` stands for a byte more.
             _ => {
                 let (behind, star) = last.as_mut()?;
@@ -49,7 +59,7 @@ fn next(pattern: &[u8]) -> Option<(&[u8], &[u8])> {
     pattern.split_at_checked(length)
 }
 
-fn fits(one: &[u8], byte: u8) -> bool {
+fn is_one(one: &[u8], byte: u8) -> bool {
     match one {
         [b'?'] => true,
         [b'\\', literal] => byte == *literal,
@@ -108,6 +118,12 @@ mod tests {
         ] {
             assert_eq!(star(pattern, name), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_pattern_without_a_star_fits_too() {
+        assert!(fits(b"news", b"news") && fits(b"n[aeiou]ws", b"news") && fits(b"", b""));
+        assert!(!fits(b"news", b"new") && !fits(b"news", b"newsy"));
     }
 
     #[test]
