@@ -10,11 +10,15 @@ use roomcast_core::time::Time;
 
 use crate::backplane::{Input, Post};
 
+mod address;
 mod link;
 mod redis;
+mod sentinel;
+mod server;
 
+pub use self::address::{Address, AddressError};
 pub use self::redis::{RedisLanes, Servers};
-pub use link::{Connect, Connecting};
+pub use self::server::{Connect, Connecting};
 
 /// Carries operations to the store. Answers come back as [`Input::Answer`], posted to the backplane's mailbox.
 pub trait Lanes: Send {
