@@ -15,6 +15,7 @@ mod link;
 mod redis;
 mod sentinel;
 mod server;
+mod watch;
 
 pub use self::address::{Address, AddressError};
 pub use self::redis::{RedisLanes, Servers};

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::link::{Answers, Link};
 use super::server::{Connect, Server};
+use super::watch::Watch;
 use super::{Address, Lanes};
 use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
@@ -35,6 +36,8 @@ const DEMOTED: [&str; 3] = ["READONLY", "MASTERDOWN", "NOREPLICAS"];
 
 /// The number of the connection that ends blocking reads. Those of the lanes follow.
 const UNBLOCKER: u32 = 0;
+/// The number of what looks for other masters: there are never so many lanes.
+const WATCH: u32 = u32::MAX;
 
 /// The Redis servers of a node.
 #[derive(Clone, Debug)]
@@ -66,6 +69,7 @@ pub struct RedisLanes {
     lanes: Vec<Connection>,
     unblocker: Link<()>,
     unblocker_waker: Arc<ReadyWaker<Input>>,
+    watch: Watch,
     /// When to ask next for the end of the reads that are to be ended, and by when the server must have answered.
     unblock_at: Option<Time>,
     unblock_until: Option<Time>,
@@ -89,9 +93,14 @@ impl RedisLanes {
     /// Lanes to a server, which answer to a mailbox. Nothing is connected before the first operation.
     pub fn new(servers: Servers, connect: Connect, redis: Redis, post: Arc<Post>) -> RedisLanes {
         let server = |address| Server::new(address, connect);
+        let origins: BTreeMap<u16, Server> =
+            servers.origins.into_iter().map(|(source, address)| (source, server(address))).collect();
+        let server = server(servers.node);
+        let watched = origins.values().chain([&server]).filter_map(Server::watched);
         RedisLanes {
-            server: server(servers.node),
-            origins: servers.origins.into_iter().map(|(source, address)| (source, server(address))).collect(),
+            watch: Watch::new(watched, connect, WATCH, post.clone()),
+            server,
+            origins,
             redis,
             numbers: BTreeMap::new(),
             lanes: Vec::new(),
@@ -202,7 +211,8 @@ impl RedisLanes {
 }
 
 impl Lanes for RedisLanes {
-    fn submit(&mut self, _now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
+    fn submit(&mut self, now: Time, lane: Lane, ticket: Ticket, op: StoreOp) {
+        self.watch.begin(now);
         let commands = self.redis.commands(&op);
         let connection = self.connection(lane);
         connection.link.ask((ticket, op), &commands);
@@ -235,6 +245,11 @@ impl Lanes for RedisLanes {
                 self.unblocker_waker.take();
                 self.drive_unblocker(now);
             }
+            WATCH => {
+                if self.watch.drive() {
+                    self.wake_all();
+                }
+            }
             _ => {
                 if let Some(connection) = self.lanes.get(number as usize - 1) {
                     connection.waker.take();
@@ -253,6 +268,9 @@ impl Lanes for RedisLanes {
         if self.unblock_at.is_some_and(|at| at <= now) {
             self.unblock(now);
         }
+        if self.watch.tick(now) {
+            self.wake_all();
+        }
         let is_late = |connection: &Connection| connection.open_until.is_some_and(|until| until <= now);
         let late: Vec<u32> =
             (1..).zip(&self.lanes).filter(|(_, connection)| is_late(connection)).map(|(number, _)| number).collect();
@@ -263,7 +281,7 @@ impl Lanes for RedisLanes {
 
     fn next_deadline(&self) -> Option<Time> {
         let open_until = self.lanes.iter().filter_map(|connection| connection.open_until);
-        open_until.chain(self.unblock_at).chain(self.unblock_until).min()
+        open_until.chain(self.unblock_at).chain(self.unblock_until).chain(self.watch.next_deadline()).min()
     }
 }
 
@@ -428,15 +446,20 @@ mod tests {
     #[test]
     fn a_connection_that_does_not_open_is_given_up_and_the_next_sentinel_is_asked() {
         let (silent, second) = (Pipe::default(), Pipe::default());
-        will_connect([&silent, &second]);
+        will_connect([&silent]);
         let (mut lanes, post) = lanes_to("redis-sentinel://a,b#m");
         lanes.submit(Time::ZERO, Lane::Relay, Ticket(1), read());
         assert_eq!(run(&mut lanes, &post, Time::ZERO), 0);
-        let late = lanes.next_deadline().unwrap();
-        assert_eq!(late, Time::ZERO + CONNECT_TIMEOUT);
+        // Those of the watch are refused.
+        will_connect([]);
+        let late = Time::ZERO + CONNECT_TIMEOUT;
+        while let Some(now) = lanes.next_deadline().filter(|at| *at < late) {
+            lanes.tick(now);
+            assert_eq!(run(&mut lanes, &post, now), 0);
+        }
         lanes.tick(late);
         assert_eq!(run(&mut lanes, &post, late), 1);
-        assert_eq!(lanes.next_deadline(), None);
+        will_connect([&second]);
         lanes.submit(late, Lane::Relay, Ticket(2), read());
         run(&mut lanes, &post, late);
         assert!(second.written().contains("SENTINEL"));
@@ -467,5 +490,28 @@ mod tests {
         lanes.submit(Time::ZERO, Lane::Relay, Ticket(3), read());
         run(&mut lanes, &post, Time::ZERO);
         assert!(last.written().contains("XREAD"));
+    }
+
+    #[test]
+    fn a_new_master_is_found_out_while_the_old_one_goes_on() {
+        let pipe = |replies: &[&str]| {
+            let pipe = Pipe::default();
+            replies.iter().for_each(|reply| pipe.feed(reply.as_bytes()));
+            pipe
+        };
+        let epoch = |epoch: u32| format!("*2\r\n$12\r\nconfig-epoch\r\n$1\r\n{epoch}\r\n");
+        let (first, second) = (epoch(1), epoch(2));
+        let old = pipe(&["*1\r\n$6\r\nmaster\r\n", ":7\r\n"]);
+        will_connect([&pipe(&["*2\r\n$1\r\nh\r\n$1\r\n1\r\n", &first]), &old]);
+        let (mut lanes, post) = lanes_to("redis-sentinel://a,b,c#m");
+        lanes.submit(Time::ZERO, Lane::Relay, Ticket(1), read());
+        assert_eq!(run(&mut lanes, &post, Time::ZERO), 0, "it reads");
+        // One says nothing, one knows what is known, the third one knows better.
+        for (sentinel, answers) in [(pipe(&[]), 0), (pipe(&[&first]), 0), (pipe(&[&second]), 1)] {
+            will_connect([&sentinel]);
+            let now = lanes.next_deadline().unwrap();
+            lanes.tick(now);
+            assert_eq!(run(&mut lanes, &post, now), answers);
+        }
     }
 }

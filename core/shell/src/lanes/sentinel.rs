@@ -22,13 +22,15 @@ pub(super) struct Watched {
     sentinels: Sentinels,
     /// Which sentinel is asked first: the one that answered last.
     first: AtomicUsize,
+    /// Which sentinel is looked at next.
+    next: AtomicUsize,
     /// Counted by the sentinels, which raise it when they make another server the master; the highest that has been heard of.
     epoch: AtomicU64,
 }
 
 impl Watched {
     pub(super) fn new(sentinels: Sentinels) -> Watched {
-        Watched { sentinels, first: AtomicUsize::new(0), epoch: AtomicU64::new(0) }
+        Watched { sentinels, first: AtomicUsize::new(0), next: AtomicUsize::new(0), epoch: AtomicU64::new(0) }
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -65,6 +67,16 @@ impl Watched {
         Err(io::Error::other(format!("no sentinel leads to the master {master} ({})", failures.join("; "))))
     }
 
+    /// Asks one sentinel, each time another, whether another server has become the master: then the epoch rises.
+    pub(super) async fn look(&self, connect: Connect) -> io::Result<()> {
+        let Sentinels { hosts, credentials, .. } = &self.sentinels;
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % hosts.len();
+        let mut sentinel = Line::open(&hosts[at], credentials, connect).await?;
+        let epoch = self.epoch_at(&mut sentinel).await?;
+        self.epoch.fetch_max(epoch, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Asks a sentinel, and then the server that it names, which of them is the master, and at which epoch.
     async fn ask(&self, sentinel: &ConnectionAddr, connect: Connect) -> io::Result<(Line, u64)> {
         let Sentinels { master, settings, credentials, .. } = &self.sentinels;
@@ -72,13 +84,18 @@ impl Watched {
         let address = sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]).await?;
         let [host, port] = &address[..] else { return Err(io::Error::other("it knows no master of this name")) };
         let port = port.parse().map_err(|_| io::Error::other("it does not tell the master's port"))?;
-        let state = sentinel.ask(&["SENTINEL", "MASTER", master]).await?;
-        let epoch = state.iter().skip_while(|word| *word != "config-epoch").nth(1).and_then(|epoch| epoch.parse().ok());
+        let epoch = self.epoch_at(&mut sentinel).await?;
         let mut line = Line::open(&ConnectionAddr::Tcp(host.clone(), port), settings, connect).await?;
         match line.ask(&["ROLE"]).await?.first().map(String::as_str) {
-            Some("master") => Ok((line, epoch.unwrap_or(0))),
+            Some("master") => Ok((line, epoch)),
             _ => Err(io::Error::other(format!("{host}:{port}, which it names, is not the master"))),
         }
+    }
+
+    async fn epoch_at(&self, sentinel: &mut Line) -> io::Result<u64> {
+        let state = sentinel.ask(&["SENTINEL", "MASTER", &self.sentinels.master]).await?;
+        let epoch = state.iter().skip_while(|word| *word != "config-epoch").nth(1).and_then(|epoch| epoch.parse().ok());
+        epoch.ok_or_else(|| io::Error::other("it does not count its masters"))
     }
 }
 

@@ -64,6 +64,14 @@ impl Server {
         &self.settings
     }
 
+    /// What sentinels watch, if they do.
+    pub(super) fn watched(&self) -> Option<Arc<Watched>> {
+        match &self.whereabouts {
+            Whereabouts::Watched(watched) => Some(watched.clone()),
+            Whereabouts::Fixed(_) | Whereabouts::Cluster => None,
+        }
+    }
+
     /// Rises when another server becomes the master. A connection that was opened at a lower one leads to a server that is not
     /// the master any more.
     pub(super) fn epoch(&self) -> u64 {
