@@ -13,7 +13,6 @@ use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::http::try_http;
 use roomcast_tests::real::ordeal::lasts;
 use roomcast_tests::real::redis::RedisServer;
-use roomcast_tests::real::replication::wait_for_role;
 use roomcast_tests::real::sentinel::Watched;
 use roomcast_tests::real::setup::{SECRET, Setup};
 use roomcast_tests::real::traffic::{EVENTS, ROOM, number, receive, sources};
@@ -33,6 +32,7 @@ keep.history = { size = 100000, ttl = "1h" }
 
 gateway_tests!(
     a_primary_that_is_killed_under_load_is_replaced_and_nobody_is_deceived,
+    a_primary_that_freezes_under_load_is_left_as_soon_as_it_is_replaced,
     a_fail_over_in_good_order_under_load_deceives_nobody,
     a_gateway_that_is_started_while_the_primary_is_away_becomes_ready_with_the_next,
     one_sentinel_is_enough,
@@ -54,6 +54,24 @@ fn a_primary_that_is_killed_under_load_is_replaced_and_nobody_is_deceived(binary
     ordeal.end(&mut redis, notes, events);
 }
 
+/// Its connections stay open, and nobody answers on them: without the sentinels' word the nodes would wait for their deadlines.
+fn a_primary_that_freezes_under_load_is_left_as_soon_as_it_is_replaced(binary: &Path) {
+    let mut redis = Watched::start();
+    let mut ordeal = Ordeal::begin(binary, &redis);
+    let (notes, events) = under_load(&mut ordeal.nodes, redis.ports(), |nodes| {
+        let begin = Instant::now();
+        redis.primary().pause();
+        redis.wait_for_fail_over();
+        let replaced = begin.elapsed();
+        wait_for_readers(redis.primary());
+        nodes.iter_mut().for_each(|node| node.wait_ready(PATIENCE));
+        println!("replaced after {replaced:?}, ready after {:?}", begin.elapsed());
+        // It does not know yet that it is the primary no more.
+        redis.replica().resume();
+    });
+    ordeal.end(&mut redis, notes, events);
+}
+
 /// The old primary goes on for ten seconds as if nothing had happened: sentinels are in no hurry to tell it.
 fn a_fail_over_in_good_order_under_load_deceives_nobody(binary: &Path) {
     let mut redis = Watched::start();
@@ -62,11 +80,9 @@ fn a_fail_over_in_good_order_under_load_deceives_nobody(binary: &Path) {
         let begin = Instant::now();
         redis.fail_over();
         let replaced = begin.elapsed();
-        let old = redis.replica();
-        let readers = |old: &RedisServer| old.query::<String>(&["INFO", "clients"]).contains("blocked_clients:0\r").then_some(());
-        assert!(poll_until(PATIENCE, || readers(old)).is_some(), "the nodes go on reading from the old primary");
+        wait_for_readers(redis.primary());
         let left = begin.elapsed();
-        wait_for_role(old, "master");
+        assert!(redis.replica().query::<String>(&["INFO", "replication"]).contains("role:master"), "it has not been told yet");
         nodes.iter_mut().for_each(|node| node.wait_ready(PATIENCE));
         println!("replaced after {replaced:?}, left after {left:?}, ready after {:?}", begin.elapsed());
     });
@@ -265,6 +281,8 @@ impl Publisher {
             Some(connection) => connection,
             None => self.clients[server].get_connection_with_timeout(PATIENCE).ok()?,
         };
+        // A frozen server says nothing.
+        connection.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
         let answer = redis::cmd(words[0]).arg(&words[1..]).query(&mut connection);
         if answer.as_ref().err().is_some_and(|error| error.code().is_none()) {
             return None;
@@ -272,6 +290,13 @@ impl Publisher {
         self.connections[server] = Some(connection);
         Some(answer)
     }
+}
+
+/// Waits until both nodes read both sources and their relay logs here.
+fn wait_for_readers(server: &RedisServer) {
+    let readers =
+        || server.try_query::<String>(&["INFO", "clients"]).is_ok_and(|clients| clients.contains("blocked_clients:6\r"));
+    assert!(poll_until(PATIENCE, || readers().then_some(())).is_some(), "not all of the nodes' lanes have come");
 }
 
 /// Waits until a node is unready for the store's sake, and says so.

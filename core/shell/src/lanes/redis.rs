@@ -58,7 +58,10 @@ impl From<Address> for Servers {
 ///
 /// A blocking read never shares its connection, and nothing here gives a read up: the deadlines are the core's, and it resets
 /// the lane when one passes. A read that was given up while the server still works on it would leave entries pending that
-/// nobody has seen.
+/// nobody has seen. Only what is asked before that is given up here: a connection that does not open.
+///
+/// A server that refuses to be written to is left: the next operation finds out where the one to ask is now. All lanes of a
+/// node lead to one master, for a log is not to be read on another server than it is written on.
 pub struct RedisLanes {
     server: Server,
     /// The servers of the sources that have one of their own.
