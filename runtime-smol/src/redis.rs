@@ -31,7 +31,7 @@ pub fn connect(address: &ConnectionAddr) -> Connecting {
         ConnectionAddr::Unix(path) => {
             Box::pin(async move { Ok(Box::new(Socket(Async::<UnixStream>::connect(path).await?)) as Box<dyn Transport>) })
         }
-        // Options::build lets no other kind through.
+        // An address is of no other kind.
         _ => Box::pin(async { Err(io::ErrorKind::Unsupported.into()) }),
     }
 }

@@ -5,6 +5,7 @@
 //! processes had printed by then: this is test code, and a test that cannot go on should say why.
 
 pub mod client;
+pub mod cluster;
 pub mod e2e;
 pub mod engine;
 pub mod gateway;
@@ -15,6 +16,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod replication;
+pub mod sentinel;
 pub mod setup;
 pub mod stream;
 pub mod traffic;

@@ -76,6 +76,7 @@ fn a_mistake_in_the_configuration_file_is_named_and_nothing_starts(binary: &Path
         ("[sever]\nlisten = \"127.0.0.1:0\"\n", "sever"),
         ("[server]\nlisten = \"nowhere\"\n", "listen"),
         ("[server]\nredis = \"http://127.0.0.1\"\n", "server.redis"),
+        ("[server]\nredis = \"redis-sentinel://127.0.0.1\"\n", "server.redis: the master's name is missing"),
         ("[server]\nshards = 0\n", "server.shards: must be from 1 to 64"),
         ("[[sources]]\nstream = \"s\"\n", "group"),
         ("[[sources]]\nstream = \"s\"\ngroup = \"g\"\ndead_letter = \"d\"\nto.events = {}\nto.commands = {}\n", "more than 1"),
@@ -96,6 +97,9 @@ fn a_mistake_in_the_configuration_file_is_named_and_nothing_starts(binary: &Path
         assert!(!error.contains("panicked"), "{error}");
         assert_eq!(text(&output.stdout), "", "{toml}");
     }
+    let output = run(clean_command(binary).args(["serve", "--redis", "redis-cluster://:hunter2@127.0.0.1"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("a Redis Cluster is not supported yet"), "{}", text(&output.stderr));
     let output = run(clean_command(binary).args(["serve", "--config", "/nowhere/roomcast.toml"]));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/nowhere/roomcast.toml"), "{}", text(&output.stderr));
@@ -184,6 +188,9 @@ fn a_redis_url_wins_over_a_host_and_an_option_over_both_of_the_environment(binar
     // What is empty is not said at all.
     assert_eq!(store(&["--redis-host", ""], &[url, host]), "redis at 127.0.0.1:1, database 1");
     assert_eq!(store(&["--redis", ""], &[url, host, port]), "redis at 127.0.0.2:2, database 0");
+    let sentinels = "redis-sentinel://:hunter2@127.0.0.1:5,127.0.0.1:6/7#main";
+    let master = "redis master main of the sentinels at 127.0.0.1:5, 127.0.0.1:6, database 7";
+    assert_eq!(store(&["--redis", sentinels], &[]), master);
     assert_eq!(store(&[], &[("REDIS_URL", ""), ("REDIS_HOST", "")]), embedded);
 }
 

@@ -103,5 +103,5 @@ fn a_node_without_a_redis_of_its_own_refuses_such_a_source(binary: &Path) {
     let output = command.output().expect("it runs");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("a source names a Redis of its own, so the node needs one too"), "{text}");
+    assert!(text.contains("a source or a channel names a Redis of its own, so the node needs one too"), "{text}");
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use redis::IntoConnectionInfo as _;
 use roomcast_core::config::{Config, Destination, Host, Source};
 use roomcast_shell::options::{Options, StartError, Store};
 use roomcast_shell::processor::{Entry, Processors};
@@ -114,6 +113,6 @@ fn options(redis: &RedisServer, processors: Processors) -> Options {
         ..Source::new(STREAM, GROUP, DEAD_LETTERS, Destination::Host(Host::new("billing")))
     };
     let config = Config { sources: vec![source], ..Config::default() };
-    let store = Store::Redis(Box::new(redis.url().into_connection_info().expect("it is a URL")));
+    let store = Store::Redis(Box::new(redis.url().parse().expect("it is a URL")));
     Options { config, listen: SocketAddr::from(([127, 0, 0, 1], 0)), store, processors, ..Options::default() }
 }

@@ -1,8 +1,11 @@
 //! Where Redis is: one URL, or the parts under the names that the replaced systems use.
 
+use std::fmt::Display;
+
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, RedisError};
+use redis::{ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo};
+use roomcast_shell::lanes::{Address, AddressError};
 
 /// Options that say where Redis is. Without any of them there is none.
 #[derive(Debug)]
@@ -11,7 +14,8 @@ pub(crate) struct RedisOptions(Given);
 /// The options as they are given, each by itself.
 #[derive(Debug, Args)]
 struct Given {
-    /// Redis as a URL, for example redis://:password@127.0.0.1:6379/2; the embedded store without it.
+    /// Redis as a URL, for example redis://:password@127.0.0.1:6379/2, redis-sentinel://host,host/2#master or
+    /// redis-cluster://host,host; the embedded store without it.
     #[arg(long = "redis", env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     url: Option<String>,
     /// Redis's host, where there is no URL.
@@ -33,23 +37,16 @@ struct Given {
 
 impl RedisOptions {
     /// What the options, or else the configuration file, say of Redis. An error says where it stands.
-    pub(crate) fn connection(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
-        let info = self.wanted(file)?;
-        if info.as_ref().is_some_and(|info| !info.addr().is_supported()) {
-            return Err("Redis by TLS (rediss://, REDIS_SSL) is not supported yet".into());
-        }
-        Ok(info)
-    }
-
-    fn wanted(&self, file: Option<&str>) -> Result<Option<ConnectionInfo>, String> {
-        let at = |place: &'static str| move |error: RedisError| format!("{place}: {error}");
+    pub(crate) fn address(&self, file: Option<&str>) -> Result<Option<Address>, String> {
+        let at = |place: &'static str| move |error: &dyn Display| format!("{place}: {error}");
         let filled = |text: &&str| !text.is_empty();
         let given = &self.0;
         if let Some(url) = given.url.as_deref().filter(filled) {
-            return url.into_connection_info().map(Some).map_err(at("--redis or REDIS_URL"));
+            return url.parse().map(Some).map_err(|error: AddressError| at("--redis or REDIS_URL")(&error));
         }
         let Some(host) = given.redis_host.as_deref().filter(filled) else {
-            return file.map(|url| url.into_connection_info()).transpose().map_err(at("the configuration file, server.redis"));
+            let wrong = |error: AddressError| at("the configuration file, server.redis")(&error);
+            return file.map(str::parse).transpose().map_err(wrong);
         };
         let (host, port) = (host.to_owned(), given.redis_port);
         let address = if given.redis_ssl {
@@ -61,8 +58,8 @@ impl RedisOptions {
         if let Some(password) = given.redis_password.as_deref().filter(filled) {
             settings = settings.set_password(password);
         }
-        let info = address.into_connection_info().map_err(at("--redis-host or REDIS_HOST"))?;
-        Ok(Some(info.set_redis_settings(settings)))
+        let info = address.into_connection_info().map_err(|error| at("--redis-host or REDIS_HOST")(&error))?;
+        info.set_redis_settings(settings).try_into().map(Some).map_err(|error: AddressError| error.to_string())
     }
 }
 
@@ -92,9 +89,4 @@ impl Args for RedisOptions {
     fn augment_args_for_update(command: Command) -> Command {
         Given::augment_args_for_update(command)
     }
-}
-
-/// Where a connection goes, without its password.
-pub(crate) fn describe(info: &ConnectionInfo) -> String {
-    format!("redis at {}, database {}", info.addr(), info.redis_settings().db())
 }

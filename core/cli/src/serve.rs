@@ -12,7 +12,7 @@ use roomcast_shell::options::{Options, Store};
 use tracing_subscriber::EnvFilter;
 
 use crate::file::{File, SHARDS};
-use crate::redis::{RedisOptions, describe};
+use crate::redis::RedisOptions;
 use crate::{Outcome, Stop, Welcome};
 
 /// What a runtime needs to run a gateway.
@@ -71,7 +71,7 @@ impl Serve {
     pub(crate) fn run(self, binary: &'static str, serve: fn(Service) -> Outcome) -> Outcome {
         self.start_log()?;
         let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
-        let redis = self.redis.connection(file.server.redis.as_deref())?;
+        let redis = self.redis.address(file.server.redis.as_deref())?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u8);
         let shards = self.shards.or(file.server.shards).unwrap_or(cores);
         let usual = Options::default();
@@ -94,8 +94,8 @@ impl Serve {
             None => format!("{}-{}-{}", host_name(), std::process::id(), random_hex(4)?),
         };
 
-        let place = redis.as_ref().map_or("embedded, for this process alone".to_owned(), describe);
-        let store = redis.map_or(Store::Memory, |info| Store::Redis(Box::new(info)));
+        let place = redis.as_ref().map_or("embedded, for this process alone".to_owned(), ToString::to_string);
+        let store = redis.map_or(Store::Memory, |address| Store::Redis(Box::new(address)));
         let welcome = Welcome { binary, store: place, random_secret: random };
         // Before anything is served, so that a signal that comes early is not lost.
         let stop = Stop::at_signals()?;

@@ -10,12 +10,17 @@ use roomcast_core::time::Time;
 
 use crate::backplane::{Input, Post};
 
+mod address;
 mod link;
 mod listener;
 mod redis;
+mod sentinel;
+mod server;
+mod watch;
 
+pub use self::address::{Address, AddressError};
 pub use self::redis::{RedisLanes, Servers};
-pub use link::{Connect, Connecting};
+pub use self::server::{Connect, Connecting};
 
 /// Carries operations to the store. Answers come back as [`Input::Answer`], posted to the backplane's mailbox.
 pub trait Lanes: Send {

@@ -7,12 +7,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _};
-use roomcast_core::config::{Config, ConfigError};
+use roomcast_core::config::{Config, ConfigError, Secret};
 use roomcast_core::store::redis::Redis;
 
 use crate::gateway::{Gateway, Host, Parts};
-use crate::lanes::{Connect, Lanes, MemoryLanes, RedisLanes, Servers};
+use crate::lanes::{Address, AddressError, Connect, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
 use crate::processor::Processors;
 use crate::snapshot::Snapshots;
@@ -43,8 +42,8 @@ pub struct Options {
 pub enum Store {
     /// In this process: for one node.
     Memory,
-    /// A Redis server, shared by all nodes.
-    Redis(Box<ConnectionInfo>),
+    /// Redis, shared by all nodes.
+    Redis(Box<Address>),
 }
 
 impl Default for Options {
@@ -82,19 +81,21 @@ impl Options {
             }
         };
         let config = Arc::new(self.config);
-        let origins = origins(&config)?;
+        let sources = config.sources.iter().map(|source| source.redis.as_ref());
+        let origins = elsewhere("sources", sources)?;
+        let channels = elsewhere("channels", config.channels.iter().map(|channel| channel.redis.as_ref()))?;
         let lanes: Box<dyn FnOnce(_) -> Box<dyn Lanes>> = match self.store {
-            Store::Memory if !origins.is_empty() => return Err(StartError::OnlyOrigins),
+            Store::Memory if !origins.is_empty() || !channels.is_empty() => return Err(StartError::OnlyOrigins),
             Store::Memory => {
                 let config = config.clone();
                 Box::new(move |post| Box::new(MemoryLanes::new(&config, post)))
             }
-            Store::Redis(info) if info.addr().is_supported() => {
+            Store::Redis(address) if address.is_cluster() => return Err(StartError::Cluster),
+            Store::Redis(address) => {
                 let redis = Redis::new(&config);
-                let servers = Servers { node: *info, origins };
+                let servers = Servers { node: *address, origins, channels };
                 Box::new(move |post| Box::new(RedisLanes::new(servers, connect, redis, post)))
             }
-            Store::Redis(info) => return Err(StartError::Redis(info.addr().to_string().into())),
         };
         let Options { shards, processors, snapshots, .. } = self;
         let host = Host { shards, seed, timer, lanes, processors, snapshots };
@@ -104,20 +105,20 @@ impl Options {
     }
 }
 
-/// The servers of the sources that have one of their own.
-fn origins(config: &Config) -> Result<BTreeMap<u16, ConnectionInfo>, StartError> {
-    let mut origins = BTreeMap::new();
-    for (index, source) in (0..).zip(&config.sources) {
-        let Some(url) = &source.redis else { continue };
+/// The servers of the sources, or channels, that have one of their own.
+fn elsewhere<'a>(what: &str, urls: impl Iterator<Item = Option<&'a Secret>>) -> Result<BTreeMap<u16, Address>, StartError> {
+    let mut servers = BTreeMap::new();
+    for (index, url) in (0..).zip(urls) {
+        let Some(url) = url else { continue };
         let url = str::from_utf8(url.expose()).unwrap_or_default();
-        let wrong = |reason: String| StartError::Config(ConfigError { path: format!("sources[{index}].redis"), reason });
-        let info = url.into_connection_info().map_err(|error| wrong(error.to_string()))?;
-        if !info.addr().is_supported() {
-            return Err(wrong("Redis by TLS (rediss://) is not supported yet".into()));
+        let wrong = |reason: String| StartError::Config(ConfigError { path: format!("{what}[{index}].redis"), reason });
+        let address: Address = url.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
+        if address.is_cluster() {
+            return Err(wrong("a Redis Cluster is not supported yet".into()));
         }
-        origins.insert(index, info);
+        servers.insert(index, address);
     }
-    Ok(origins)
+    Ok(servers)
 }
 
 /// Why a gateway cannot start.
@@ -125,9 +126,9 @@ fn origins(config: &Config) -> Result<BTreeMap<u16, ConnectionInfo>, StartError>
 pub enum StartError {
     /// The configuration cannot work.
     Config(ConfigError),
-    /// The address of Redis is of a kind that is not supported; it is shown without its password.
-    Redis(Box<str>),
-    /// A source stands in a Redis of its own, but the node has none: what it reads could not be relayed safely.
+    /// Redis is a cluster, which is not supported yet.
+    Cluster,
+    /// A source or a channel is in a Redis of its own, but the node has none: what it reads could not be relayed safely.
     OnlyOrigins,
     /// The address to listen on cannot be used.
     Listen(SocketAddr, io::Error),
@@ -139,8 +140,8 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
-            StartError::Redis(error) => write!(f, "Redis at {error} is not supported"),
-            StartError::OnlyOrigins => f.write_str("a source names a Redis of its own, so the node needs one too"),
+            StartError::Cluster => f.write_str("a Redis Cluster is not supported yet"),
+            StartError::OnlyOrigins => f.write_str("a source or a channel names a Redis of its own, so the node needs one too"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
         }

@@ -29,6 +29,7 @@ pub struct RedisServer {
     port: u16,
     directory: PathBuf,
     program: PathBuf,
+    config: Option<PathBuf>,
     arguments: Vec<String>,
     /// `None` while the server is stopped.
     process: Option<Process>,
@@ -53,15 +54,17 @@ impl RedisServer {
     /// As [`RedisServer::start`].
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Self {
-        let name = env::var_os("ROOMCAST_TEST_REDIS").unwrap_or_else(|| "redis-server".into());
-        let program = find_program(&name).unwrap_or_else(|| {
-            panic!(
-                "{} is needed for these tests; `tests/run` installs redis-server, \
-                 or use `apt-get install --no-install-recommends redis-server`",
-                name.display()
-            )
-        });
-        Self::start_program(&program, arguments)
+        Self::start_program(&usual_program(), arguments)
+    }
+
+    /// Starts a sentinel: the same program with this configuration, which it goes on writing.
+    ///
+    /// # Panics
+    ///
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_sentinel(config: &str) -> Self {
+        Self::launch(&usual_program(), Some(config), &["--sentinel"])
     }
 
     /// Starts a given server program, which takes the options of `redis-server`.
@@ -71,15 +74,25 @@ impl RedisServer {
     /// When it does not come up.
     #[must_use]
     pub fn start_program(program: &Path, arguments: &[&str]) -> Self {
+        Self::launch(program, None, arguments)
+    }
+
+    fn launch(program: &Path, config: Option<&str>, arguments: &[&str]) -> Self {
         const PORTS_TO_TRY: usize = 20;
         for _ in 0..PORTS_TO_TRY {
             let port = free_port();
             let directory = env::temp_dir().join(format!("roomcast-redis-{}-{port}", process::id()));
             fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("cannot create {}: {error}", directory.display()));
+            let config = config.map(|text| {
+                let path = directory.join("redis.conf");
+                fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+                path
+            });
             let mut server = Self {
                 port,
                 directory,
                 program: program.into(),
+                config,
                 arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
                 process: None,
                 connection: Mutex::new(Kept(None)),
@@ -218,6 +231,12 @@ impl RedisServer {
         }
     }
 
+    /// Whether it has neither been stopped nor killed.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Freezes the server (SIGSTOP): connections stay open and nobody answers, as behind a partition.
     ///
     /// # Panics
@@ -271,6 +290,7 @@ impl RedisServer {
         let mut command = Command::new(&self.program);
         command
             .current_dir(&self.directory)
+            .args(&self.config)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .args(&self.arguments);
@@ -332,6 +352,18 @@ pub fn free_port() -> u16 {
         .map(|attempt| LOWEST + (random.hash_one(attempt) % u64::from(COUNT)) as u16)
         .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
         .expect("some port is free")
+}
+
+/// The server that tests start.
+fn usual_program() -> PathBuf {
+    let name = env::var_os("ROOMCAST_TEST_REDIS").unwrap_or_else(|| "redis-server".into());
+    find_program(&name).unwrap_or_else(|| {
+        panic!(
+            "{} is needed for these tests; `tests/run` installs redis-server, \
+             or use `apt-get install --no-install-recommends redis-server`",
+            name.display()
+        )
+    })
 }
 
 fn find_program(name: &OsStr) -> Option<PathBuf> {

@@ -18,7 +18,7 @@ use super::Subject;
 use super::patience::Job;
 use crate::backplane::{Input, Post};
 use crate::clock::Clock;
-use crate::lanes::{Lanes as _, RedisLanes};
+use crate::lanes::{Address, Lanes as _, RedisLanes};
 use crate::transport::Timer;
 
 /// What the store answers.
@@ -40,8 +40,9 @@ impl<M: Timer> Desk<M> {
         let relay = Relay { prefix: prefix.into(), ..Relay::default() };
         let redis = Redis::new(&Config { node: "conformance".into(), relay, ..Config::default() });
         let post = Arc::new(Post::new());
+        let address = Address::try_from(info.clone()).expect("a server without TLS");
         Desk {
-            lanes: RedisLanes::new(info.clone().into(), subject.connect(), redis, post.clone()),
+            lanes: RedisLanes::new(address.into(), subject.connect(), redis, post.clone()),
             post,
             clock: Clock::start(),
             timer: subject.timer(),

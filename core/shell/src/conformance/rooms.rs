@@ -103,7 +103,7 @@ fn two_gateways_on_one_redis_share_their_rooms<S: Subject>(subject: &S, surround
     const MESSAGES: usize = 200;
     let server = Server::new(&surroundings.redis);
     let node = |name: &str| Config { node: name.into(), relay: Relay { prefix: server.key(""), ..Relay::default() }, ..config() };
-    let redis = || Store::Redis(Box::new(surroundings.redis.clone()));
+    let redis = || Store::Redis(Box::new(surroundings.redis.clone().try_into().expect("a server without TLS")));
     let (one, two) = (start_with(subject, node("one"), redis()), start_with(subject, node("two"), redis()));
     let mut members = [&one, &two].map(|gateway| Client::member(gateway.address, "/ws", "room"));
     for number in 0..MESSAGES {

@@ -1,34 +1,20 @@
 //! One connection to Redis: commands are pipelined, replies come back in their order.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io::{self, Read, Write as _};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use redis::{ConnectionInfo, Parser, PushKind, RedisError, Value};
+use redis::{Parser, PushKind, RedisConnectionInfo, RedisError, Value};
 use roomcast_core::store::StoreError;
 use roomcast_core::store::redis::error;
 
+use super::server::{Connecting, Server};
 use crate::transport::Transport;
-
-/// A connection that is being opened.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Send>>;
-
-/// Opens a connection to a Redis server: what a runtime knows of Redis.
-pub type Connect = fn(&redis::ConnectionAddr) -> Connecting;
 
 /// Memory that is kept while it is not used, in bytes.
 const MOST_KEPT: usize = 1 << 20;
 /// Reads in a row before everything else has its turn again.
 const READS: usize = 16;
-
-/// A Redis server, and how a connection to it is opened.
-#[derive(Clone, Debug)]
-pub(super) struct Server {
-    pub(super) info: ConnectionInfo,
-    pub(super) connect: Connect,
-}
 
 /// One connection, which is opened when something is asked, and again after it has broken. `Q` says what a reply answers.
 ///
@@ -72,6 +58,8 @@ struct Open {
     refusal: Option<StoreError>,
     /// Bytes read since the parser was new. It keeps the memory of the longest reply.
     read: usize,
+    /// Which of the server's masters it leads to.
+    epoch: u64,
 }
 
 /// Answers of a link: what was asked, and the reply.
@@ -114,6 +102,11 @@ impl<Q> Link<Q> {
         self.pushes.drain(..)
     }
 
+    /// Whether a connection is being opened.
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting(_))
+    }
+
     /// The server's identifier of this connection, once it is known.
     pub(super) fn client(&self) -> Option<i64> {
         match &self.state {
@@ -148,11 +141,14 @@ impl<Q> Link<Q> {
         loop {
             match &mut self.state {
                 State::Closed if self.asked.is_empty() => return Ok(()),
-                State::Closed => self.state = State::Connecting((server.connect)(server.info.addr())),
+                State::Closed => self.state = State::Connecting(server.open()),
                 State::Connecting(connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(io) => self.greet(io.map_err(lost)?, server),
                 },
+                State::Open(open) if open.epoch < server.epoch() => {
+                    return Err(StoreError::Disconnected("another server is the master now".into()));
+                }
                 State::Open(open) => {
                     write(&mut open.io, cx, &mut self.output, &mut self.written)?;
                     if reads == READS {
@@ -183,11 +179,9 @@ impl<Q> Link<Q> {
             greetings += 1;
             put_command(&mut greeting, words);
         };
-        let settings = server.info.redis_settings();
-        match (settings.username(), settings.password()) {
-            (Some(user), Some(password)) => greet(&["AUTH", user, password]),
-            (None, Some(password)) => greet(&["AUTH", password]),
-            (_, None) => {}
+        let settings = server.settings();
+        if let Some(words) = authentication(settings) {
+            greet(&words);
         }
         if settings.db() != 0 {
             greet(&["SELECT", &settings.db().to_string()]);
@@ -197,7 +191,7 @@ impl<Q> Link<Q> {
         }
         greet(&["CLIENT", "ID"]);
         self.output.splice(..0, greeting);
-        let open = Open { io, parser: Parser::new(), greetings, client: None, refusal: None, read: 0 };
+        let open = Open { io, parser: Parser::new(), greetings, client: None, refusal: None, read: 0, epoch: server.epoch() };
         self.state = State::Open(Box::new(open));
     }
 }
@@ -257,8 +251,14 @@ impl Open {
     }
 }
 
+/// The command by which a connection says whose it is, where it has to.
+pub(super) fn authentication(settings: &RedisConnectionInfo) -> Option<Vec<&str>> {
+    let password = settings.password()?;
+    Some(["AUTH"].into_iter().chain(settings.username()).chain([password]).collect())
+}
+
 /// A command as Redis reads it. The client library's own way would copy every word once more.
-fn put_command<W: AsRef<[u8]>>(output: &mut Vec<u8>, words: &[W]) {
+pub(super) fn put_command<W: AsRef<[u8]>>(output: &mut Vec<u8>, words: &[W]) {
     // Writing to memory cannot fail.
     let _ = write!(output, "*{}\r\n", words.len());
     for word in words.iter().map(AsRef::as_ref) {
@@ -290,9 +290,9 @@ fn lost(error: io::Error) -> StoreError {
 }
 
 /// Bytes for the parser, which keeps its state when they run dry in the middle of a reply.
-struct Feed<'a> {
-    bytes: &'a [u8],
-    is_dry: bool,
+pub(super) struct Feed<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) is_dry: bool,
 }
 
 impl Read for Feed<'_> {
@@ -314,7 +314,7 @@ mod tests {
     use std::task::Waker;
 
     fn server(url: &str) -> Server {
-        Server { info: redis::IntoConnectionInfo::into_connection_info(url).unwrap(), connect }
+        Server::new(url.parse().unwrap(), connect)
     }
 
     fn drive(link: &mut Link<u32>, server: &Server) -> Answers<u32> {

@@ -11,8 +11,9 @@ use roomcast_core::store::redis::{Reply, Words, said, subscribe};
 use roomcast_core::store::{Answer, Heard, Said, StoreError, Subscription};
 use roomcast_core::time::Time;
 
-use super::link::{Link, Server};
+use super::link::Link;
 use super::redis::reply;
+use super::server::Server;
 
 /// Messages that are read without anybody asking for them. Beyond, the server keeps what comes, or drops the connection.
 const MOST_HEARD: usize = 1_000;
@@ -146,7 +147,7 @@ mod tests {
     const BLOCK: Duration = Duration::from_secs(5);
 
     fn drive(listener: &mut Listener) -> Answered {
-        let server = Server { info: redis::IntoConnectionInfo::into_connection_info("redis://h").unwrap(), connect };
+        let server = Server::new("redis://h".parse().unwrap(), connect);
         listener.drive(&mut Context::from_waker(Waker::noop()), &server, &mut [0; 4096])
     }
 
