@@ -27,6 +27,7 @@ use crate::time::{Time, UnixMillis, WallClock};
 
 mod backoff;
 mod consumer;
+mod drain;
 mod operator;
 mod outbound;
 mod pause;
@@ -66,6 +67,8 @@ pub struct Backplane {
     sources: Arc<[SourceHealth]>,
     operator: Operator,
     presence: Presence,
+    /// No hub asks for anything any more.
+    leaving: bool,
 }
 
 /// Something the host must do for the backplane.
@@ -142,7 +145,8 @@ impl Backplane {
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
-        Ok(Backplane { core, relay, sessions, tail, outbound, probe, consumers, operator, presence, sources: Arc::default() })
+        let (sources, leaving) = (Arc::default(), false);
+        Ok(Backplane { core, relay, sessions, tail, outbound, probe, consumers, operator, presence, sources, leaving })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.

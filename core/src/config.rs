@@ -10,12 +10,14 @@ use serde::Deserialize;
 use crate::pattern::Pattern;
 
 mod destination;
+mod drain;
 mod limits;
 mod room;
 mod route;
 mod source;
 
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
+pub use drain::{Drain, DrainStyle};
 pub use limits::{Heartbeat, Limits};
 pub use room::{History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
@@ -49,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Liveness of connections.
     pub heartbeat: Heartbeat,
+    /// How the node is emptied before it ends.
+    pub drain: Drain,
     /// How messages travel between nodes.
     pub relay: Relay,
     /// Streams that are read in a consumer group.
@@ -165,6 +169,7 @@ impl Config {
         }
         self.limits.validate()?;
         self.heartbeat.validate()?;
+        self.drain.validate()?;
         for (at, source) in self.sources.iter().enumerate() {
             source.validate(&format!("sources[{at}]"))?;
             if let Destination::Events(events) = &source.to {
@@ -244,6 +249,7 @@ impl Default for Config {
             origins: vec![Pattern::new("*")],
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
+            drain: Drain::default(),
             relay: Relay::default(),
             sources: vec![Source::file_events(), Source::ai_commands()],
         }
