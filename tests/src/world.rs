@@ -39,6 +39,7 @@ mod client;
 pub mod commands;
 mod dead_letters;
 mod digest;
+mod draining;
 mod faults;
 mod host;
 mod jobs;
@@ -215,9 +216,9 @@ impl World {
         self.send_message(client, OwnedMessage::Text(text.to_owned()));
     }
 
-    /// A client no longer answers pings, as if its computer had gone to sleep.
+    /// A client no longer answers anything, as if its computer had gone to sleep.
     pub fn fall_silent(&mut self, ClientNumber(client): ClientNumber) {
-        self.clients[client].answers_pings = false;
+        self.clients[client].answers = false;
     }
 
     /// A client stops reading, or reads again.
@@ -533,8 +534,8 @@ impl World {
             running.written(conn, length);
             self.digest.bytes(client, &whole[..length]);
             let marks = self.oracles.lengths();
-            if self.clients[client].receive(&whole[..length], &marks) {
-                self.send_message(client, OwnedMessage::Pong);
+            if let Some(reply) = self.clients[client].receive(&whole[..length], &marks) {
+                self.send_message(client, reply);
             }
         }
         let Some(running) = self.hosts[node].node() else { return };

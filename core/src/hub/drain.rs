@@ -122,3 +122,186 @@ impl Hub {
         Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, message: "The server is going away", retry_after })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AuthMode, Config, Route};
+    use crate::frame::Message;
+    use crate::hub::HubAction;
+    use crate::id::ShardId;
+    use std::sync::Arc;
+
+    const NOW: Time = Time::from_micros(7_000_000);
+
+    fn config(rate: u32) -> Config {
+        let aborting = Route { drain: DrainStyle::Abort, ..Route::json("/abort", AuthMode::Optional) };
+        let mut config = Config { routes: vec![Route::json("/", AuthMode::Optional), aborting], ..Config::default() };
+        (config.drain.rate, config.drain.deadline) = (rate, Duration::from_secs(12));
+        config
+    }
+
+    fn hub(config: Config, seed: u8, count: usize) -> (Hub, Vec<ConnId>) {
+        let mut hub = Hub::new(Arc::new(config), ShardId(0), [seed; 32]).unwrap();
+        let conns = (0..count).map(|_| open(&mut hub, "/").unwrap()).collect();
+        (hub, conns)
+    }
+
+    fn open(hub: &mut Hub, path: &str) -> Result<ConnId, Refused> {
+        hub.open(NOW, &http::Request::get(path).body(()).unwrap()).map(|opened| opened.conn)
+    }
+
+    /// Lets the hub's timers go off until nothing is left to be closed: who was closed, and when. Everybody answers.
+    fn closes(hub: &mut Hub) -> Vec<(Duration, ConnId)> {
+        let mut closed = Vec::new();
+        while !hub.is_drained() {
+            let now = hub.next_deadline().expect("a drain comes to its end");
+            hub.tick(now);
+            closed.extend(flush(hub, now).into_iter().map(|id| (now - NOW, id)));
+        }
+        closed
+    }
+
+    fn flush(hub: &mut Hub, now: Time) -> Vec<ConnId> {
+        let mut flushed = Vec::new();
+        while let Some(id) = hub.poll_flush() {
+            if let Some(bytes) = hub.outbox(id).map(|outbox| outbox.bytes()) {
+                hub.written(id, bytes);
+            }
+            hub.receive(now, id, Message::Close(Some(1001)));
+            flushed.push(id);
+        }
+        flushed
+    }
+
+    fn drops(hub: &mut Hub) -> usize {
+        core::iter::from_fn(|| hub.poll_action()).filter(|action| matches!(action, HubAction::Drop(_))).count()
+    }
+
+    #[test]
+    fn connections_are_closed_one_after_the_other_in_an_order_drawn_by_lot() {
+        let order = |seed| {
+            let (mut hub, conns) = hub(config(100), seed, 50);
+            hub.drain(NOW, 1);
+            let closed = closes(&mut hub);
+            for (at, (when, _)) in closed.iter().enumerate() {
+                assert_eq!(*when, Duration::from_millis(10) * at as u32);
+            }
+            let mut order: Vec<usize> = closed.iter().map(|(_, id)| conns.iter().position(|conn| conn == id).unwrap()).collect();
+            let drawn = order.clone();
+            order.sort_unstable();
+            assert_eq!(order, (0..50).collect::<Vec<_>>(), "each once");
+            drawn
+        };
+        assert_eq!(order(1), order(1));
+        assert_ne!(order(1), order(2));
+        assert_ne!(order(1), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn hubs_share_the_rate_and_take_turns() {
+        let mut all = Vec::new();
+        for shard in 0..4 {
+            let mut hub = Hub::new(Arc::new(config(100)), ShardId(shard), [1; 32]).unwrap();
+            (0..10).for_each(|_| assert!(open(&mut hub, "/").is_ok()));
+            hub.drain(NOW, 4);
+            all.extend(closes(&mut hub).into_iter().map(|(when, _)| when));
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..40).map(|at| Duration::from_millis(10) * at).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_client_is_told_when_to_come_back_right_before_it_is_closed() {
+        let (mut hub, conns) = hub(config(1_000), 3, 200);
+        hub.drain(NOW, 1);
+        hub.tick(NOW + hub.config.drain.closing());
+        let mut told = Vec::new();
+        for id in conns {
+            let outbox = hub.outbox(id).unwrap();
+            let frames: Vec<String> =
+                outbox.frames().map(|frame| String::from_utf8_lossy(frame.payload()).into_owned()).collect();
+            assert_eq!(frames.len(), 2, "{frames:?}");
+            assert!(frames[1].starts_with("\u{3}\u{FFFD}the server is going away"), "{frames:?}");
+            let notice: serde_json::Value = serde_json::from_str(&frames[0]).unwrap();
+            assert_eq!(notice["type"], "reconnect");
+            told.push(notice["data"]["after_ms"].as_u64().unwrap());
+        }
+        assert!(told.iter().all(|after| *after < 2_000));
+        for quarter in 0..4 {
+            let within = told.iter().filter(|after| **after / 500 == quarter).count();
+            assert!((25..75).contains(&within), "{within} of 200 in quarter {quarter}");
+        }
+    }
+
+    #[test]
+    fn the_rate_is_exceeded_only_where_the_deadline_demands_it() {
+        let (mut hub, _) = hub(config(1), 4, 700);
+        hub.drain(NOW, 1);
+        let closed = closes(&mut hub);
+        assert_eq!(closed.len(), 700);
+        let most = closed.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap();
+        assert!(most <= Duration::from_millis(11), "spread evenly, and not with a rush at the end: {most:?}");
+        assert!(closed[699].0 <= Duration::from_secs(7), "{:?}", closed[699]);
+    }
+
+    #[test]
+    fn a_host_that_was_held_up_does_not_make_up_for_it() {
+        let (mut hub, _) = hub(config(100), 5, 300);
+        hub.drain(NOW, 1);
+        hub.tick(NOW);
+        assert_eq!(flush(&mut hub, NOW).len(), 1);
+        let late = NOW + Duration::from_secs(2);
+        hub.tick(late);
+        assert_eq!(flush(&mut hub, late).len(), 1);
+        hub.tick(late + Duration::from_millis(30));
+        assert_eq!(flush(&mut hub, late).len(), 3);
+    }
+
+    #[test]
+    fn who_goes_by_itself_costs_no_time() {
+        let (mut hub, conns) = hub(config(100), 6, 100);
+        hub.drain(NOW, 1);
+        conns.iter().take(90).for_each(|id| hub.closed(NOW, *id, crate::hub::CloseCause::Gone));
+        let closed = closes(&mut hub);
+        assert_eq!((closed.len(), closed[9].0), (10, Duration::from_millis(90)));
+    }
+
+    #[test]
+    fn nothing_is_opened_any_more_and_a_hub_without_connections_is_drained_at_once() {
+        let (mut hub, _) = hub(config(100), 7, 0);
+        assert!(!hub.is_drained());
+        hub.drain(NOW, 1);
+        assert!(hub.is_drained());
+        let refused = open(&mut hub, "/").unwrap_err();
+        assert_eq!((refused.status.as_u16(), refused.retry_after), (503, Some(2)));
+        assert_eq!(open(&mut hub, "/nowhere").unwrap_err().status, 404);
+    }
+
+    #[test]
+    fn those_who_do_not_answer_are_dropped_when_the_time_is_up() {
+        let mut config = config(10);
+        config.limits.close_timeout = Duration::from_secs(60);
+        let (mut hub, _) = hub(config, 8, 20);
+        hub.drain(NOW, 1);
+        hub.tick(NOW + hub.config.drain.closing());
+        assert_eq!((drops(&mut hub), hub.is_drained()), (0, false));
+        hub.tick(NOW + hub.config.drain.dropping());
+        assert_eq!((drops(&mut hub), hub.is_drained()), (20, true));
+    }
+
+    #[test]
+    fn a_route_may_end_its_connections_without_a_close_frame_once_what_is_queued_is_written() {
+        let (mut hub, _) = hub(config(100), 9, 0);
+        let id = open(&mut hub, "/abort").unwrap();
+        hub.drain(NOW, 1);
+        hub.tick(NOW);
+        let outbox = hub.outbox(id).unwrap();
+        assert_eq!(outbox.len(), 1, "the notice and nothing else");
+        let bytes = outbox.bytes();
+        hub.written(id, bytes - 1);
+        assert_eq!((drops(&mut hub), hub.is_drained()), (0, false));
+        hub.written(id, 1);
+        assert_eq!((drops(&mut hub), hub.is_drained()), (1, true));
+    }
+}
