@@ -168,6 +168,7 @@ impl Backplane {
             Ask::Join { room, join } => relay.join(core, now, shard, room, join),
             Ask::Leave { room } if is_stream(core, &room) => tail.leave(core, shard, &room),
             Ask::Leave { room } => relay.leave(shard, &room),
+            Ask::Disconnect { id, user } => self.outbound.disconnect(core, now, (shard, id), user),
             Ask::Publish(publish) => self.outbound.publish(core, now, shard, publish),
             Ask::Read { read, room, query, count } if is_stream(core, &room) => {
                 tail.page(core, now, (shard, read), room, query, count);

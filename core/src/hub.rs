@@ -41,6 +41,7 @@ mod requests;
 mod room;
 mod session;
 
+pub use crate::message::EVERYBODY;
 pub use access::{Intent, allows};
 pub(crate) use auth::bearer;
 pub use auth::{AuthError, Identity, Verifier};
@@ -56,9 +57,6 @@ use outbox::Spares;
 use presence::Present;
 use requests::Publisher;
 use room::Rooms;
-
-/// The room of everybody: every open connection of every node is in it, and none can leave.
-pub const EVERYBODY: &str = "*";
 
 /// The clients' side of a node.
 #[derive(Debug)]
@@ -338,6 +336,7 @@ impl Hub {
             Tell::Joined { room, join, position } => self.joined(now, &room, join, position),
             Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions, None),
             Tell::Others { room, user, payload } => self.deliver(now, &room, vec![payload], &[], Some(&user)),
+            Tell::Disconnect { user } => self.disconnect(now, &user),
             Tell::Who { read, result } => self.told_who(now, read, result),
             Tell::Snapshot { read, data } => self.state_read(now, read, data),
             Tell::Lost { room, position } => self.lost(now, &room, position),

@@ -109,7 +109,7 @@ pub enum Action {
     Reset(Lane),
     /// Better flush now, with [`Node::poll_flush`], before the next action: see [`Hub::wants_flush`].
     Flush,
-    /// What came of a message of [`Node::publish`].
+    /// What came of [`Node::publish`] or [`Node::disconnect`].
     Published(PublishId, Published),
     /// See [`BackplaneAction::Process`].
     Process(Delivery),
@@ -205,6 +205,14 @@ impl Node {
             ShardId::LOCAL,
             Ask::Publish(Publish { id, room: room.into(), payload, once: message.message_id.map(Box::from) }),
         );
+        id
+    }
+
+    /// Closes every connection of a user, on all nodes. [`Action::Published`] tells whether the store has it.
+    pub fn disconnect(&mut self, now: Time, user: &str) -> PublishId {
+        self.publishes += 1;
+        let id = PublishId(self.publishes);
+        self.backplane.ask(now, ShardId::LOCAL, Ask::Disconnect { id, user: user.into() });
         id
     }
 

@@ -65,6 +65,13 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Published>,
     },
+    /// Every connection of a user is to be closed, on all nodes.
+    Disconnect {
+        /// The user.
+        user: Box<str>,
+        /// Where to say whether the store has it.
+        done: oneshot::Sender<Published>,
+    },
     /// An operation on dead letters.
     Operate {
         /// The source, by its index in the configuration.
@@ -159,6 +166,10 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             Input::Publish { room, payload, once, done } => {
                 let id = PublishId(self.publishers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload, once }));
+            }
+            Input::Disconnect { user, done } => {
+                let id = PublishId(self.publishers.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Disconnect { id, user });
             }
             Input::Operate { source, request, done } => {
                 let id = OperationId(self.operators.insert(done) as u64);

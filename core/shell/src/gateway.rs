@@ -12,7 +12,7 @@ use roomcast_core::config::{Config, ConfigError, Drain};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::Unavailable;
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, users};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
@@ -143,6 +143,7 @@ impl<T: Transport> Gateway<T> {
                 http_api::published(&message_id, stored.await)
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
+            Plan::Disconnect { user } => users::answer(&user, self.disconnect(&user).await),
             Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
         }
     }
@@ -167,6 +168,14 @@ impl<T: Transport> Gateway<T> {
             waiting.push(stored);
         }
         (message_id.unwrap_or_default(), Stored::new(waiting))
+    }
+
+    /// Closes every connection of a user, on all nodes: a future that says whether the store has it. A node that cannot be reached
+    /// closes them when it can.
+    pub fn disconnect(&self, user: &str) -> Stored {
+        let (done, stored) = oneshot::channel();
+        self.post.post(backplane::Input::Disconnect { user: user.into(), done });
+        Stored::new(vec![stored])
     }
 
     /// Has something done with the dead letters of a source, which is named by its index in the configuration.

@@ -9,6 +9,7 @@ use super::{Core, partition};
 use crate::config;
 use crate::door::{Publish, PublishId, Tell, Unavailable};
 use crate::id::ShardId;
+use crate::message::EVERYBODY;
 use crate::store::{Answer, Lane, Once, Posting, Postings, StoreError, StoreOp, TailOp};
 use crate::time::Time;
 
@@ -39,12 +40,9 @@ impl Outbound {
 
     pub(super) fn publish(&mut self, core: &mut Core, now: Time, shard: ShardId, publish: Publish) {
         let Publish { id: publish, room, payload, once } = publish;
-        if self.in_flight >= self.most {
-            core.stats.publish_failed += 1;
-            core.tell(shard, Tell::Published { id: publish, result: Err(Unavailable) });
+        if !self.may_send(core, (shard, publish)) {
             return;
         }
-        self.in_flight += 1;
         if let Some((stream, id)) = core.config.stream(&room) {
             // It stands in no relay log: every node that has members reads the stream.
             let fields = vec![(Bytes::copy_from_slice(stream.field.as_bytes()), payload)];
@@ -55,6 +53,25 @@ impl Outbound {
         let partition = partition(&room, self.partitions);
         let posting = core.posting(now, room, payload, once);
         self.collected.entry(partition).or_default().push(((shard, publish), posting));
+    }
+
+    /// Has every hub of every node close the connections of a user: they all hear what is sent to everybody.
+    pub(super) fn disconnect(&mut self, core: &mut Core, now: Time, who: Waiting, user: Box<str>) {
+        if self.may_send(core, who) {
+            let op = StoreOp::Disconnect { partition: partition(EVERYBODY, self.partitions), user };
+            core.ask(now, Lane::Command, Purpose::Append(vec![who]), op);
+        }
+    }
+
+    /// Whether there is room for one more; whoever wants it is told where there is not.
+    fn may_send(&mut self, core: &mut Core, (shard, id): Waiting) -> bool {
+        if self.in_flight >= self.most {
+            core.stats.publish_failed += 1;
+            core.tell(shard, Tell::Published { id, result: Err(Unavailable) });
+            return false;
+        }
+        self.in_flight += 1;
+        true
     }
 
     /// Sends what was collected on its way.

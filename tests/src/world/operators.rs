@@ -1,4 +1,4 @@
-//! Nodes that end gently.
+//! What operators do: nodes that end gently, users who are sent away.
 
 use super::World;
 
@@ -25,6 +25,16 @@ impl World {
     pub fn retire(&mut self, node: usize) {
         assert!(self.is_drained(node), "node {node} is not drained");
         self.crash(node);
+    }
+
+    /// An administrator has a user disconnected, by way of a node.
+    pub fn disconnect(&mut self, node: usize, user: &str) {
+        let now = self.now;
+        if let Some(running) = self.hosts[node].node() {
+            let id = running.disconnect(now, user);
+            self.publishing.insert((node, id), 0);
+        }
+        self.pump(node);
     }
 
     /// The nodes that are known to the store, alive or dead.
