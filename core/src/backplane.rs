@@ -28,6 +28,7 @@ use crate::time::{Time, UnixMillis, WallClock};
 mod backoff;
 mod channels;
 mod consumer;
+mod drain;
 mod operator;
 mod outbound;
 mod pause;
@@ -70,6 +71,8 @@ pub struct Backplane {
     sources: Arc<[SourceHealth]>,
     operator: Operator,
     presence: Presence,
+    /// No hub asks for anything any more.
+    leaving: bool,
 }
 
 /// Something the host must do for the backplane.
@@ -151,8 +154,8 @@ impl Backplane {
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
-        let sources = Arc::default();
-        Ok(Backplane { core, relay, sessions, tail, outbound, probe, channels, consumers, operator, presence, sources })
+        let (sources, leaving) = (Arc::default(), false);
+        Ok(Backplane { core, relay, sessions, tail, outbound, probe, channels, consumers, operator, presence, sources, leaving })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
@@ -175,6 +178,7 @@ impl Backplane {
             Ask::Leave { room } if is_stream(core, &room) => tail.leave(core, shard, &room),
             Ask::Leave { room } => relay.leave(shard, &room),
             Ask::Publish(publish) if core.away && core.config.is_local(&publish.room) => relay.tell_here(core, shard, publish),
+            Ask::Disconnect { id, user } => self.outbound.disconnect(core, now, (shard, id), user),
             Ask::Publish(publish) => self.outbound.publish(core, now, shard, publish),
             Ask::Read { read, room, query, count } if is_stream(core, &room) => {
                 tail.page(core, now, (shard, read), room, query, count);

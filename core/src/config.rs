@@ -11,6 +11,7 @@ use crate::pattern::Pattern;
 
 mod channel;
 mod destination;
+mod drain;
 mod limits;
 mod room;
 mod route;
@@ -19,6 +20,7 @@ mod template;
 
 pub use channel::{Channel, Form};
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
+pub use drain::{Drain, DrainStyle};
 pub use limits::{Heartbeat, Limits};
 pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
@@ -53,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// Liveness of connections.
     pub heartbeat: Heartbeat,
+    /// How the node is emptied before it ends.
+    pub drain: Drain,
     /// How messages travel between nodes.
     pub relay: Relay,
     /// Streams that are read in a consumer group.
@@ -186,6 +190,7 @@ impl Config {
         }
         self.limits.validate()?;
         self.heartbeat.validate()?;
+        self.drain.validate()?;
         for (at, source) in self.sources.iter().enumerate() {
             source.validate(&format!("sources[{at}]"))?;
             if let Destination::Events(events) = &source.to {
@@ -276,6 +281,7 @@ impl Default for Config {
             origins: vec![Pattern::new("*")],
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
+            drain: Drain::default(),
             relay: Relay::default(),
             sources: vec![Source::file_events(), Source::ai_commands()],
             channels: vec![Channel::broadcast(), Channel::task_updates(), Channel::general_updates(), Channel::socketio()],

@@ -30,6 +30,13 @@ pub enum Ask {
     },
     /// Publish to a room, on all nodes. Answered by [`Tell::Published`].
     Publish(Publish),
+    /// Close every connection of a user, on all nodes. Answered by [`Tell::Published`], without a position.
+    Disconnect {
+        /// The asker's number for it, of the same row as those of its publishes.
+        id: PublishId,
+        /// The user.
+        user: Box<str>,
+    },
     /// Read what a room remembers. Answered by [`Tell::Page`].
     Read {
         /// The hub's number for it.
@@ -175,6 +182,11 @@ pub enum Tell {
         user: Box<str>,
         /// The encoded envelope.
         payload: Bytes,
+    },
+    /// An administrator wants every connection of a user closed.
+    Disconnect {
+        /// The user.
+        user: Box<str>,
     },
     /// Messages of a room were lost, or never were what they seemed: members must be told that they cannot go on from where
     /// they are. What follows is told from this position on.

@@ -23,6 +23,7 @@ pub mod dead_letters;
 mod query;
 pub mod rooms;
 mod sources;
+pub mod users;
 
 /// Longest body of a request that is read, in bytes.
 pub const MOST_BODY: usize = 1 << 20;
@@ -58,6 +59,11 @@ pub enum Plan<'a> {
         source: usize,
         /// What is wanted.
         request: dead_letter::Request,
+    },
+    /// Close every connection of a user, on all nodes, then answer with [`users::answer`].
+    Disconnect {
+        /// The user.
+        user: String,
     },
     /// Read part of a room's history, then answer with [`rooms::answer`].
     Read(Reading),
@@ -145,6 +151,9 @@ impl Api {
             }
             _ if let Some(rest) = path.strip_prefix(rooms::PATH) => {
                 return refused_or(self.admin(request, now).and_then(|()| rooms::plan(&self.config, rest, request)));
+            }
+            _ if let Some(rest) = path.strip_prefix(users::PATH) => {
+                return refused_or(self.admin(request, now).and_then(|()| users::plan(rest, request)));
             }
             "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" => not_allowed("GET, HEAD"),
             "/api/publish" => not_allowed("POST"),
@@ -281,6 +290,7 @@ mod tests {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
             Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
+            Plan::Disconnect { user } => (0, user),
             Plan::Read(reading) => (0, format!("{} {:?}", reading.room, reading.query)),
         }
     }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::ORIGIN;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 use slab::Slab;
 
 use crate::backplane::derive;
@@ -28,6 +30,7 @@ mod access;
 mod auth;
 mod catch_up;
 mod connection;
+mod drain;
 mod fan_out;
 mod history;
 mod limit;
@@ -38,6 +41,7 @@ mod requests;
 mod room;
 mod session;
 
+pub use crate::message::EVERYBODY;
 pub use access::{Intent, allows};
 pub(crate) use auth::bearer;
 pub use auth::{AuthError, Identity, Verifier};
@@ -47,14 +51,12 @@ pub use outbox::Outbox;
 use auth::Credentials;
 use catch_up::Turn;
 use connection::{Connection, Due, Phase};
+use drain::Drain;
 use history::Historian;
 use outbox::Spares;
 use presence::Present;
 use requests::Publisher;
 use room::Rooms;
-
-/// The room of everybody: every open connection of every node is in it, and none can leave.
-pub const EVERYBODY: &str = "*";
 
 /// The clients' side of a node.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ pub struct Hub {
     /// What is ready to be sent to those who catch up: the room, and the number of its serving.
     servings: VecDeque<(usize, u64)>,
     turn: Turn,
+    drain: Option<Drain>,
+    dice: ChaCha8Rng,
     timers: Timers<Wake>,
     dirty: VecDeque<ConnId>,
     /// Whether an outbox has filled up so far that flushing should not wait.
@@ -101,6 +105,8 @@ enum Wake {
     Read(usize),
     /// More can be sent to those who catch up.
     Serve,
+    /// The next connection of a drain is to be closed, or the time for it is up.
+    Drain,
 }
 
 /// Something the host must do for a hub.
@@ -130,6 +136,8 @@ pub struct Refused {
     pub status: StatusCode,
     /// Why, for the body.
     pub message: &'static str,
+    /// After how many seconds another attempt may do better, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// Why a connection ended without a word from the hub.
@@ -168,6 +176,8 @@ impl Hub {
             paused: Table::new(key),
             servings: VecDeque::new(),
             turn: Turn::default(),
+            drain: None,
+            dice: ChaCha8Rng::from_seed(derive(seed, b'd')),
             timers: Timers::new(),
             dirty: VecDeque::new(),
             pressed: false,
@@ -200,7 +210,8 @@ impl Hub {
     /// A client asks to be upgraded. What it is to be told first is in its outbox at once.
     ///
     /// # Errors
-    /// A path that is not served (404), an origin that is not allowed (403), or no room for another connection (503).
+    /// A path that is not served (404), an origin that is not allowed (403), no room for another connection, or a hub that is
+    /// being drained (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
         let (route, room) = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
         let auth = self.config.routes[route].auth;
@@ -325,6 +336,7 @@ impl Hub {
             Tell::Joined { room, join, position } => self.joined(now, &room, join, position),
             Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions, None),
             Tell::Others { room, user, payload } => self.deliver(now, &room, vec![payload], &[], Some(&user)),
+            Tell::Disconnect { user } => self.disconnect(now, &user),
             Tell::Who { read, result } => self.told_who(now, read, result),
             Tell::Snapshot { read, data } => self.state_read(now, read, data),
             Tell::Lost { room, position } => self.lost(now, &room, position),
@@ -339,6 +351,7 @@ impl Hub {
         while let Some((at, wake)) = self.timers.pop_due(now) {
             match wake {
                 Wake::Read(room) => self.read_again(room),
+                Wake::Drain => self.drain_on(now),
                 Wake::Serve => {
                     self.turn.end();
                     self.serve(now);
@@ -419,16 +432,18 @@ impl Hub {
     /// The route of a request, and the room it is bound to.
     fn admit(&self, request: &http::Request<()>) -> Result<(usize, Option<String>), Refused> {
         let route = Route::find(&self.config.routes, request.uri().path());
-        let route = route.ok_or(Refused { status: StatusCode::NOT_FOUND, message: "Nothing is served on this path" })?;
+        let refused = |status, message| Refused { status, message, retry_after: None };
+        let route = route.ok_or(refused(StatusCode::NOT_FOUND, "Nothing is served on this path"))?;
         if let Some(origin) = request.headers().get(ORIGIN) {
             let allowed = origin.to_str().is_ok_and(|origin| self.config.origins.iter().any(|pattern| pattern.matches(origin)));
             if !allowed {
-                return Err(Refused { status: StatusCode::FORBIDDEN, message: "The origin is not allowed" });
+                return Err(refused(StatusCode::FORBIDDEN, "The origin is not allowed"));
             }
         }
         if self.conns.len() >= self.config.limits.connections {
-            return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, message: "Too many connections" });
+            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "Too many connections"));
         }
+        self.refuse_while_draining()?;
         Ok(route)
     }
 
@@ -482,6 +497,11 @@ impl Hub {
         }
         self.leave_all(id);
         self.push(now, id, Frame::close(code, reason));
+        self.begin_closing(now, id, cause, heard_last);
+    }
+
+    /// Nothing more is sent to a connection than what is queued for it.
+    fn begin_closing(&mut self, now: Time, id: ConnId, cause: &'static str, heard_last: bool) {
         let deadline = now + self.config.limits.close_timeout;
         let Some(conn) = self.get(id) else { return };
         conn.phase = Phase::Closing { answered: heard_last };

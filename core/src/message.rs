@@ -15,6 +15,9 @@ use crate::time::UnixMillis;
 /// The name of a room, shared by everything that speaks of the room.
 pub type RoomName = Arc<str>;
 
+/// The room of everybody: every open connection of every node is in it, and none can leave.
+pub const EVERYBODY: &str = "*";
+
 /// Text that is one JSON value, kept byte for byte as its publisher wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Json<'a>(&'a str);

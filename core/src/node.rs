@@ -57,6 +57,7 @@ pub struct Node {
     operations: u64,
     reads: u64,
     flush_told: bool,
+    leaving: bool,
 }
 
 /// An input of a node as a value, for mailboxes, recorded traces and fuzzers. Each is the method of the same name.
@@ -73,6 +74,7 @@ pub enum Event {
     Processed(Ticket, Verdict),
     Snapshot(Ticket, Option<Bytes>),
     WallClock(UnixMillis),
+    Drain,
     Tick,
 }
 
@@ -107,7 +109,7 @@ pub enum Action {
     Reset(Lane),
     /// Better flush now, with [`Node::poll_flush`], before the next action: see [`Hub::wants_flush`].
     Flush,
-    /// What came of a message of [`Node::publish`].
+    /// What came of [`Node::publish`] or [`Node::disconnect`].
     Published(PublishId, Published),
     /// See [`BackplaneAction::Process`].
     Process(Delivery),
@@ -136,6 +138,7 @@ impl Node {
             operations: 0,
             reads: 0,
             flush_told: false,
+            leaving: false,
         })
     }
 
@@ -155,6 +158,7 @@ impl Node {
             Event::Processed(ticket, verdict) => self.processed(now, ticket, verdict),
             Event::Snapshot(ticket, data) => self.snapshot(ticket, data),
             Event::WallClock(unix) => self.set_wall_clock(now, unix),
+            Event::Drain => self.drain(now),
             Event::Tick => self.tick(now),
         }
         Ok(None)
@@ -204,6 +208,14 @@ impl Node {
         id
     }
 
+    /// Closes every connection of a user, on all nodes. [`Action::Published`] tells whether the store has it.
+    pub fn disconnect(&mut self, now: Time, user: &str) -> PublishId {
+        self.publishes += 1;
+        let id = PublishId(self.publishes);
+        self.backplane.ask(now, ShardId::LOCAL, Ask::Disconnect { id, user: user.into() });
+        id
+    }
+
     /// Has something done with the dead letters of a source, which is named by its index in the configuration.
     /// [`Action::Operated`] tells what came of it.
     pub fn operate(&mut self, now: Time, source: usize, request: Request) -> OperationId {
@@ -248,6 +260,19 @@ impl Node {
         self.backplane.tick(now);
     }
 
+    /// Begins to end the node: see [`Hub::drain`] and [`Backplane::drain`]. What follows comes as actions, until it
+    /// [`is_drained`](Node::is_drained).
+    pub fn drain(&mut self, now: Time) {
+        self.hub.drain(now, 1);
+        self.backplane.drain(now);
+    }
+
+    /// Whether, after [`Node::drain`], no connection is left and everything has come to its end. While the store does not answer
+    /// it has not: how long to wait is the host's decision.
+    pub fn is_drained(&self) -> bool {
+        self.backplane.is_drained()
+    }
+
     /// The next action.
     pub fn poll_action(&mut self, now: Time) -> Option<Action> {
         loop {
@@ -260,6 +285,10 @@ impl Node {
                 Some(HubAction::Ask(ask)) => self.backplane.ask(now, ShardId(0), ask),
                 Some(HubAction::Drop(conn)) => return Some(Action::Drop(conn)),
                 Some(HubAction::Report(report)) => return Some(Action::Report(report)),
+                None if self.hub.is_drained() && !self.leaving => {
+                    self.leaving = true;
+                    self.backplane.leave(now);
+                }
                 None => match self.backplane.poll_action(now)? {
                     BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
                         return Some(Action::Published(id, result));

@@ -74,6 +74,14 @@ pub enum StoreOp {
         /// The messages.
         messages: Postings,
     },
+    /// Write down in the relay log of the room of everybody that every connection of a user is to be closed.
+    /// Answer: [`Answer::Appended`], without a position.
+    Disconnect {
+        /// The partition of that room.
+        partition: u16,
+        /// The user.
+        user: Box<str>,
+    },
     /// Where do rooms that remember stand? A room that has no position yet is given the beginning of `epoch`. The positions
     /// stay known for as long again. Answer: [`Answer::Positions`].
     Positions {
@@ -444,6 +452,7 @@ impl StoreOp {
     pub fn name(&self) -> &'static str {
         match self {
             StoreOp::Append { .. } => "append to relay",
+            StoreOp::Disconnect { .. } => "disconnect a user",
             StoreOp::Positions { .. } => "look for positions",
             StoreOp::Page { .. } => "read a room",
             StoreOp::Delivered { .. } => "empty an inbox",
@@ -485,6 +494,7 @@ impl StoreOp {
             StoreOp::RelayRead { block, .. } | StoreOp::GroupRead { block, .. } | StoreOp::Listen { block, .. } => *block,
             StoreOp::Tail(op) => op.blocks_for(),
             StoreOp::Append { .. }
+            | StoreOp::Disconnect { .. }
             | StoreOp::Positions { .. }
             | StoreOp::Page { .. }
             | StoreOp::Delivered { .. }

@@ -92,7 +92,11 @@ fn step(host: &mut Host, input: &mut Input<'_>) {
         30 => host.pass_to_deadline(),
         _ => match input.below(8) {
             0 => host.close_all(),
-            1 => host.set_reporting(input.below(2) == 1),
+            1 => match input.below(16) {
+                // Rarely, as it is the end of most that can happen.
+                0 => host.handle(Event::Drain),
+                number => host.set_reporting(number % 2 == 1),
+            },
             _ => {
                 let room = words::room(input);
                 host.publish(room, &words::payload(input));

@@ -47,8 +47,14 @@ pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Run
 }
 
 impl Running {
-    /// Accepts nothing more, closes every connection with 1001, and returns when all tasks have ended.
+    /// Lets everybody go as [`Config::drain`](roomcast_core::config::Config::drain) says, and returns when all tasks have ended.
     pub async fn stop(self) {
+        self.gateway.drain().await;
+        self.stop_now().await;
+    }
+
+    /// Accepts nothing more, closes every connection at once, and returns when all tasks have ended.
+    pub async fn stop_now(self) {
         self.accepting.cancel().await;
         self.gateway.stop_shards();
         for shard in self.shards {

@@ -53,8 +53,14 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 }
 
 impl Running {
-    /// Accepts nothing more, closes every connection with 1001, and returns when all tasks have ended.
-    pub async fn stop(mut self) {
+    /// Lets everybody go as [`Config::drain`](roomcast_core::config::Config::drain) says, and returns when all tasks have ended.
+    pub async fn stop(self) {
+        self.gateway.drain().await;
+        self.stop_now().await;
+    }
+
+    /// Accepts nothing more, closes every connection at once, and returns when all tasks have ended.
+    pub async fn stop_now(mut self) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
         self.gateway.stop_shards();

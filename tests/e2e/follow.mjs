@@ -2,7 +2,7 @@
 //
 //   node follow.mjs <WebSocket URL> <token> <room>
 //
-// Prints SUBSCRIBED for each answer to a subscription, the data of each message of the room as a line, GAP where the client is told
+// Prints SUBSCRIBED for each answer to a subscription, RECONNECT and the milliseconds where the client is told when to come back, the data of each message of the room as a line, GAP where the client is told
 // that it may have missed some, and exits with 0 after a message of type "end". The page's own words go to stderr.
 
 import { readFile } from "node:fs/promises";
@@ -22,7 +22,9 @@ page.on("pageerror", (error) => console.error(`pageerror: ${error}`));
 page.on("console", (message) => console.error(`console.${message.type()}: ${message.text()}`));
 page.on("websocket", (socket) =>
   socket.on("framereceived", ({ payload }) => {
-    if (JSON.parse(payload).type === "subscribed") console.log("SUBSCRIBED");
+    const { type, data } = JSON.parse(payload);
+    if (type === "subscribed") console.log("SUBSCRIBED");
+    if (type === "reconnect") console.log(`RECONNECT ${data.after_ms}`);
   }),
 );
 const ended = new Promise((resolve) => page.exposeFunction("ended", resolve));

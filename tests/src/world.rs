@@ -43,6 +43,7 @@ mod digest;
 mod faults;
 mod host;
 mod jobs;
+mod operators;
 pub mod oracle;
 pub mod processing;
 mod publishing;
@@ -224,9 +225,9 @@ impl World {
         self.send_message(client, OwnedMessage::Text(text.to_owned()));
     }
 
-    /// A client no longer answers pings, as if its computer had gone to sleep.
+    /// A client no longer answers anything, as if its computer had gone to sleep.
     pub fn fall_silent(&mut self, ClientNumber(client): ClientNumber) {
-        self.clients[client].answers_pings = false;
+        self.clients[client].answers = false;
     }
 
     /// A client stops reading, or reads again.
@@ -526,8 +527,8 @@ impl World {
             running.written(conn, length);
             self.digest.bytes(client, &whole[..length]);
             let marks = self.oracles.lengths();
-            if self.clients[client].receive(&whole[..length], &marks) {
-                self.send_message(client, OwnedMessage::Pong);
+            if let Some(reply) = self.clients[client].receive(&whole[..length], &marks) {
+                self.send_message(client, reply);
             }
         }
         let Some(running) = self.hosts[node].node() else { return };

@@ -1,7 +1,9 @@
 //! The client of the README, in a real browser: it resumes on another node, and learns when that cannot be.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::client::access_token;
 use roomcast_tests::real::e2e::{BROWSER_PATIENCE, follow_room};
@@ -13,7 +15,7 @@ use serde_json::json;
 
 const ROOM: &str = "project:1";
 
-gateway_tests!(it_resumes_on_another_node_and_learns_of_what_is_lost);
+gateway_tests!(it_resumes_on_another_node_and_learns_of_what_is_lost, it_comes_back_when_it_is_told_to);
 
 fn it_resumes_on_another_node_and_learns_of_what_is_lost(binary: &Path) {
     let redis = RedisServer::start();
@@ -48,6 +50,37 @@ fn it_resumes_on_another_node_and_learns_of_what_is_lost(binary: &Path) {
     assert!(browser.wait(BROWSER_PATIENCE).success(), "{}", browser.tail());
     browser.wait_for_end_of_output(BROWSER_PATIENCE);
     assert_eq!(lines(&browser.log_lines())[12..], ["GAP", "12", "13"]);
+}
+
+fn it_comes_back_when_it_is_told_to(binary: &Path) {
+    let redis = RedisServer::start();
+    let node = |name| {
+        let config = "[drain]\nspread = \"5s\"\n";
+        Setup::new(binary).option("--redis", &redis.url()).option("--node", name).config(config).start()
+    };
+    let (mut a, b) = (node("a"), node("b"));
+    let proxy = Proxy::to(a.addr());
+    let token = access_token(SECRET, "alice", &json!({}));
+    let mut browser = follow_room(&format!("ws://{}/ws", proxy.addr()), &token, ROOM);
+    browser.wait_for_log("SUBSCRIBED", BROWSER_PATIENCE);
+    let mark = browser.log_mark();
+    proxy.lead_to(b.addr());
+    let told = Instant::now();
+    a.signal(Signal::SIGTERM);
+    let line = browser.wait_for_log("RECONNECT", BROWSER_PATIENCE);
+    let after: u64 = line.rsplit(' ').next().and_then(|after| after.parse().ok()).expect("a number of milliseconds");
+    assert!(a.wait(BROWSER_PATIENCE).success());
+    b.publish(ROOM, "note", &json!(1));
+    browser.wait_for_log_since(mark, "SUBSCRIBED", BROWSER_PATIENCE);
+    assert!(
+        told.elapsed() >= Duration::from_millis(after),
+        "told to come back after {after} ms, back after {:?}",
+        told.elapsed()
+    );
+    b.publish(ROOM, "end", &json!(null));
+    assert!(browser.wait(BROWSER_PATIENCE).success(), "{}", browser.tail());
+    browser.wait_for_end_of_output(BROWSER_PATIENCE);
+    assert_eq!(lines(&browser.log_lines()), ["1"]);
 }
 
 /// What the client was told, without what the page has to say of itself.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::RequestBuilder;
 use ureq::http::StatusCode;
 use ureq::typestate::WithBody;
@@ -33,6 +34,11 @@ pub(crate) enum Request {
 
 /// How long an answer may take. Whatever the gateway asks the store for has a shorter deadline of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Text as part of a path.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
 
 impl Client {
     /// Sends a request, and gives the body of the answer if the gateway has done what was asked.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::Outcome;
-use crate::client::{Client, PATIENCE, Request};
+use crate::client::{Client, PATIENCE, Request, encode};
 
 /// Works on the dead letters of a source.
 #[derive(Debug, Args)]
@@ -332,8 +331,4 @@ fn or_dash(text: &Option<String>) -> String {
 fn printable(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod disconnect;
 mod dlq;
 mod file;
 mod publish;
@@ -36,6 +37,7 @@ pub fn main(name: &'static str, serve: fn(Service) -> Outcome) -> ExitCode {
         Command::Serve(command) => command.run(name, serve),
         Command::Token(command) => command.run(),
         Command::Publish(command) => command.run(),
+        Command::Disconnect(command) => command.run(),
         Command::Dlq(command) => command.run(),
     };
     match outcome {
@@ -63,6 +65,8 @@ enum Command {
     Token(token::Token),
     /// Publish a message through a gateway that runs.
     Publish(publish::Publish),
+    /// Close every connection of a user, through a gateway that runs.
+    Disconnect(disconnect::Disconnect),
     /// List, show, replay or purge the dead letters of a source.
     Dlq(dlq::Dlq),
 }

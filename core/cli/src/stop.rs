@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 /// Is ready at the first SIGINT or SIGTERM since it was made.
 ///
-/// The second ends the process at once, for a gateway that takes too long to stop.
+/// The second ends the process at once, with 128 and the number of the signal, for whoever does not want to wait.
 #[derive(Debug)]
 pub struct Stop(oneshot::Receiver<()>);
 
@@ -35,14 +35,16 @@ impl Future for Stop {
 }
 
 fn watch(mut signals: Signals, stop: oneshot::Sender<()>) {
-    let mut signals = signals.forever().map(|signal| if signal == SIGINT { "interrupted" } else { "terminated" });
-    if let Some(cause) = signals.next() {
-        tracing::info!("{cause}, stopping");
+    let mut signals = signals.forever();
+    let name = |signal| if signal == SIGINT { "interrupted" } else { "terminated" };
+    if let Some(signal) = signals.next() {
+        tracing::info!("{}, stopping", name(signal));
         // Where nobody waits any more, the gateway has failed and the process ends.
         let _ = stop.send(());
     }
-    if let Some(cause) = signals.next() {
-        tracing::warn!("{cause} again, stopping at once");
-        process::exit(0);
+    if let Some(signal) = signals.next() {
+        tracing::warn!("{} again, stopping at once", name(signal));
+        // As a shell says that a process was ended by a signal.
+        process::exit(128 + signal);
     }
 }

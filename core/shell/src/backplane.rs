@@ -17,6 +17,7 @@ use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::processor::Verdict;
 use roomcast_core::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
+use roomcast_core::time::Time;
 use slab::Slab;
 
 use crate::clock::Clock;
@@ -64,6 +65,13 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Published>,
     },
+    /// Every connection of a user is to be closed, on all nodes.
+    Disconnect {
+        /// The user.
+        user: Box<str>,
+        /// Where to say whether the store has it.
+        done: oneshot::Sender<Published>,
+    },
     /// An operation on dead letters.
     Operate {
         /// The source, by its index in the configuration.
@@ -84,8 +92,10 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Result<Page, Unavailable>>,
     },
-    /// End the task.
-    Stop,
+    /// Bring to an end what was read from sources, and read no more.
+    Drain,
+    /// End the task, once all that was asked is brought to its end; after this time in any case.
+    Stop(Duration),
 }
 
 impl From<Ready> for Input {
@@ -113,7 +123,7 @@ pub struct BackplaneTask<T, M> {
     snapshots: Snapshots,
     /// The next reads of the relay logs and of publishers' streams, held back while a hub is behind.
     held_back: Vec<(Lane, Ticket, StoreOp)>,
-    stopping: bool,
+    stop_at: Option<Time>,
 }
 
 impl<T: Transport, M: Timer> BackplaneTask<T, M> {
@@ -141,7 +151,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             inbox: Vec::new(),
             snapshots,
             held_back: Vec::new(),
-            stopping: false,
+            stop_at: None,
         }
     }
 
@@ -157,6 +167,10 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 let id = PublishId(self.publishers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Publish(Publish { id, room, payload, once }));
             }
+            Input::Disconnect { user, done } => {
+                let id = PublishId(self.publishers.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Disconnect { id, user });
+            }
             Input::Operate { source, request, done } => {
                 let id = OperationId(self.operators.insert(done) as u64);
                 self.backplane.operate(now, id, source, request);
@@ -165,7 +179,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 let read = ReadId(self.readers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Read { read, room, query, count });
             }
-            Input::Stop => self.stopping = true,
+            Input::Drain => self.backplane.drain(now),
+            Input::Stop(within) => {
+                self.stop_at.get_or_insert(now + within);
+                self.backplane.leave(now);
+            }
         }
     }
 
@@ -231,9 +249,13 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
         self.post.post(Input::Answer(ticket, Ok(op.nothing())));
     }
 
-    fn next_deadline(&self) -> Option<roomcast_core::time::Time> {
+    fn is_stopped(&self) -> bool {
+        self.stop_at.is_some_and(|at| self.backplane.is_drained() || at <= self.clock.now())
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
         let catch_up = (!self.held_back.is_empty()).then(|| self.clock.now() + CATCH_UP);
-        [self.backplane.next_deadline(), self.lanes.next_deadline(), catch_up].into_iter().flatten().min()
+        [self.backplane.next_deadline(), self.lanes.next_deadline(), catch_up, self.stop_at].into_iter().flatten().min()
     }
 }
 
@@ -259,7 +281,7 @@ impl<T: Transport, M: Timer> Future for BackplaneTask<T, M> {
             task.act();
             let sources = task.backplane.sources();
             task.board.set_backplane(task.backplane.stats(), task.backplane.unready(), sources);
-            if task.stopping {
+            if task.is_stopped() {
                 return Poll::Ready(());
             }
             if idle {
@@ -288,7 +310,6 @@ mod tests {
     use crate::processor::Processors;
     use roomcast_core::config::Config;
     use roomcast_core::id::StreamId;
-    use roomcast_core::time::Time;
     use std::io;
     use std::sync::Mutex;
     use std::task::Waker;

@@ -1,22 +1,24 @@
 //! A whole gateway, put together for a runtime: its shards, its backplane, and the handle by which everything else reaches them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
 use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
-use roomcast_core::config::{Config, ConfigError};
+use roomcast_core::config::{Config, ConfigError, Drain};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::Unavailable;
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, users};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
 use roomcast_core::store::{Page, Query, StoreError};
+use roomcast_core::time::Time;
 
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clock::Clock;
@@ -34,6 +36,9 @@ mod stored;
 pub use events::Emitted;
 pub use stored::Stored;
 
+/// How long each half may take to end in a gateway that was not drained.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The handle of a gateway: sockets, requests and messages go in here, from any thread.
 #[derive(Debug)]
 pub struct Gateway<T> {
@@ -44,6 +49,9 @@ pub struct Gateway<T> {
     composer: Mutex<Composer>,
     clock: Clock,
     next: AtomicUsize,
+    drain: Drain,
+    /// When the drain began, if it has.
+    draining_since: OnceLock<Time>,
 }
 
 /// A gateway and the tasks that a runtime has to run for it.
@@ -101,6 +109,8 @@ impl<T: Transport> Gateway<T> {
             composer: Mutex::new(Composer::new(seed)),
             clock,
             next: AtomicUsize::new(0),
+            drain: config.drain.clone(),
+            draining_since: OnceLock::new(),
         });
         let mut shards = Vec::new();
         for number in (0..count).map(ShardId) {
@@ -133,6 +143,7 @@ impl<T: Transport> Gateway<T> {
                 http_api::published(&message_id, stored.await)
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
+            Plan::Disconnect { user } => users::answer(&user, self.disconnect(&user).await),
             Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
         }
     }
@@ -159,6 +170,14 @@ impl<T: Transport> Gateway<T> {
         (message_id.unwrap_or_default(), Stored::new(waiting))
     }
 
+    /// Closes every connection of a user, on all nodes: a future that says whether the store has it. A node that cannot be reached
+    /// closes them when it can.
+    pub fn disconnect(&self, user: &str) -> Stored {
+        let (done, stored) = oneshot::channel();
+        self.post.post(backplane::Input::Disconnect { user: user.into(), done });
+        Stored::new(vec![stored])
+    }
+
     /// Has something done with the dead letters of a source, which is named by its index in the configuration.
     ///
     /// # Errors
@@ -182,7 +201,11 @@ impl<T: Transport> Gateway<T> {
 
     /// The figures and the readiness at the moment.
     pub fn view(&self) -> View {
-        self.board.view()
+        let mut view = self.board.view();
+        if self.is_draining() {
+            view.unready.insert(0, "draining".to_owned());
+        }
+        view
     }
 
     pub(crate) fn mailbox(&self, shard: ShardId) -> Arc<Mailbox<shard::Input<T>>> {
@@ -205,14 +228,50 @@ impl<T: Transport> Gateway<T> {
         self.clock
     }
 
-    /// Closes every connection and ends the shards' tasks once that is done.
-    pub fn stop_shards(&self) {
-        self.shards.iter().for_each(|shard| shard.post(shard::Input::Stop));
+    pub(crate) fn shard_count(&self) -> u8 {
+        // There are never more than `ShardId::MOST`.
+        self.shards.len() as u8
     }
 
-    /// Ends the backplane's task: after the shards', so that nothing is asked in vain.
+    /// Whether the gateway is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining_since.get().is_some()
+    }
+
+    /// Lets everybody go: is not ready any more, opens no connection, reads nothing more from sources, and closes every
+    /// connection as [`Drain`] says. Returns when no connection is left, which is at [`Drain::dropping`] in any case; until then
+    /// HTTP is to be served.
+    pub async fn drain(&self) {
+        self.draining_since.get_or_init(|| self.clock.now());
+        self.post.post(backplane::Input::Drain);
+        let wait = |shard: &Arc<Mailbox<shard::Input<T>>>| {
+            let (done, drained) = oneshot::channel();
+            shard.post(shard::Input::Drain(done));
+            drained
+        };
+        let waiting: Vec<oneshot::Receiver<()>> = self.shards.iter().map(wait).collect();
+        for drained in waiting {
+            // A shard that has ended has no connections either.
+            let _ = drained.await;
+        }
+    }
+
+    /// Closes what is left, and ends the shards' tasks once that is done, or the time for it is up.
+    pub fn stop_shards(&self) {
+        let within = self.left_until(self.drain.serving()).min(STOP_TIMEOUT);
+        self.shards.iter().for_each(|shard| shard.post(shard::Input::Stop(within)));
+    }
+
+    /// Ends the backplane's task once everything is stored that has been asked for, or the time for it is up: after the shards',
+    /// so that nothing is asked in vain.
     pub fn stop_backplane(&self) {
-        self.post.post(backplane::Input::Stop);
+        self.post.post(backplane::Input::Stop(self.left_until(self.drain.storing())));
+    }
+
+    /// What is left of a time that began with the drain.
+    fn left_until(&self, end: Duration) -> Duration {
+        let Some(since) = self.draining_since.get() else { return STOP_TIMEOUT };
+        end.saturating_sub(self.clock.now() - *since)
     }
 }
 

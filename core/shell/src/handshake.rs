@@ -9,6 +9,7 @@ use core::fmt;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
+use roomcast_core::hub::Refused;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::http::{closing, refusal};
@@ -293,6 +294,15 @@ pub fn accept<B>(request: &Request<B>, protocol: Option<&str>) -> Bytes {
 /// ```
 pub fn refuse(status: StatusCode, body: &str) -> Bytes {
     closing(&refusal(status, body))
+}
+
+/// The answer to a request that the hub refuses.
+pub(crate) fn refused(Refused { status, message, retry_after }: Refused) -> Bytes {
+    let mut response = refusal(status, message);
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    closing(&response)
 }
 
 /// The members of a list header, over all its lines (RFC 9110, section 5.6.1).

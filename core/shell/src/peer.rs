@@ -47,7 +47,7 @@ impl Peer {
     /// The answer to a request that is refused: to be written, and nothing more.
     pub fn open(now: Time, hub: &mut Hub, request: &Request<()>) -> Result<Peer, Bytes> {
         handshake::check_upgrade(request).map_err(Refusal::to_response)?;
-        let opened = hub.open(now, request).map_err(|refused| handshake::refuse(refused.status, refused.message))?;
+        let opened = hub.open(now, request).map_err(handshake::refused)?;
         hub.preface(opened.conn, handshake::accept(request, opened.protocol.as_deref()));
         Ok(Peer { conn: opened.conn, wire: Wire::new() })
     }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use futures_channel::oneshot;
+use http::{HeaderValue, Request, StatusCode, header};
 use roomcast_core::door::Tell;
 use roomcast_core::hub::{CloseCause, Hub, HubAction};
 use roomcast_core::id::{ConnId, ShardId};
@@ -43,9 +44,6 @@ const ROUNDS: usize = 8;
 /// Reads of one socket in a round, so that one fast sender does not hold up the others.
 const READS: usize = 4;
 const READ_BUFFER: usize = 64 * 1024;
-/// How long closing may take when the shard is stopped.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// What a shard's task is sent.
 #[derive(Debug)]
 pub enum Input<T> {
@@ -55,8 +53,10 @@ pub enum Input<T> {
     Arrived(T, Vec<u8>),
     /// The backplane tells.
     Tell(Tell),
-    /// Close everything, then end.
-    Stop,
+    /// Close every connection at the configured rate, open no more, and say when none is left.
+    Drain(oneshot::Sender<()>),
+    /// Close everything, then end; after this time in any case.
+    Stop(Duration),
 }
 
 impl<T> From<Ready> for Input<T> {
@@ -83,6 +83,8 @@ pub struct Shard<T, M> {
     outgoing: Vec<backplane::Input>,
     read_buffer: Box<[u8]>,
     flusher: Flusher,
+    /// Who waits until no connection is left.
+    draining: Option<oneshot::Sender<()>>,
     stop_at: Option<Time>,
 }
 
@@ -119,6 +121,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             outgoing: Vec::new(),
             read_buffer: vec![0; READ_BUFFER].into(),
             flusher: Flusher::default(),
+            draining: None,
             stop_at: None,
         }
     }
@@ -134,7 +137,11 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Input::Ready(index) => self.drive(now, index),
                 Input::Arrived(io, read) => self.insert(now, io, read),
                 Input::Tell(tell) => self.hub.tell(now, tell),
-                Input::Stop => self.stop(now),
+                Input::Drain(drained) => {
+                    self.hub.drain(now, self.gateway.shard_count());
+                    self.draining = Some(drained);
+                }
+                Input::Stop(within) => self.stop(now, within),
             }
             // Before the next input: a connection that is opened may take the slot of one that is to be dropped.
             self.obey(now);
@@ -188,7 +195,14 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let gateway = &self.gateway;
         let respond = |request| -> Answer {
             let gateway = gateway.clone();
-            Box::pin(async move { gateway.respond(request).await })
+            Box::pin(async move {
+                let mut response = gateway.respond(request).await;
+                if gateway.is_draining() {
+                    // The next request is better sent to another node.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            })
         };
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
         let Stage::Http(serving) = &mut socket.stage else { return };
@@ -359,8 +373,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     /// The hub is done with a connection.
     fn drop_socket(&mut self, now: Time, index: u32) {
         match self.sockets.get(index as usize).map(|socket| &socket.stage) {
-            // Its input was not read to the end.
-            Some(Stage::Open(peer)) if peer.has_failed() => self.leave(now, index, Vec::new()),
+            // Its input was not read to the end, or may not have been.
+            Some(Stage::Open(peer)) if peer.has_failed() || self.gateway.is_draining() => self.leave(now, index, Vec::new()),
             _ => drop(self.sockets.try_remove(index as usize)),
         }
     }
@@ -379,14 +393,24 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         }
     }
 
-    fn stop(&mut self, now: Time) {
+    fn stop(&mut self, now: Time, within: Duration) {
         if self.stop_at.is_none() {
-            self.stop_at = Some(now + STOP_TIMEOUT);
+            self.stop_at = Some(now + within);
             self.hub.close_all(now, 1001, "the server is going away");
             self.sockets.retain(|_, socket| match &socket.stage {
                 Stage::Http(serving) => serving.is_answering(),
                 Stage::Open(_) => true,
             });
+        }
+    }
+
+    /// Says that no connection is left, to whoever waits for that.
+    fn note_drained(&mut self) {
+        if self.hub.is_drained()
+            && let Some(drained) = self.draining.take()
+        {
+            // Whoever waited may have given up.
+            let _ = drained.send(());
         }
     }
 
@@ -408,6 +432,7 @@ impl<T: Transport, M: Timer> Future for Shard<T, M> {
         for _ in 0..ROUNDS {
             let busy = shard.work(cx);
             shard.gateway.board().set_hub(shard.number, shard.hub.stats());
+            shard.note_drained();
             if shard.is_stopped() {
                 return Poll::Ready(());
             }

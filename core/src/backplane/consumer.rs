@@ -53,6 +53,8 @@ pub(super) struct Consumer {
     error: Option<String>,
     upkeep: Upkeep,
     last_error: Option<LastError>,
+    /// The node is about to end.
+    draining: bool,
 }
 
 /// Where a consumer works.
@@ -104,6 +106,7 @@ impl Consumer {
             error: Some("is being opened".into()),
             upkeep: Upkeep::default(),
             last_error: None,
+            draining: false,
         }
     }
 
@@ -176,6 +179,20 @@ impl Consumer {
         self.go_on(core, now);
     }
 
+    /// Nothing more is read.
+    pub(super) fn drain(&mut self, core: &mut Core, now: Time) {
+        if !self.draining {
+            self.draining = true;
+            self.intake.end(core, &self.place);
+            self.go_on(core, now);
+        }
+    }
+
+    /// Whether nothing is left in hand.
+    pub(super) fn is_drained(&self) -> bool {
+        self.hand.len() == 0
+    }
+
     pub(super) fn unready(&self) -> Option<String> {
         let reason = self.error.as_ref().or(self.intake.error());
         reason.map(|reason| format!("source {} {reason}", self.place.source.stream))
@@ -201,7 +218,9 @@ impl Consumer {
         if !self.open {
             if is_idle {
                 self.hand.clear();
-                self.open(core, now);
+                if !self.draining {
+                    self.open(core, now);
+                }
             }
             return;
         }
@@ -209,7 +228,10 @@ impl Consumer {
             // Nothing is left of what could not be stored.
             self.error = None;
         }
-        if self.error.is_none() {
+        if self.draining && self.router.host().is_some() {
+            // What takes long is not begun any more.
+            self.hand.put_down();
+        } else if self.error.is_none() {
             self.hand_over(core, now);
         }
         if is_idle {
@@ -219,7 +241,7 @@ impl Consumer {
         self.upkeep.go_on(core, now, &self.place, &mut self.hand);
         let Source { most, in_hand, .. } = self.place.source;
         // Where nothing can be stored, more in hand would be of no use.
-        if self.error.is_none() && self.hand.has_room(most, in_hand) {
+        if !self.draining && self.error.is_none() && self.hand.has_room(most, in_hand) {
             self.intake.go_on(core, now, &self.place);
         }
     }

@@ -10,6 +10,7 @@ use super::{Core, partition};
 use crate::config;
 use crate::door::{Publish, PublishError, PublishId, Published, Tell};
 use crate::id::ShardId;
+use crate::message::EVERYBODY;
 use crate::store::{Answer, Lane, Posting, Postings, StoreError, StoreOp, TailOp};
 use crate::time::Time;
 
@@ -45,6 +46,8 @@ enum Target {
     Log(u16),
     /// To a publisher's stream: every node that has members reads that.
     Stream(Box<str>),
+    /// To the relay log of everybody, as the word that this user is to be disconnected.
+    User(Box<str>),
 }
 
 #[derive(Clone, Debug)]
@@ -93,12 +96,16 @@ impl Outbound {
             Some((stream, id)) => Target::Stream(stream.key_of(id).into()),
             None => Target::Log(partition(&posting.room, self.partitions)),
         };
+        self.put(core, now, who, target, posting);
+    }
+
+    fn put(&mut self, core: &mut Core, now: Time, who: Option<(ShardId, PublishId)>, target: Target, posting: Posting) {
         let (messages, bytes) = self.unconfirmed;
         if messages >= self.most.0 || bytes + posting.payload.len() > self.most.1 {
             return end(core, who, Err(PublishError::Full));
         }
         let others_wait = self.waiting.get(&target).is_some_and(|waiting| !waiting.is_empty());
-        if others_wait && posting.once.is_none() {
+        if others_wait && !may_repeat(&target, &posting) {
             return end(core, who, Err(PublishError::Unavailable));
         }
         self.unconfirmed = (messages + 1, bytes + posting.payload.len());
@@ -108,12 +115,18 @@ impl Outbound {
         queue.entry(target).or_default().insert(self.taken, item);
     }
 
+    /// Has every hub of every node close the connections of a user: they all hear what is sent to everybody.
+    pub(super) fn disconnect(&mut self, core: &mut Core, now: Time, who: (ShardId, PublishId), user: Box<str>) {
+        let posting = Posting::plain(EVERYBODY.into(), Bytes::new());
+        self.put(core, now, Some(who), Target::User(user), posting);
+    }
+
     /// Sends what was collected on its way.
     pub(super) fn flush(&mut self, core: &mut Core, now: Time) {
         while let Some((target, items)) = self.collected.pop_first() {
             let (mut batch, mut bytes) = (Items::new(), 0);
             for (number, item) in items {
-                let is_full = bytes + item.posting.payload.len() > BATCH_BYTES || matches!(target, Target::Stream(_));
+                let is_full = bytes + item.posting.payload.len() > BATCH_BYTES || !matches!(target, Target::Log(_));
                 if is_full && !batch.is_empty() {
                     append(core, now, target.clone(), core::mem::take(&mut batch));
                     bytes = 0;
@@ -139,7 +152,7 @@ impl Outbound {
                 items.into_values().for_each(|item| self.end(core, item, Err(PublishError::Unavailable)));
             }
             Err(StoreError::Disconnected(_) | StoreError::Timeout | StoreError::Busy(_)) => {
-                let may_wait = |item: &Item| item.posting.once.is_some() && now < item.until;
+                let may_wait = |item: &Item| may_repeat(&target, &item.posting) && now < item.until;
                 let (again, over): (Items, Items) = items.into_iter().partition(|(_, item)| may_wait(item));
                 over.into_values().for_each(|item| self.end(core, item, Err(PublishError::Unavailable)));
                 if !again.is_empty() {
@@ -172,7 +185,7 @@ impl Outbound {
         }
     }
 
-    /// Whether the store has confirmed everything.
+    /// Whether nothing waits for the store any more.
     pub(super) fn is_empty(&self) -> bool {
         self.unconfirmed.0 == 0
     }
@@ -182,6 +195,11 @@ impl Outbound {
         self.unconfirmed = (messages.saturating_sub(1), bytes.saturating_sub(item.posting.payload.len()));
         end(core, item.who, result);
     }
+}
+
+/// Whether a second copy does no harm.
+fn may_repeat(target: &Target, posting: &Posting) -> bool {
+    posting.once.is_some() || matches!(target, Target::User(_))
 }
 
 fn end(core: &mut Core, who: Option<(ShardId, PublishId)>, result: Published) {
@@ -197,6 +215,9 @@ fn append(core: &mut Core, now: Time, target: Target, items: Items) {
         Target::Log(partition) => {
             let messages: Postings = items.values().map(|item| item.posting.clone()).collect();
             StoreOp::Append { partition: *partition, messages }
+        }
+        Target::User(user) => {
+            StoreOp::Disconnect { partition: partition(EVERYBODY, core.config.relay.partitions), user: user.clone() }
         }
         Target::Stream(key) => {
             let Some(Posting { room, payload, once, .. }) = items.values().next().map(|item| item.posting.clone()) else {

@@ -52,6 +52,8 @@ pub(super) struct Presence {
     last: u64,
     in_flight: usize,
     pause: Pause,
+    /// The node ends: nothing more is told.
+    leaving: bool,
 }
 
 /// A user in a room.
@@ -100,6 +102,7 @@ impl Presence {
             last: 0,
             in_flight: 0,
             pause: Pause::default(),
+            leaving: false,
         }
     }
 
@@ -111,7 +114,24 @@ impl Presence {
     }
 
     pub(super) fn wake_to_beat(&mut self, core: &mut Core, now: Time) {
-        self.lease.wake(core, now);
+        if !self.leaving {
+            self.lease.wake(core, now);
+        }
+    }
+
+    /// The node ends: it is taken for dead at once, so that nobody waits for that. What it has not told yet, or the store has not
+    /// taken, is swept away as well.
+    pub(super) fn leave(&mut self, core: &mut Core, now: Time) {
+        self.leaving = true;
+        self.sweep.stop();
+        if self.lease.may_be_known() {
+            self.sweep.begin(core, now, vec![self.lease.name().clone()]);
+        }
+    }
+
+    /// Whether nothing is known of the node any more; or it could not be made so, and others will find out.
+    pub(super) fn has_left(&self) -> bool {
+        self.leaving && self.sweep.is_idle()
     }
 
     /// A hub has so many connections of a user in a room.
@@ -138,7 +158,7 @@ impl Presence {
 
     /// Tells the store what has changed, unless the node does not live, or pauses after a failure.
     pub(super) fn flush(&mut self, core: &mut Core, now: Time) {
-        if self.changed.is_empty() || !self.pause.is_over(now) || !self.lease.holds(now) {
+        if self.leaving || self.changed.is_empty() || !self.pause.is_over(now) || !self.lease.holds(now) {
             return;
         }
         let mut collected: BTreeMap<u16, Vec<(Member, u32)>> = BTreeMap::new();
@@ -175,12 +195,12 @@ impl Presence {
             Err(error) => Err(error),
         };
         match errand {
-            Errand::Beat => self.beaten(core, now, answer),
-            Errand::Set { life, number, told } if life == self.lease.life() => {
+            Errand::Beat if !self.leaving => self.beaten(core, now, answer),
+            Errand::Set { life, number, told } if !self.leaving && life == self.lease.life() => {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 self.told(core, now, number, told, answer);
             }
-            Errand::Set { .. } => {}
+            Errand::Beat | Errand::Set { .. } => {}
             Errand::Sweep(step) => self.sweep.answered(core, now, step, answer),
             Errand::Who(shard, read) => {
                 let result = match answer {

@@ -24,6 +24,8 @@ pub(super) struct Questions {
     open: Table<Ticket, (Purpose, Lane)>,
     timers: Timers<Wake>,
     next: u64,
+    /// How many of the open ones are lasting.
+    lasting: usize,
     timeout: Duration,
 }
 
@@ -83,7 +85,7 @@ pub(super) enum Wake {
 impl Questions {
     pub(super) fn new(timeout: Duration) -> Questions {
         // Tickets are consecutive numbers of our own, so the table's key need not be secret.
-        Questions { open: Table::new(0), timers: Timers::new(), next: 0, timeout }
+        Questions { open: Table::new(0), timers: Timers::new(), next: 0, lasting: 0, timeout }
     }
 
     /// Opens a question. Its deadline leaves the store twice the time it may block for: it answers late under load, and
@@ -96,6 +98,7 @@ impl Questions {
     pub(super) fn ask_until(&mut self, deadline: Time, lane: Lane, purpose: Purpose) -> Ticket {
         self.next += 1;
         let ticket = Ticket(self.next);
+        self.lasting += usize::from(purpose.is_lasting());
         self.open.insert(ticket, (purpose, lane));
         self.timers.arm(deadline, Wake::Overdue(ticket));
         ticket
@@ -103,14 +106,21 @@ impl Questions {
 
     /// Closes a question; nothing if it is closed already.
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<(Purpose, Lane)> {
-        self.open.remove(&ticket)
+        let taken = self.open.remove(&ticket);
+        self.lasting -= usize::from(taken.as_ref().is_some_and(|(purpose, _)| purpose.is_lasting()));
+        taken
+    }
+
+    /// Whether a question is open whose answer the node has to wait for before it ends.
+    pub(super) fn has_lasting(&self) -> bool {
+        self.lasting > 0
     }
 
     /// Closes a question that waits for a verdict; nothing if it is closed already, or another: the source.
     pub(super) fn take_process(&mut self, ticket: Ticket) -> Option<u16> {
         match *self.open.get(&ticket)? {
             (Purpose::Process(source), _) => {
-                self.open.remove(&ticket);
+                self.take(ticket);
                 Some(source)
             }
             _ => None,
@@ -121,7 +131,7 @@ impl Questions {
     pub(super) fn take_snapshot(&mut self, ticket: Ticket) -> Option<(ShardId, ReadId)> {
         match *self.open.get(&ticket)? {
             (Purpose::Snapshot(shard, read), _) => {
-                self.open.remove(&ticket);
+                self.take(ticket);
                 Some((shard, read))
             }
             _ => None,
@@ -147,6 +157,31 @@ impl Questions {
 }
 
 impl Purpose {
+    /// Whether something stands in the store afterwards that was not there before. What is only asked is of no use to a node that
+    /// ends.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Purpose::Append(_)
+            | Purpose::Drop(..)
+            | Purpose::Saved(_)
+            | Purpose::Source(..)
+            | Purpose::Process(_)
+            | Purpose::Operation(_)
+            | Purpose::Presence(_) => true,
+            Purpose::Probe(_)
+            | Purpose::Heard(_)
+            | Purpose::Tip(_)
+            | Purpose::Doubt(..)
+            | Purpose::Relayed
+            | Purpose::Positions(_)
+            | Purpose::Heal(_)
+            | Purpose::Page(..)
+            | Purpose::Restored(_)
+            | Purpose::Tail(_)
+            | Purpose::Snapshot(..) => false,
+        }
+    }
+
     /// What was asked, for logs.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -312,6 +312,12 @@ impl Relay {
             let Some(index) = self.rooms.find(name) else { continue };
             let Some(room) = self.rooms.get_mut(index) else { continue };
             let position = match (stamp, &mut room.track) {
+                (Stamp::Disconnect(user), _) => {
+                    run.tell(core);
+                    let user = String::from_utf8_lossy(&user);
+                    room.shards.iter().for_each(|shard| core.tell(shard, Tell::Disconnect { user: user.as_ref().into() }));
+                    continue;
+                }
                 (Stamp::Others(user), _) => {
                     run.tell(core);
                     let user = String::from_utf8_lossy(&user);

@@ -52,6 +52,11 @@ impl Sessions {
         }
     }
 
+    /// Whether nothing waits to be saved again.
+    pub(super) fn has_saved_all(&self) -> bool {
+        self.unsaved.is_empty()
+    }
+
     /// What could not be saved is tried again.
     pub(super) fn try_again(&mut self, core: &mut Core, now: Time) {
         for saving in core::mem::take(&mut self.unsaved).into_values() {

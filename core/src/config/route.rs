@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{ConfigError, check};
+use super::{ConfigError, DrainStyle, check};
 
 /// Longest text that may stand in place of a placeholder, in bytes.
 const LONGEST: usize = 200;
@@ -39,6 +39,9 @@ pub struct Route {
     /// clients that do not ask for them again. Nothing is remembered where this is missing.
     #[serde(default, with = "humantime_serde")]
     pub restore: Option<Duration>,
+    /// How its connections end when the node is emptied.
+    #[serde(default)]
+    pub drain: DrainStyle,
     /// The room that connections are in from the start, as far as its access rule lets them; the path's placeholder may occur in
     /// it. A connection that is not allowed to be in it is closed.
     #[serde(default)]
@@ -71,7 +74,8 @@ pub enum AuthMode {
 impl Route {
     /// A route of the JSON dialect.
     pub fn json(path: &str, auth: AuthMode) -> Route {
-        Route { path: path.into(), dialect: DialectName::Json, auth, restore: None, room: None }
+        let (dialect, drain) = (DialectName::default(), DrainStyle::default());
+        Route { path: path.into(), dialect, auth, restore: None, drain, room: None }
     }
 
     /// The same, bound to a room.
@@ -81,7 +85,7 @@ impl Route {
 
     /// A route that echoes.
     pub fn echo(path: &str) -> Route {
-        Route { path: path.into(), dialect: DialectName::Echo, auth: AuthMode::Optional, restore: None, room: None }
+        Route { dialect: DialectName::Echo, ..Route::json(path, AuthMode::Optional) }
     }
 
     /// The index of the route that serves a path, and the room it is bound to. A path that is there as it is wins over those

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::room::{Memory, Reply, Room, Wish};
 use super::{Hub, HubAction, Intent};
 use crate::door::Ask;
@@ -112,6 +112,19 @@ impl Hub {
         self.save_session(id, true);
         if let Some(conn) = self.get(id) {
             conn.session = None;
+        }
+    }
+
+    /// An administrator wants a user gone: all its connections are closed, and their rooms are not restored. A walk over all
+    /// connections, but a rare one.
+    pub(super) fn disconnect(&mut self, now: Time, user: &str) {
+        let is_theirs = |conn: &&Connection| conn.identity.as_ref().is_some_and(|identity| *identity.user == *user);
+        let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn).filter(is_theirs).map(|conn| conn.id).collect();
+        for id in ids {
+            if let Some(session) = self.get(id).and_then(|conn| conn.session.as_mut()) {
+                session.places.clear();
+            }
+            self.close(now, id, 4003, "disconnected by an administrator");
         }
     }
 

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Stale,
-    StoreError, StoreOp, TailOp, Whose,
+    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Relayed,
+    Stale, StoreError, StoreOp, TailOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::time::Time;
@@ -255,12 +255,16 @@ impl Memory {
     /// The answer, or nothing where the operation has to wait.
     fn perform(&mut self, now: Time, client: ClientId, lane: Lane, op: &StoreOp) -> Option<Result<Answer, StoreError>> {
         Some(match op {
-            StoreOp::Append { .. } if self.is_full => Err(full()),
+            StoreOp::Append { .. } | StoreOp::Disconnect { .. } if self.is_full => Err(full()),
             StoreOp::Append { partition, messages } => Ok(Answer::Appended(self.post(now, *partition, messages))),
             StoreOp::Positions { .. } if self.is_full => Err(full()),
             StoreOp::Positions { rooms, epoch } => Ok(Answer::Positions(self.rooms.positions(now, rooms, *epoch))),
             StoreOp::Page { room, place, query, since, count } => Ok(self.page(room, *place, *query, *since, *count)),
             StoreOp::Delivered { room, upto } => Ok(self.delivered(room, *upto)),
+            StoreOp::Disconnect { partition, user } => {
+                self.append_relay(now, *partition, vec![Relayed::disconnect(user)]);
+                Ok(Answer::Appended(vec![None]))
+            }
             StoreOp::RelayTip { partition } => Ok(Answer::Id(self.relay_tip(*partition))),
             StoreOp::RelayRead { cursors, count, .. } => {
                 let read = self.read_relay(cursors, *count);

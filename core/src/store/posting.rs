@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::message::RoomName;
+use crate::message::{EVERYBODY, RoomName};
 use crate::position::Position;
 use crate::time::UnixMillis;
 
@@ -84,6 +84,8 @@ pub enum Stamp {
     },
     /// Everybody in the room is told but this user.
     Others(Bytes),
+    /// It is no message: every connection of this user is to be closed. It stands in the room of everybody, with an empty envelope.
+    Disconnect(Bytes),
 }
 
 impl Posting {
@@ -95,6 +97,14 @@ impl Posting {
     /// Whether it is appended to a relay log as it is, and nothing else.
     pub fn is_plain(&self) -> bool {
         self.kept.is_none() && self.once.is_none()
+    }
+}
+
+impl Relayed {
+    /// The word that every connection of a user is to be closed.
+    pub(super) fn disconnect(user: &str) -> Relayed {
+        let stamp = Stamp::Disconnect(Bytes::copy_from_slice(user.as_bytes()));
+        Relayed { room: Bytes::from_static(EVERYBODY.as_bytes()), stamp, payload: Bytes::new() }
     }
 }
 

@@ -83,6 +83,7 @@ impl Redis {
     fn command(&self, op: &StoreOp) -> Words {
         match op {
             StoreOp::Append { partition, messages } => self.append(*partition, messages),
+            StoreOp::Disconnect { partition, user } => self.append_packed(*partition, pack::disconnect(user)),
             StoreOp::Positions { rooms, epoch } => self.positions(rooms, *epoch),
             StoreOp::Page { room, since, count, .. } => self.page_of_inbox(room, *since, *count),
             StoreOp::Delivered { room, upto } => self.delivered(room, *upto),
@@ -158,6 +159,7 @@ impl Redis {
     pub fn answer(&self, op: &StoreOp, reply: Reply) -> Result<Answer, StoreError> {
         match op {
             StoreOp::Append { messages, .. } => rooms::appended(messages, reply),
+            StoreOp::Disconnect { .. } => bytes(reply).map(|_| Answer::Appended(vec![None])),
             StoreOp::Positions { rooms, .. } => rooms::positions(rooms.len(), reply),
             StoreOp::Page { place: Place::Log, query, count, .. } => rooms::page_of_log(*query, *count, reply),
             StoreOp::Page { place: Place::Inbox, count, .. } => rooms::page_of_inbox(*count, reply),

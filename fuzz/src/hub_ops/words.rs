@@ -165,6 +165,7 @@ fn presence(input: &mut Input<'_>) -> PresenceAnswer {
 
 fn stamp(input: &mut Input<'_>) -> Stamp {
     match input.below(4) {
+        0 if input.below(8) == 0 => Stamp::Disconnect(Bytes::from_static(b"7")),
         0 => Stamp::Others(Bytes::from_static(b"7")),
         1..=2 => Stamp::At { position: position(input), previous: u32::from(input.byte()) },
         _ => Stamp::Plain,

@@ -26,7 +26,7 @@ pub(crate) struct Habits {
     pub(crate) nodes: Vec<SocketAddr>,
     /// How long a connection lasts until its client cuts it, in seconds.
     pub(crate) cut_after: Option<Range<f64>>,
-    /// How long a client is away, in seconds.
+    /// How long a client is away, in seconds, unless it is told.
     pub(crate) away: Range<f64>,
 }
 
@@ -34,6 +34,8 @@ pub(crate) struct Habits {
 pub(crate) struct Crowd<'a> {
     swarm: Swarm,
     members: Vec<Member>,
+    /// When a client is to come back that has been told.
+    told: BTreeMap<usize, Duration>,
     habits: Habits,
     published: &'a Progress,
     random: ChaCha8Rng,
@@ -55,6 +57,12 @@ pub(crate) struct Tally {
     pub(crate) cuts: usize,
     /// Connections that ended otherwise, or were never made, by what was seen of that.
     pub(crate) lost: BTreeMap<String, usize>,
+    /// When connections ended that clients have not cut.
+    pub(crate) ends: Vec<Instant>,
+    /// Clients that were told when to come back.
+    pub(crate) told: usize,
+    /// When clients tried to come back.
+    pub(crate) attempts: Vec<Instant>,
     /// When connections were made, after those of the start.
     pub(crate) connects: Vec<Instant>,
     /// Answers to clients that came back, by what they say of what was missed.
@@ -89,7 +97,8 @@ impl<'a> Crowd<'a> {
         swarm.connect_all(|index| nodes[index % nodes.len()]);
         let members = (0..clients).map(|_| Member::default()).collect();
         let random = ChaCha8Rng::seed_from_u64(5);
-        let mut crowd = Self { swarm, members, habits, published, random, agenda: BinaryHeap::new(), tally: Tally::default() };
+        let (told, agenda) = (BTreeMap::new(), BinaryHeap::new());
+        let mut crowd = Self { swarm, members, told, habits, published, random, agenda, tally: Tally::default() };
         for (index, member) in crowd.members.iter_mut().enumerate() {
             crowd.swarm.send(index, &member.ask(Instant::now(), 0));
         }
@@ -109,6 +118,11 @@ impl<'a> Crowd<'a> {
     pub(crate) fn end_cutting(&mut self) {
         self.habits.cut_after = None;
         self.agenda.retain(|Reverse((_, _, step))| *step == Step::Return);
+    }
+
+    /// From now on, whoever comes back goes there.
+    pub(crate) fn move_to(&mut self, node: SocketAddr) {
+        self.habits.nodes = vec![node];
     }
 
     /// Goes on until something is the case, no longer than that. Whether it is the case.
@@ -169,6 +183,7 @@ impl<'a> Crowd<'a> {
                     self.plan_return(index);
                 }
                 Step::Return => {
+                    self.tally.attempts.push(now);
                     let node = self.random.next_u64() as usize % self.habits.nodes.len();
                     if let Err(error) = self.swarm.connect(index, self.habits.nodes[node]) {
                         *self.tally.lost.entry(error.to_string()).or_default() += 1;
@@ -181,7 +196,7 @@ impl<'a> Crowd<'a> {
 
     /// Waits until something has come, no longer than until then.
     fn hear(&mut self, until: Instant) {
-        let Self { swarm, members, published, tally, .. } = self;
+        let Self { swarm, members, told, published, tally, .. } = self;
         let (mut lost, mut opened) = (Vec::new(), Vec::new());
         swarm.poll(until, |socket, index, now, event| {
             let member = &mut members[index];
@@ -194,6 +209,7 @@ impl<'a> Crowd<'a> {
                 }
                 Event::Lost(reason) => {
                     *tally.lost.entry(reason.to_owned()).or_default() += 1;
+                    tally.ends.push(now);
                     lost.push((index, socket.is_connecting()));
                     member.leave();
                     None
@@ -204,6 +220,11 @@ impl<'a> Crowd<'a> {
                         tally.recovered += usize::from(recovered == Some(true));
                         tally.refused += usize::from(recovered == Some(false));
                         member.subscribed(now, position)
+                    }
+                    Text::Reconnect(after) => {
+                        tally.told += 1;
+                        told.insert(index, after);
+                        None
                     }
                     Text::Other => None,
                 },
@@ -233,6 +254,9 @@ impl<'a> Crowd<'a> {
     }
 
     fn plan_return(&mut self, index: usize) {
+        if let Some(after) = self.told.remove(&index) {
+            return self.agenda.push(Reverse((Instant::now() + after, index, Step::Return)));
+        }
         self.plan(index, self.habits.away.clone(), Step::Return);
     }
 

@@ -90,7 +90,7 @@ impl Live {
                     deliveries.push((sent[number], now - sent[number]));
                 }
                 Text::Subscribed { .. } => subscribed += 1,
-                Text::Other => {}
+                Text::Reconnect(_) | Text::Other => {}
             },
         });
         subscribed

@@ -2,6 +2,7 @@
 //!
 //! * `jitter`: clients over two nodes are cut at random, and come back to either and go on where they stopped.
 //! * `avalanche`: a node is killed under all of its clients and started again; they all come back at once.
+//! * `drain`: a node is told to end, and its clients go to another one when they are told to.
 //! * `late`: many join a room at once and ask for all it remembers, while others live on.
 //! * `replay`: what a room remembers goes to one client, beside a bare `XRANGE` of the same stream (the limit).
 //!
@@ -16,6 +17,7 @@
 
 mod avalanche;
 mod crowd;
+mod drain;
 #[path = "../common/frame.rs"]
 mod frame;
 mod jitter;
@@ -47,7 +49,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "roomcast,roomcast-smol")]
     gateways: Vec<String>,
     /// What is measured.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "jitter,avalanche,late,replay")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "jitter,avalanche,drain,late,replay")]
     measure: Vec<Part>,
     /// Runs of each kind; each has its row, but replays have their medians.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -61,6 +63,9 @@ struct Options {
     /// Clients of the node that is killed.
     #[arg(long, default_value_t = 5_000)]
     avalanche: usize,
+    /// Clients of the node that is told to end.
+    #[arg(long, default_value_t = 5_000)]
+    drain: usize,
     /// Clients that join late, at once.
     #[arg(long, default_value_t = 500)]
     joiners: usize,
@@ -82,6 +87,8 @@ enum Part {
     Jitter,
     /// A node that is killed under its clients.
     Avalanche,
+    /// A node that is told to end under its clients.
+    Drain,
     /// Many that join late.
     Late,
     /// One client, beside a bare `XRANGE`.
@@ -95,7 +102,7 @@ fn main() {
         return println!("nothing is measured without --bench");
     }
     let files = roomcast_tests::real::raise_open_files();
-    let most = options.clients.max(options.avalanche).max(options.joiners) + 500;
+    let most = options.clients.max(options.avalanche).max(options.drain).max(options.joiners) + 500;
     assert!(most <= files, "{files} open files are too few for so many clients");
     // Redis inherits all cores.
     let redis = RedisServer::start();
@@ -108,6 +115,7 @@ fn main() {
         match part {
             Part::Jitter => jitter::measure(&stable, &redis, &options),
             Part::Avalanche => avalanche::measure(&stable, &redis, &options),
+            Part::Drain => drain::measure(&stable, &redis, &options),
             Part::Late => late::measure(&stable, &redis, &options),
             Part::Replay => replay::measure(&stable, &redis, &options),
         }

@@ -164,7 +164,7 @@ impl Clients {
                     assert_ne!(recovered, Some(false), "all is remembered");
                     before = position;
                 }
-                Text::Other => {}
+                Text::Reconnect(_) | Text::Other => {}
             }
             received == KEPT
         });

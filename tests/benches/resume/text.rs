@@ -1,5 +1,7 @@
 //! What a gateway says, as far as a client of the benchmark understands it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// The type of the messages that are published.
@@ -20,6 +22,8 @@ pub(crate) enum Text<'a> {
         /// What became of what was to be recovered.
         recovered: Option<bool>,
     },
+    /// The connection will end now; when to come back.
+    Reconnect(Duration),
     /// A greeting, or the confirmation of something else.
     Other,
 }
@@ -58,6 +62,7 @@ fn understand_answer(payload: &[u8]) -> Text<'_> {
             let position = data["position"].as_str().map(str::to_owned);
             Text::Subscribed { position, recovered: data["recovered"].as_bool() }
         }
+        Some("reconnect") => Text::Reconnect(Duration::from_millis(data["after_ms"].as_u64().expect("it says when"))),
         Some("error") => panic!("refused: {answer}"),
         _ => Text::Other,
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roomcast_core::id::ConnId;
+use roomcast_core::node::OwnedMessage;
 use serde_json::Value;
 
 use super::oracle::Event;
@@ -13,7 +14,8 @@ pub(super) struct Client {
     place: Option<(usize, ConnId)>,
     session: u32,
     pub(super) reads: bool,
-    pub(super) answers_pings: bool,
+    /// Whether it answers pings and close frames.
+    pub(super) answers: bool,
     pub(super) last_arrival: roomcast_core::time::Time,
     unparsed: Vec<u8>,
     /// What the server itself said: type and frame.
@@ -70,7 +72,7 @@ impl Client {
             place: None,
             session: 0,
             reads: true,
-            answers_pings: true,
+            answers: true,
             last_arrival: roomcast_core::time::Time::ZERO,
             unparsed: Vec::new(),
             notices: Vec::new(),
@@ -88,7 +90,7 @@ impl Client {
 
     /// It begins anew, and knows what it knew.
     pub(super) fn come_back(&mut self) {
-        (self.close_code, self.answers_pings, self.reads) = (None, true, true);
+        (self.close_code, self.answers, self.reads) = (None, true, true);
         self.rooms.values_mut().for_each(|room| room.touched = false);
     }
 
@@ -160,9 +162,9 @@ impl Client {
         }
     }
 
-    /// Bytes arrive. `lengths` are those of the rooms' logs at this moment. Whether a pong is to be sent.
-    pub(super) fn receive(&mut self, bytes: &[u8], lengths: &BTreeMap<String, usize>) -> bool {
-        let mut pinged = false;
+    /// Bytes arrive. `lengths` are those of the rooms' logs at this moment. What is to be answered, if anything.
+    pub(super) fn receive(&mut self, bytes: &[u8], lengths: &BTreeMap<String, usize>) -> Option<OwnedMessage> {
+        let mut reply = None;
         self.unparsed.extend_from_slice(bytes);
         while let Some((opcode, payload, length)) = frame(&self.unparsed) {
             self.unparsed.drain(..length);
@@ -170,13 +172,15 @@ impl Client {
                 0x1 => self.text(&payload, lengths),
                 0x8 => {
                     assert_eq!(self.close_code, None, "one close frame");
-                    self.close_code = Some(payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])));
+                    let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+                    self.close_code = Some(code.unwrap_or(1005));
+                    reply = Some(OwnedMessage::Close(code));
                 }
-                0x9 => pinged = true,
+                0x9 => reply = Some(OwnedMessage::Pong),
                 other => panic!("a server frame with opcode {other}"),
             }
         }
-        pinged && self.answers_pings
+        reply.filter(|_| self.answers)
     }
 
     fn text(&mut self, payload: &[u8], lengths: &BTreeMap<String, usize>) {

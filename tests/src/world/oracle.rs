@@ -57,6 +57,9 @@ impl Oracles {
             for (id, messages) in memory.relayed_after(partition, *last) {
                 *last = id;
                 for Relayed { room, stamp, payload } in messages {
+                    if matches!(stamp, Stamp::Disconnect(_)) {
+                        continue;
+                    }
                     let room = String::from_utf8(room.to_vec()).expect("room names are text");
                     let envelope: Value = serde_json::from_slice(payload).expect("envelopes are JSON");
                     let number = match (Event::read(&envelope), stamp) {

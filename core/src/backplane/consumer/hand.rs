@@ -148,6 +148,12 @@ impl Hand {
         self.prepared = effects;
     }
 
+    /// Lets go of what was read and nobody has begun to work on: it stays pending.
+    pub(super) fn put_down(&mut self) {
+        self.read.clear();
+        self.bytes = 0;
+    }
+
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         *self = Hand::default();

@@ -141,6 +141,13 @@ impl Intake {
         }
     }
 
+    /// Nothing more is to be read: a read that waits for entries is answered at once.
+    pub(super) fn end(&self, core: &mut Core, place: &Place) {
+        if matches!(self.step, Step::Reading) {
+            core.actions.push_back(BackplaneAction::Interrupt(place.lane()));
+        }
+    }
+
     pub(super) fn answered(
         &mut self,
         core: &mut Core,

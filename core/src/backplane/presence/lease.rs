@@ -52,6 +52,11 @@ impl Lease {
         self.life
     }
 
+    /// Whether the store may have heard the name.
+    pub(super) fn may_be_known(&self) -> bool {
+        self.since.is_some() || self.asked.is_some()
+    }
+
     /// Whether the node lives for sure.
     pub(super) fn holds(&self, now: Time) -> bool {
         now < self.until

@@ -42,6 +42,11 @@ impl Sweep {
         }
     }
 
+    /// Whether no node is being swept.
+    pub(super) fn is_idle(&self) -> bool {
+        self.node.is_none()
+    }
+
     /// Leaves it to others. What is under way comes to nothing.
     pub(super) fn stop(&mut self) {
         *self = Sweep::default();

@@ -259,6 +259,11 @@ impl Relay {
         }
     }
 
+    /// Whether nothing of inboxes waits to be dropped again.
+    pub(in super::super) fn has_dropped_all(&self) -> bool {
+        self.memory.undropped.is_empty()
+    }
+
     /// A hub wants to read what a room remembers.
     pub(in super::super) fn page(
         &self,

@@ -37,6 +37,11 @@ impl Memory {
         users.map(|(user, connections)| (&**user, *connections))
     }
 
+    /// The nodes that are known, alive or dead.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.presence.nodes.keys().map(|node| &**node)
+    }
+
     pub(super) fn work_on_presence(&mut self, now: Time, op: &PresenceOp) -> Result<PresenceAnswer, StoreError> {
         let takes_memory = match op {
             PresenceOp::Beat { .. } | PresenceOp::Set { .. } | PresenceOp::Condemn { .. } => true,

@@ -2,12 +2,14 @@
 //! each message: its room, what else is to be known of it, and its envelope.
 //!
 //! What else is to be known is nothing, or `epoch.offset.tag.previous` (all but the offset hexadecimal; the last is the tag of the
-//! message before), or `-` and the user who is not told.
+//! message before), or `-` and the user who is not told, or `!` and the user whose connections are to be
+//! closed.
 //!
 //! A field for each message would cost several times as much: every word of a command is parsed, kept and written by itself.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use crate::message::EVERYBODY;
 use crate::store::{Posting, Relayed, Stamp};
 
 /// The name of the field.
@@ -25,6 +27,15 @@ pub(super) fn pack<'a>(messages: impl Iterator<Item = &'a Posting> + Clone) -> B
         put(&mut packed, b"");
         put(&mut packed, &message.payload);
     }
+    packed.freeze()
+}
+
+/// The word that every connection of a user is to be closed.
+pub(super) fn disconnect(user: &str) -> Bytes {
+    let mut packed = BytesMut::with_capacity(user.len() + 48);
+    put(&mut packed, EVERYBODY.as_bytes());
+    put(&mut packed, format!("!{user}").as_bytes());
+    put(&mut packed, b"");
     packed.freeze()
 }
 
@@ -79,8 +90,10 @@ fn read_stamp(stamp: Bytes) -> Option<Stamp> {
     if stamp.is_empty() {
         return Some(Stamp::Plain);
     }
-    if stamp[0] == b'-' {
-        return Some(Stamp::Others(stamp.slice(1..)));
+    match stamp[0] {
+        b'-' => return Some(Stamp::Others(stamp.slice(1..))),
+        b'!' => return Some(Stamp::Disconnect(stamp.slice(1..))),
+        _ => {}
     }
     let (position, previous) = str::from_utf8(&stamp).ok()?.rsplit_once('.')?;
     Some(Stamp::At { position: position.parse().ok()?, previous: u32::from_str_radix(previous, 16).ok()? })
@@ -112,6 +125,14 @@ mod tests {
             unpack(Bytes::from("1:r,9:1f.2.a0.b,1:x,1:r,2:-7,1:y,")).into_iter().map(|message| message.stamp).collect();
         let position = Position { epoch: 0x1f, offset: 2, tag: 0xa0 };
         assert_eq!(stamps, [Stamp::At { position, previous: 0xb }, Stamp::Others("7".into())]);
+    }
+
+    #[test]
+    fn whose_connections_are_to_be_closed_is_no_message() {
+        assert_eq!(disconnect("7"), "1:*,2:!7,0:,");
+        for user in ["7", "", "a,b:\u{fc}"] {
+            assert_eq!(unpack(disconnect(user)), [Relayed::disconnect(user)]);
+        }
     }
 
     #[test]

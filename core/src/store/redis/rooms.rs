@@ -27,9 +27,13 @@ impl Redis {
     }
 
     pub(super) fn append_plain<'a>(&self, partition: u16, messages: impl Iterator<Item = &'a Posting> + Clone) -> Words {
+        self.append_packed(partition, pack::pack(messages))
+    }
+
+    pub(super) fn append_packed(&self, partition: u16, packed: Bytes) -> Words {
         let length = self.relay_length.to_string();
         let mut words = words(["XADD", &self.relay_key(partition), "MAXLEN", "~", &length, "*", pack::FIELD]);
-        words.push(pack::pack(messages));
+        words.push(packed);
         words
     }
 
