@@ -47,7 +47,7 @@ pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Run
 }
 
 impl Running {
-    /// Lets everybody go as [`Config::drain`](roomcast_core::config::Config::drain) says, and returns when all tasks have ended.
+    /// Lets everybody go ([`Gateway::drain`](shell::Gateway::drain)), and returns when all tasks have ended.
     pub async fn stop(self) {
         self.gateway.drain().await;
         self.stop_now().await;

@@ -53,7 +53,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 }
 
 impl Running {
-    /// Lets everybody go as [`Config::drain`](roomcast_core::config::Config::drain) says, and returns when all tasks have ended.
+    /// Lets everybody go ([`Gateway::drain`](shell::Gateway::drain)), and returns when all tasks have ended.
     pub async fn stop(self) {
         self.gateway.drain().await;
         self.stop_now().await;
