@@ -212,10 +212,8 @@ impl Backplane {
         }
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
-            if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) && self.probe.doubts(&mut self.core) {
-                self.prove(now);
-            }
         }
+        let is_lost = matches!(answer, Err(StoreError::Disconnected(_) | StoreError::Timeout));
         match purpose {
             Purpose::Process(_) | Purpose::Snapshot(..) => {}
             Purpose::Tail(errand) => self.tail.answered(&mut self.core, now, errand, answer),
@@ -251,6 +249,10 @@ impl Backplane {
             }
             Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
             Purpose::Presence(errand) => self.presence.answered(&mut self.core, now, errand, answer),
+        }
+        // Not before whoever asked knows of it: what is not listened to cannot be proven.
+        if is_lost && self.probe.doubts(&mut self.core) {
+            self.prove(now);
         }
     }
 

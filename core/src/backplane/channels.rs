@@ -49,6 +49,8 @@ struct Ear {
     failing: Option<StoreError>,
     /// Whether it has ever listened: before, nothing was missed.
     has_begun: bool,
+    /// Whether it listens now, as far as is known.
+    listens: bool,
 }
 
 /// What hears of messages.
@@ -82,8 +84,7 @@ impl Channels {
 
     /// The channel of this node, while it is listened to.
     pub(super) fn own(&self) -> Option<Arc<str>> {
-        let listens = self.ears.first().is_some_and(|ear| ear.has_begun && ear.reading == Reading::Yes);
-        listens.then(|| self.own.clone())
+        self.ears.first().is_some_and(|ear| ear.listens).then(|| self.own.clone())
     }
 
     /// Something was heard, or nothing can be.
@@ -100,7 +101,7 @@ impl Channels {
         match answer {
             Ok(Answer::Heard(Heard { begins, messages })) => {
                 ear.pause.reset();
-                ear.failing = None;
+                (ear.failing, ear.listens) = (None, true);
                 // What was heard last before the gap comes first.
                 let mut run = Run::new(&core.config.limits);
                 let lane = ear.lane;
@@ -118,7 +119,10 @@ impl Channels {
             }
             other => {
                 ear.failing = Some(other.err().unwrap_or(StoreError::Unexpected("nothing that was heard".into())));
-                ear.reading = Reading::Paused;
+                (ear.reading, ear.listens) = (Reading::Paused, false);
+                if index == 0 {
+                    audience.probe.forget_word();
+                }
                 ear.pause.begin(core, now, Wake::Channels);
             }
         }
@@ -164,7 +168,15 @@ impl Channels {
 impl Ear {
     fn new(lane: Lane, subscriptions: impl IntoIterator<Item = Subscription>) -> Ear {
         let (reading, pause) = (Reading::No, Pause::default());
-        Ear { lane, subscriptions: subscriptions.into_iter().collect(), reading, pause, failing: None, has_begun: false }
+        Ear {
+            lane,
+            subscriptions: subscriptions.into_iter().collect(),
+            reading,
+            pause,
+            failing: None,
+            has_begun: false,
+            listens: false,
+        }
     }
 
     fn listen(&mut self, core: &mut Core, now: Time, index: u16) {
