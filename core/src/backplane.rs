@@ -41,6 +41,8 @@ mod router;
 mod run;
 mod sessions;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use channels::{Audience, Channels};
 use consumer::Consumer;
@@ -192,6 +194,9 @@ impl Backplane {
             Ask::Read { read, room, query, count } => relay.page(core, now, (shard, read), room, query, count),
             Ask::Snapshot { read, room } => tail.snapshot(core, now, shard, read, room),
             Ask::Delivered { room, upto } => relay.delivered(core, now, room, upto),
+            Ask::Listen { subscription } => self.channels.enter(core, now, shard, subscription),
+            Ask::Unlisten { subscription } => self.channels.leave(core, now, shard, &subscription),
+            Ask::Ping { read } => core.ask(now, Lane::Command, Purpose::Ping(shard, read, now), StoreOp::Ping),
         }
     }
 
@@ -221,6 +226,9 @@ impl Backplane {
                 if self.probe.answered(&mut self.core, now, asked, answer) {
                     self.hurry(now);
                 }
+            }
+            Purpose::Ping(shard, read, since) => {
+                self.core.tell(shard, Tell::Pong { read, result: answer.map(|_| now - since) });
             }
             Purpose::Append(batch) => self.outbound.stored(&mut self.core, now, batch, answer),
             Purpose::Heard(ear) => {

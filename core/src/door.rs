@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
-use crate::store::{Here, Page, Places, Query};
+use crate::store::{Here, Page, Places, Query, StoreError, Subscription};
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,21 @@ pub enum Ask {
         read: ReadId,
         /// The room.
         room: RoomName,
+    },
+    /// Tell me what is said on a channel of the node's own server. Answered by [`Tell::Listening`].
+    Listen {
+        /// The channel, or a pattern of channels.
+        subscription: Subscription,
+    },
+    /// Tell me no more of it.
+    Unlisten {
+        /// The same.
+        subscription: Subscription,
+    },
+    /// Does the store answer? Answered by [`Tell::Pong`].
+    Ping {
+        /// The asker's number for it, of the same row as those of its readings.
+        read: ReadId,
     },
 }
 
@@ -202,6 +217,28 @@ pub enum Tell {
         conn: ConnId,
         /// The rooms, and what the client certainly has of each.
         places: Places,
+    },
+    /// From here on the asker gets everything that is said there. Told once more after every gap: what was said before it was not
+    /// heard.
+    Listening {
+        /// The channel, or the pattern.
+        subscription: Subscription,
+    },
+    /// Something was said on a channel.
+    Said {
+        /// By which subscription it was heard.
+        by: Subscription,
+        /// The channel.
+        channel: Bytes,
+        /// What was said.
+        payload: Bytes,
+    },
+    /// How long the store took to answer.
+    Pong {
+        /// The asker's number.
+        read: ReadId,
+        /// The time, on this node's clock; or why there is no answer.
+        result: Result<Duration, StoreError>,
     },
     /// What a room remembers.
     Page {

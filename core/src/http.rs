@@ -94,8 +94,8 @@ impl Message<'_> {
         Outgoing { kind: &self.r#type, data: Json::from(self.data), timestamp: None, message_id: self.message_id.as_deref() }
     }
 
-    /// The one target it names.
-    fn target(&self) -> Option<String> {
+    /// The room of the one target it names; nothing where it names none, or several.
+    pub fn target(&self) -> Option<String> {
         let mut targets = [
             self.room.clone(),
             self.user_id.map(|id| format!("user:{}", identifier(id).unwrap_or_default())),

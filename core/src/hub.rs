@@ -343,6 +343,8 @@ impl Hub {
             Tell::Restored { conn, places } => self.restored(now, conn, places),
             Tell::Page { read, result } => self.paged(now, read, result),
             Tell::Published { id, result } => self.published(now, id, result),
+            // A hub never asks for these.
+            Tell::Listening { .. } | Tell::Said { .. } | Tell::Pong { .. } => {}
         }
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Questions {
 #[derive(Debug)]
 pub(super) enum Purpose {
     Probe(Asked),
+    /// A caller wants to know whether the store answers, since then.
+    Ping(ShardId, ReadId, Time),
     Append(Batch),
     /// What is said on the channels of an ear.
     Heard(u16),
@@ -169,6 +171,7 @@ impl Purpose {
             | Purpose::Operation(_)
             | Purpose::Presence(_) => true,
             Purpose::Probe(_)
+            | Purpose::Ping(..)
             | Purpose::Heard(_)
             | Purpose::Tip(_)
             | Purpose::Doubt(..)
@@ -186,6 +189,7 @@ impl Purpose {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Purpose::Probe(_) => "prove the store",
+            Purpose::Ping(..) => "ping",
             Purpose::Append(_) => "publish",
             Purpose::Heard(_) => "listen to channels",
             Purpose::Tip(_) | Purpose::Doubt(..) => "find the end of a relay log",
