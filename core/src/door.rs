@@ -12,6 +12,7 @@ use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
 use crate::store::{Here, Page, Places, Query, StoreError, Subscription};
+use crate::survey::{Question, Survey, Surveyed};
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +114,20 @@ pub enum Ask {
     Ping {
         /// The asker's number for it, of the same row as those of its readings.
         read: ReadId,
+    },
+    /// Somebody in this process asks all nodes. Answered by [`Tell::Surveyed`].
+    Survey {
+        /// The asker's number for it.
+        read: ReadId,
+        /// What is asked.
+        question: Question,
+    },
+    /// A hub's answer to [`Tell::Survey`].
+    Surveyed {
+        /// The number that it was asked under.
+        number: u64,
+        /// The answer.
+        survey: Survey,
     },
 }
 
@@ -260,6 +275,20 @@ pub enum Tell {
         read: ReadId,
         /// One JSON value; nothing where there is none, or it could not be read.
         data: Option<Bytes>,
+    },
+    /// An operator asks what the hub has. Answered by [`Ask::Surveyed`].
+    Survey {
+        /// The number of the survey.
+        number: u64,
+        /// What is asked.
+        question: Question,
+    },
+    /// What all nodes have answered.
+    Surveyed {
+        /// The asker's number.
+        read: ReadId,
+        /// The answers, joined.
+        result: Surveyed,
     },
     /// The store has a message, and every node will see it; or it is not known to have it.
     Published {

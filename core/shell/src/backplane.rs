@@ -17,6 +17,7 @@ use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::processor::Verdict;
 use roomcast_core::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
+use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::time::Time;
 use slab::Slab;
 
@@ -83,6 +84,13 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Result<Outcome, Interrupted>>,
     },
+    /// A question to all nodes.
+    Survey {
+        /// What is asked.
+        question: Question,
+        /// Where to say what came of it.
+        done: oneshot::Sender<Surveyed>,
+    },
     /// A reading of what a room remembers.
     Read {
         /// The room.
@@ -127,6 +135,7 @@ pub struct BackplaneTask<T, M> {
     processors: BySource,
     operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
     readers: Slab<oneshot::Sender<Result<Page, Unavailable>>>,
+    surveyors: Slab<oneshot::Sender<Surveyed>>,
     pingers: Slab<oneshot::Sender<Result<Duration, StoreError>>>,
     listeners: Listeners,
     inbox: Vec<Input>,
@@ -158,6 +167,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             processors,
             operators: Slab::new(),
             readers: Slab::new(),
+            surveyors: Slab::new(),
             pingers: Slab::new(),
             listeners: Listeners::default(),
             inbox: Vec::new(),
@@ -186,6 +196,10 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             Input::Operate { source, request, done } => {
                 let id = OperationId(self.operators.insert(done) as u64);
                 self.backplane.operate(now, id, source, request);
+            }
+            Input::Survey { question, done } => {
+                let read = ReadId(self.surveyors.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Survey { read, question });
             }
             Input::Read { room, query, count, done } => {
                 let read = ReadId(self.readers.insert(done) as u64);
@@ -221,6 +235,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
                     if let Some(done) = self.publishers.try_remove(id.0 as usize) {
                         // Nobody is there any more to hear it: the request was given up.
+                        let _ = done.send(result);
+                    }
+                }
+                BackplaneAction::Tell(ShardId::LOCAL, Tell::Surveyed { read, result }) => {
+                    if let Some(done) = self.surveyors.try_remove(read.0 as usize) {
                         let _ = done.send(result);
                     }
                 }

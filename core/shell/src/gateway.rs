@@ -14,12 +14,13 @@ use roomcast_core::config::{Config, ConfigError, Drain};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::{PublishError, Unavailable};
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, users};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, surveys, users};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
 use roomcast_core::store::{Page, Query, StoreError};
+use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::time::Time;
 
 use crate::backplane::{self, BackplaneTask, Post};
@@ -126,6 +127,7 @@ impl<T: Transport> Gateway<T> {
             shards.push(Shard::new(number, hub, gateway.clone(), (host.timer)()));
         }
         let mut backplane = Backplane::new(config, host.seed, now)?;
+        backplane.set_hubs(count);
         backplane.set_wall_clock(now, unix);
         backplane.set_reporting(log::wanted());
         backplane.provide_snapshots(host.snapshots.rooms());
@@ -152,8 +154,24 @@ impl<T: Transport> Gateway<T> {
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
             Plan::Disconnect { user } => users::answer(&user, self.disconnect(&user).await),
+            Plan::Survey(question) => surveys::answer(&question, &self.survey(question.clone()).await),
+            Plan::Room(room) => {
+                let surveyed = self.survey(surveys::room(&room)).await;
+                let page = self.read(&room, Query::Newest, 1).await;
+                let position = page.ok().map(|page| page.head).filter(|head| head.epoch != 0);
+                surveys::room_answer(&room, &surveyed, position)
+            }
             Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
         }
+    }
+
+    /// Asks all nodes what they have.
+    pub async fn survey(&self, question: Question) -> Surveyed {
+        let (done, surveyed) = oneshot::channel();
+        let nothing = Surveyed { survey: question.nothing(), answered: 0, asked: None };
+        self.post.post(backplane::Input::Survey { question, done });
+        // A gateway that has stopped says nothing any more.
+        surveyed.await.unwrap_or(nothing)
     }
 
     /// Publishes a message to a room, on all nodes: its identifier, and a future that says whether the store has it.

@@ -23,6 +23,7 @@ use super::probe::Probe;
 use super::questions::{Purpose, Wake};
 use super::reading::Reading;
 use super::relay::Relay;
+use super::surveys::Surveys;
 use super::{Core, Run};
 use crate::channel::Mapped;
 use crate::config::Config;
@@ -43,6 +44,8 @@ pub(super) struct Channels {
     ears: Vec<Ear>,
     /// The channel on which this node is spoken to, by itself too.
     own: Arc<str>,
+    /// The channel on which all nodes are spoken to.
+    all: Arc<str>,
     mapping: Mapping,
     /// What the first connection listens to in any case, and what beside.
     configured: Arc<[Subscription]>,
@@ -69,23 +72,26 @@ pub(super) struct Audience<'a> {
     pub(super) relay: &'a mut Relay,
     pub(super) outbound: &'a mut Outbound,
     pub(super) probe: &'a mut Probe,
+    pub(super) surveys: &'a mut Surveys,
 }
 
 impl Channels {
     pub(super) fn new(config: &Config, key: u64) -> Channels {
-        let own: Arc<str> = format!("{}node:{}", config.relay.prefix, config.node).into();
-        let subscription = match config.relay.cluster {
-            true => Subscription::sharded(&own),
-            false => Subscription::channel(&own),
+        // In a cluster all of them are of one slot.
+        let all: Arc<str> = format!("{}{{nodes}}", config.relay.prefix).into();
+        let own: Arc<str> = format!("{all}:{}", config.node).into();
+        let subscription = |name: &Arc<str>| match config.relay.cluster {
+            true => Subscription::sharded(name),
+            false => Subscription::channel(name),
         };
         let mapping = Mapping::new(config, key);
         let here = config.channels.iter().filter(|channel| channel.redis.is_none()).map(mapping::subscription);
-        let configured: Arc<[Subscription]> = core::iter::once(subscription).chain(here).collect();
+        let configured: Arc<[Subscription]> = [&own, &all].map(subscription).into_iter().chain(here).collect();
         let mut ears = vec![Ear::new(Lane::Channels, configured.clone())];
         for (index, channel) in (0..).zip(&config.channels).filter(|(_, channel)| channel.redis.is_some()) {
             ears.push(Ear::new(channel.lane(index), [mapping::subscription(channel)].into()));
         }
-        Channels { ears, own, mapping, configured, listeners: Listeners::default() }
+        Channels { ears, own, all, mapping, configured, listeners: Listeners::default() }
     }
 
     pub(super) fn start(&mut self, core: &mut Core, now: Time) {
@@ -109,6 +115,11 @@ impl Channels {
     /// The channel of this node, while it is listened to.
     pub(super) fn own(&self) -> Option<Arc<str>> {
         self.ears.first().is_some_and(|ear| ear.listens).then(|| self.own.clone())
+    }
+
+    /// The channel of all nodes.
+    pub(super) fn all(&self) -> Arc<str> {
+        self.all.clone()
     }
 
     /// Something was heard, or nothing can be.
@@ -207,8 +218,9 @@ impl Channels {
     }
 
     fn hear(&mut self, core: &mut Core, now: Time, run: &mut Run, audience: &mut Audience<'_>, (lane, said): (Lane, &Said)) {
-        if *said.channel == *self.own.as_bytes() {
-            return audience.probe.heard(core, now, &said.payload);
+        if [&self.own, &self.all].iter().any(|name| *said.channel == *name.as_bytes()) {
+            audience.probe.heard(core, now, &said.payload);
+            return audience.surveys.hear(core, now, &self.own, &said.payload);
         }
         core.stats.heard += 1;
         if lane == Lane::Channels {

@@ -38,6 +38,10 @@ pub(super) enum Purpose {
     Append(Batch),
     /// What is said on the channels of an ear.
     Heard(u16),
+    /// All nodes are asked something.
+    Survey(u64),
+    /// Another node is told something.
+    Told,
     Tip(u16),
     /// The end of a log that was away, with the cursor as it was.
     Doubt(u16, StreamId),
@@ -73,6 +77,7 @@ pub(super) enum Wake {
     /// Messages that the store was not known to have are to be given to it again.
     Outbound,
     Channels,
+    Survey,
     Check,
     Memory,
     Sessions,
@@ -173,6 +178,8 @@ impl Purpose {
             Purpose::Probe(_)
             | Purpose::Ping(..)
             | Purpose::Heard(_)
+            | Purpose::Survey(_)
+            | Purpose::Told
             | Purpose::Tip(_)
             | Purpose::Doubt(..)
             | Purpose::Relayed
@@ -192,6 +199,7 @@ impl Purpose {
             Purpose::Ping(..) => "ping",
             Purpose::Append(_) => "publish",
             Purpose::Heard(_) => "listen to channels",
+            Purpose::Survey(_) | Purpose::Told => "speak to other nodes",
             Purpose::Tip(_) | Purpose::Doubt(..) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
             Purpose::Positions(_) => "find out where rooms stand",
