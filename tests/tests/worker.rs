@@ -231,7 +231,10 @@ fn it_hears_channels_and_patterns_as_long_as_it_wants_to<T: Transport>(start: fn
 
 fn a_gap_in_listening_is_told<T: Transport>(start: fn(Options) -> Worker<T>) {
     let redis = RedisServer::start();
-    let worker = start(options(&redis));
+    let mut options = options(&redis);
+    // What is stored in the millisecond of the flush is noticed by the check.
+    options.config.relay.check = Duration::from_millis(800);
+    let worker = start(options);
     let mut news = worker.gateway.subscribe_channel("news");
     assert!(block_on(news.ready()));
     redis.command(&["PUBLISH", "news", "before"]);
