@@ -311,7 +311,7 @@ impl Default for Relay {
             timeout: Duration::from_secs(5),
             publishes_in_flight: 10_000,
             publish_bytes: 64 * 1024 * 1024,
-            patience: Duration::from_secs(30),
+            patience: Duration::from_secs(10),
             probe: Duration::from_secs(2),
             cluster: false,
             once: Duration::from_secs(300),

@@ -137,6 +137,8 @@ impl Script {
     /// What the clients that are left hear when the gateway is stopped.
     fn end(mut self, gateway: thread::JoinHandle<()>) -> Vec<String> {
         for client in 0..2 {
+            // When to come back, and the close.
+            self.hear(client);
             self.hear(client);
             self.leave(client, 1001);
         }

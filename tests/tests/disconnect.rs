@@ -24,8 +24,15 @@ fn disconnect(gateway: &Gateway, user: &str, claims: &serde_json::Value) -> Resp
     gateway.http("POST", &format!("/api/users/{user}/disconnect"), &[("authorization", &bearer)], b"")
 }
 
+/// What cannot be stored is given up soon.
+const CONFIG: &str = r#"
+[relay]
+patience = "500ms"
+"#;
+
 fn nodes(binary: &Path, redis: &RedisServer) -> [Gateway; 2] {
-    ["a", "b"].map(|name| Setup::new(binary).shards(2).option("--redis", &redis.url()).option("--node", name).start())
+    ["a", "b"]
+        .map(|name| Setup::new(binary).shards(2).option("--redis", &redis.url()).option("--node", name).config(CONFIG).start())
 }
 
 fn a_user_is_sent_away_from_every_node(binary: &Path) {

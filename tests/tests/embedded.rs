@@ -259,7 +259,8 @@ fn a_client_that_does_not_answer_cannot_hold_up_the_stop(binary: &Path) {
     let begin = Instant::now();
     let mut client = terminated_with_a_client_that_does_not_answer(&mut gateway);
     assert_eq!(stopped(&mut gateway).code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(5), "it took {:?}", begin.elapsed());
+    // It has the time that every client has to answer a close, and no more.
+    assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
     assert!(client.is_closed(PATIENCE));
 }
 
@@ -267,7 +268,7 @@ fn a_second_signal_stops_it_at_once(binary: &Path) {
     let mut gateway = Setup::new(binary).start();
     let mut client = terminated_with_a_client_that_does_not_answer(&mut gateway);
     gateway.signal(Signal::SIGINT);
-    assert_eq!(stopped(&mut gateway).code(), Some(0));
+    assert_eq!(stopped(&mut gateway).code(), Some(128 + 2), "by SIGINT");
     assert!(gateway.tail().contains("interrupted again, stopping at once"), "{}", gateway.tail());
     assert!(client.is_closed(PATIENCE));
 }
@@ -278,6 +279,7 @@ fn terminated_with_a_client_that_does_not_answer(gateway: &mut Gateway) -> RawCl
     let mut client = RawClient::upgraded(gateway.addr(), &format!("/ws?token={token}"), &[]);
     assert!(client.text().contains("auth_success"));
     gateway.signal(Signal::SIGTERM);
+    assert!(client.text().contains("reconnect"));
     let close = client.frame().expect("a close frame comes");
     assert_eq!((close.first, &close.payload[..2]), (FINAL | CLOSE, &1001_u16.to_be_bytes()[..]));
     client

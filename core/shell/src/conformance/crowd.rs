@@ -98,8 +98,10 @@ fn a_stop_writes_what_waits_and_closes_with_1001<S: Subject>(subject: &S, _: &Su
         .into_iter()
         .map(|member| {
             Job::start(move || {
-                let (messages, code) = member.into_end();
+                let (mut messages, code) = member.into_end();
                 assert_eq!(code, 1001);
+                let hint = messages.pop().expect("the last message says when to come back");
+                assert!(hint["after_ms"].is_u64(), "{hint}");
                 assert!(messages.len() >= WAITING, "only {} of {WAITING} messages have come", messages.len());
                 assert!(messages.iter().map(number_of).eq(0..messages.len()), "they are in order");
             })

@@ -162,7 +162,13 @@ impl<Q> Link<Q> {
                             let closed = || StoreError::Disconnected("the server closed the connection".into());
                             return Err(open.refusal.take().unwrap_or_else(closed));
                         }
-                        Ok(read) => open.take(&buffer[..read], &mut self.asked, answers, &mut self.pushes)?,
+                        Ok(read) => {
+                            open.take(&buffer[..read], &mut self.asked, answers, &mut self.pushes)?;
+                            // Where something may come unasked, the parser may be in the middle of it.
+                            if !self.listens && self.asked.is_empty() && open.read > MOST_KEPT {
+                                (open.parser, open.read) = (Parser::new(), 0);
+                            }
+                        }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => return Err(lost(error)),
                     }
@@ -244,9 +250,6 @@ impl Open {
             }
         }
         self.read += bytes.len();
-        if asked.is_empty() && self.read > MOST_KEPT {
-            (self.parser, self.read) = (Parser::new(), 0);
-        }
         Ok(())
     }
 }
@@ -423,6 +426,26 @@ mod tests {
         wire.ends().to_read.extend([b":1\r\n$1000000\r\n".to_vec()].into_iter().chain(vec![vec![b'x'; 1000]; 100]));
         assert_eq!(drive(&mut link, &server), []);
         assert_eq!(wire.ends().to_read.len(), 101 - READS, "the others have their turn");
+    }
+
+    #[test]
+    fn what_comes_unasked_is_whole_however_much_there_is_of_it() {
+        const COUNT: usize = 8;
+        const LENGTH: usize = MOST_KEPT / 5;
+        let (wire, server) = (Pipe::default(), server("redis://h"));
+        will_connect([&wire]);
+        let mut link = Link::listening();
+        link.ask(1, &get("a"));
+        wire.feed(b"%1\r\n$5\r\nproto\r\n:3\r\n:7\r\n$-1\r\n");
+        assert_eq!(drive(&mut link, &server), [(1, Ok(Value::Nil))]);
+        let message = format!(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n${LENGTH}\r\n{}\r\n", "x".repeat(LENGTH));
+        let mut heard = 0;
+        for piece in message.repeat(COUNT).as_bytes().chunks(1_000) {
+            wire.feed(piece);
+            drive(&mut link, &server);
+            heard += link.pushes().count();
+        }
+        assert_eq!((heard, link.is_closed()), (COUNT, false));
     }
 
     proptest! {

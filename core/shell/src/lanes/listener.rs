@@ -17,6 +17,8 @@ use super::server::Server;
 
 /// Messages that are read without anybody asking for them. Beyond, the server keeps what comes, or drops the connection.
 const MOST_HEARD: usize = 1_000;
+/// The same of their bytes.
+const MOST_BYTES: usize = 4 << 20;
 
 /// A connection that listens: one question at a time, each answered with what was said since the one before.
 pub(super) struct Listener {
@@ -25,6 +27,8 @@ pub(super) struct Listener {
     subscriptions: Arc<[Subscription]>,
     waiting: Option<Waiting>,
     heard: Vec<Said>,
+    /// Bytes of what was heard.
+    bytes: usize,
     /// Whether nobody has been told that the connection is new.
     begins: bool,
 }
@@ -50,7 +54,14 @@ pub(super) type Answered = Option<(Ticket, Result<Answer, StoreError>)>;
 
 impl Listener {
     pub(super) fn new() -> Listener {
-        Listener { link: Link::listening(), subscriptions: Arc::default(), waiting: None, heard: Vec::new(), begins: true }
+        Listener {
+            link: Link::listening(),
+            subscriptions: Arc::default(),
+            waiting: None,
+            heard: Vec::new(),
+            bytes: 0,
+            begins: true,
+        }
     }
 
     /// Asks what is said. The answer comes from [`Listener::drive`].
@@ -70,14 +81,17 @@ impl Listener {
 
     /// Goes on as far as possible.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, server: &Server, buffer: &mut [u8]) -> Answered {
-        if self.waiting.is_none() && self.heard.len() >= MOST_HEARD {
+        if self.waiting.is_none() && (self.heard.len() >= MOST_HEARD || self.bytes >= MOST_BYTES) {
             return None;
         }
         let mut answers = Vec::new();
         self.link.drive(cx, server, buffer, &mut answers);
         for (kind, data) in self.link.pushes() {
             let data: Result<Vec<Reply>, StoreError> = data.into_iter().map(reply).collect();
-            self.heard.extend(data.ok().and_then(|data| said(name(&kind), data)));
+            if let Some(said) = data.ok().and_then(|data| said(name(&kind), data)) {
+                self.bytes += said.payload.len();
+                self.heard.push(said);
+            }
         }
         let mut renewed = false;
         for (errand, answer) in answers {
@@ -123,6 +137,7 @@ impl Listener {
         let waiting = self.waiting.take()?;
         // Where the subscriptions do not hold yet, nothing has begun.
         let begins = !waiting.subscribing && mem::take(&mut self.begins);
+        self.bytes = 0;
         Some((waiting.ticket, Ok(Answer::Heard(Heard { begins, messages: mem::take(&mut self.heard) }))))
     }
 
