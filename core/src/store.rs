@@ -85,6 +85,8 @@ pub enum StoreOp {
     /// Where do rooms that remember stand? A room that has no position yet is given the beginning of `epoch`. The positions
     /// stay known for as long again. Answer: [`Answer::Positions`].
     Positions {
+        /// The partition of the rooms.
+        partition: u16,
         /// The rooms, each with how long its messages are kept.
         rooms: Vec<(RoomName, Duration)>,
         /// The epoch of rooms that have none.
@@ -180,8 +182,6 @@ pub enum StoreOp {
     GroupHealth {
         /// The group.
         group: GroupRef,
-        /// Where its dead letters are kept.
-        dead_letter: Arc<str>,
     },
     /// Remove other consumers that have nothing pending and were idle for long. Answer: [`Answer::Removed`].
     GroupTidy {
@@ -190,14 +190,15 @@ pub enum StoreOp {
         /// How long they must have been idle.
         idle: Duration,
     },
-    /// Store the relayed messages of entries whose stream stands in another Redis, where they are acknowledged afterwards. Each
-    /// entry's messages are stored once, however often they are asked for: the last [`APPLIED`] entries are remembered.
-    /// Answer: [`Answer::Committed`], where nothing is ever not pending.
+    /// Store a share of the effects of entries whose stream stands elsewhere: in another Redis, or in another slot of a cluster.
+    /// They are acknowledged afterwards. Each entry's share is stored once, however often that is asked for: the last [`APPLIED`]
+    /// entries are remembered. Answer: [`Answer::Committed`], where nothing is ever not pending, or [`Answer::Replayed`], where
+    /// nothing is ever gone.
     Apply {
         /// Where the entries are pending.
         group: GroupRef,
-        /// Each entry with its messages by partition.
-        entries: Vec<(StreamId, Vec<(u16, Postings)>)>,
+        /// What is to be stored.
+        share: Share,
     },
     /// Store the effects of entries and acknowledge them, in one atomic step that does nothing for an entry that is no longer
     /// pending (contract C3). Answer: [`Answer::Committed`], or [`Answer::Declined`].
@@ -274,6 +275,27 @@ pub enum Effect {
     Nothing,
 }
 
+/// A share of the effects of entries: what of them stands in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// In the relay log of a partition, and in what its rooms remember. Answer: [`Answer::Committed`].
+    Relay {
+        /// The partition.
+        partition: u16,
+        /// Each entry with its messages.
+        entries: Vec<(StreamId, Postings)>,
+    },
+    /// In another stream. Answer: [`Answer::Replayed`].
+    Stream {
+        /// Key of the stream.
+        stream: Arc<str>,
+        /// About how many entries it keeps.
+        length: u32,
+        /// Each entry with the fields of the one that is added: [`MOST_FIELDS`] at the most.
+        entries: Vec<(StreamId, Fields)>,
+    },
+}
+
 /// What is added to a stream as an entry of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
@@ -288,7 +310,7 @@ pub struct NewEntry {
 /// Most fields of an entry that is added: a script of Redis can hand on about 8,000 words at once, and a field has two.
 pub const MOST_FIELDS: usize = 2_000;
 
-/// Entries of a source in another Redis that are remembered, so that their messages are stored once.
+/// Entries of a source whose effects stand elsewhere that are remembered, so that these are stored once.
 pub const APPLIED: usize = 100_000;
 
 /// An entry of a relay log.
@@ -358,7 +380,7 @@ pub enum Answer {
     Count(u64),
     /// The rooms of a connection.
     Places(Places),
-    /// For each dead letter, what came of it.
+    /// For each dead letter, or entry that was added, what came of it.
     Replayed(Vec<Replayed>),
     /// The answer to an operation on presence.
     Presence(PresenceAnswer),

@@ -26,7 +26,7 @@ use roomcast_core::store::memory::{ClientId, Memory};
 use roomcast_core::store::redis::{Redis, Reply, Words};
 use roomcast_core::store::{
     Answer, Committed, Effect, Entry, GroupRef, Kept, Lane, NewEntry, Once, Page, Place, Posting, Postings, Query, RelayEntry,
-    Relayed, StoreError, StoreOp,
+    Relayed, Replayed, Share, StoreError, StoreOp,
 };
 use roomcast_core::time::{Time, UnixMillis};
 use roomcast_tests::real::engine::Engine;
@@ -82,6 +82,7 @@ fn both_engines_give_the_same_answers() {
         "commit together: declined",
         "commit: remembered",
         "apply",
+        "put",
         "relayed",
         "time passes",
         "trimmed",
@@ -196,7 +197,9 @@ impl Sequence {
         let count = 1 + self.below(8);
         let rooms: Vec<(RoomName, Duration)> = (0..count).map(|_| (self.room(), self.hours(40))).collect();
         let epoch = self.rng.next_u32().max(1);
-        let Ok(Answer::Positions(positions)) = self.ask(0, StoreOp::Positions { rooms, epoch }) else { panic!("no positions") };
+        let Ok(Answer::Positions(positions)) = self.ask(0, StoreOp::Positions { partition: 0, rooms, epoch }) else {
+            panic!("no positions")
+        };
         for position in positions {
             let is_new = position == Position::start(epoch.into());
             self.seen.push(if is_new { "positions: new" } else { "positions: known" });
@@ -316,8 +319,20 @@ impl Sequence {
     fn apply(&mut self) {
         let group = GroupRef { stream: "elsewhere".into(), group: "g".into() };
         let count = 1 + self.below(3);
-        let entries = (0..count).map(|_| (StreamId { millis: self.below(5) as u64, sequence: 1 }, self.partitions())).collect();
-        self.ask(0, StoreOp::Apply { group, entries }).expect("there is room");
+        let ids: Vec<StreamId> = (0..count).map(|_| StreamId { millis: self.below(5) as u64, sequence: 1 }).collect();
+        if self.below(4) == 0 {
+            let entries = ids.into_iter().map(|id| (id, vec![(Bytes::from("f"), self.payload())])).collect();
+            let share = Share::Stream { stream: "t".into(), length: 3, entries };
+            self.ask(0, StoreOp::Apply { group, share }).expect("there is room");
+            return self.seen.push("put");
+        }
+        let Some((partition, _)) = self.partitions().pop() else { return };
+        let mut entries = Vec::new();
+        for id in ids {
+            let messages = self.partitions().into_iter().find(|(other, _)| *other == partition);
+            entries.extend(messages.map(|(_, messages)| (id, messages)));
+        }
+        self.ask(0, StoreOp::Apply { group, share: Share::Relay { partition, entries } }).expect("there is room");
         self.seen.push("apply");
     }
 
@@ -377,7 +392,7 @@ impl Sequence {
             self.read(room.into(), Place::Log, Query::Newest, UnixMillis(0), 1_000);
         }
         let rooms = ROOMS.map(|room| (RoomName::from(room), HOUR)).into();
-        self.ask(0, StoreOp::Positions { rooms, epoch: 7 }).expect("positions can be asked for");
+        self.ask(0, StoreOp::Positions { partition: 0, rooms, epoch: 7 }).expect("positions can be asked for");
         self.read_relay();
         let routed = self.memory.entries("t").map(|(_, fields)| fields[0].1.clone()).collect();
         self.steps.push(Step::Routed(routed));
@@ -484,7 +499,7 @@ impl Sequence {
 
     /// The keys of a room's position, its log and its inbox.
     fn keys(&self, room: &str) -> [String; 3] {
-        let op = StoreOp::Positions { rooms: vec![(room.into(), HOUR)], epoch: 1 };
+        let op = StoreOp::Positions { partition: 0, rooms: vec![(room.into(), HOUR)], epoch: 1 };
         let words = self.redis.commands(&op).concat();
         [3, 4, 5].map(|at| String::from_utf8(words[at].to_vec()).expect("names of rooms are text"))
     }
@@ -530,7 +545,15 @@ fn holds(relayed: &[Relayed], posting: &Posting) -> bool {
 
 /// Relay logs as if each had one entry, in which the messages of each room stand together.
 fn by_room(answer: Result<Answer, StoreError>) -> Result<Answer, StoreError> {
-    let Ok(Answer::Relayed(entries)) = answer else { return answer };
+    let entries = match answer {
+        Ok(Answer::Relayed(entries)) => entries,
+        // What an entry is called is up to the store.
+        Ok(Answer::Replayed(outcomes)) => {
+            let unnamed = |outcome| if let Replayed::Added(_) = outcome { Replayed::Added(StreamId::ZERO) } else { outcome };
+            return Ok(Answer::Replayed(outcomes.into_iter().map(unnamed).collect()));
+        }
+        other => return other,
+    };
     let mut logs: BTreeMap<u16, Vec<Relayed>> = BTreeMap::new();
     entries.into_iter().for_each(|entry| logs.entry(entry.partition).or_default().extend(entry.messages));
     let log = |(partition, mut messages): (u16, Vec<Relayed>)| {

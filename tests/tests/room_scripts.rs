@@ -8,7 +8,9 @@ use roomcast_core::config::Config;
 use roomcast_core::id::StreamId;
 use roomcast_core::position::Position;
 use roomcast_core::store::redis::Redis;
-use roomcast_core::store::{Answer, Committed, Effect, GroupRef, Kept, Once, Page, Place, Posting, Postings, Query, StoreOp};
+use roomcast_core::store::{
+    Answer, Committed, Effect, GroupRef, Kept, Once, Page, Place, Posting, Postings, Query, Share, StoreOp,
+};
 use roomcast_core::time::UnixMillis;
 use roomcast_tests::real::engine::Engine;
 use roomcast_tests::real::redis::{RedisServer, Value};
@@ -38,7 +40,10 @@ fn a_key_of_a_wrong_type_leaves_nothing_half_done() {
         assert!(store.engine.ask(&store.node, &append).is_err(), "{key}");
         assert_eq!(store.contents(), before, "{key}");
 
-        let apply = StoreOp::Apply { group: group("elsewhere"), entries: vec![(id(1), vec![(0, messages.clone())])] };
+        let apply = StoreOp::Apply {
+            group: group("elsewhere"),
+            share: Share::Relay { partition: 0, entries: vec![(id(1), messages.clone())] },
+        };
         assert!(matches!(store.ask(&apply), Answer::Committed(outcomes) if is_failed(&outcomes)), "{key}");
         assert_eq!(store.contents(), before, "{key}");
 
@@ -167,7 +172,7 @@ fn a_long_inbox_is_read_and_emptied_as_a_short_one() {
 fn positions_of_many_rooms_are_told_at_once() {
     let mut store = Store::start();
     let rooms: Vec<_> = (0..2_500).map(|number| (format!("room:{number}").as_str().into(), HOUR)).collect();
-    let positions = StoreOp::Positions { rooms, epoch: 9 };
+    let positions = StoreOp::Positions { partition: 0, rooms, epoch: 9 };
     assert_eq!(store.ask(&positions), Answer::Positions(vec![Position::start(9); 2_500]));
 }
 

@@ -105,7 +105,7 @@ fn figures_are_told_whatever_the_identifiers_are() {
     let redis = RedisServer::start();
     add(&redis, &["1-0", "18446744073709551615-0"]);
     run(&redis, &StoreOp::GroupOpen(group()));
-    let health = StoreOp::GroupHealth { group: group(), dead_letter: "d".into() };
+    let health = StoreOp::GroupHealth { group: group() };
     redis.command(&["XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "s", ">"]);
     redis.command(&["XACK", "s", "g", "1-0"]);
     let Value::Array(figures) = run(&redis, &health) else { panic!("no figures") };

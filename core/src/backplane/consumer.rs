@@ -12,8 +12,8 @@
 //! long is touched, so that no other node takes it over; should one do so all the same, the guard of the commit makes the
 //! second commit do nothing.
 //!
-//! Where the source's stream stands in another Redis than the relay logs, nothing can be atomic: the messages are applied first,
-//! by the entry's identifier, and acknowledged then. Whatever happens between, they are applied once.
+//! Where effects stand in another Redis than the source's stream, or in another slot of a cluster, nothing can be atomic: they are
+//! applied first, by the entry's identifier, and acknowledged then. Whatever happens between, they are applied once.
 
 use super::backoff::Backoff;
 use super::questions::{Purpose, Wake};
@@ -26,16 +26,18 @@ use crate::health::{LastError, SourceHealth};
 use crate::id::{StreamId, Ticket};
 use crate::processor::{Delivery, Verdict};
 use crate::report::Report;
-use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, Postings, StoreError, StoreOp};
+use crate::store::{Answer, Committed, Effect, Effects, Entry, GroupRef, Lane, StoreError, StoreOp};
 use crate::time::Time;
 
 mod hand;
 mod intake;
+mod shares;
 mod upkeep;
 
 pub(super) use hand::Delivered;
 use hand::Hand;
 use intake::Intake;
+use shares::{Applied, Applying};
 use upkeep::Upkeep;
 
 /// The consumer of one source.
@@ -46,6 +48,8 @@ pub(super) struct Consumer {
     hand: Hand,
     intake: Intake,
     work: Work,
+    /// How often effects were given to the store.
+    attempts: u32,
     /// Whether the group exists, as far as is known.
     open: bool,
     backoff: Backoff,
@@ -72,22 +76,26 @@ pub(super) enum Errand {
     Intake,
     /// The group to be opened, or a commit.
     Work,
+    /// To store a share of the effects, in an attempt and under a number.
+    Share(u32, u16),
     /// What is in hand to be touched.
     Hold,
     /// An entry to be touched that has failed.
     Touch,
     /// How the group is doing.
     Measure,
+    /// How many dead letters there are.
+    CountLetters,
     /// Consumers to be removed that are gone.
     Tidy,
 }
 
 /// What is done about the entries in hand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Work {
     Idle,
     Opening,
-    Applying,
+    Applying(Applying),
     Committing,
     Pausing(Time),
 }
@@ -101,6 +109,7 @@ impl Consumer {
             intake: Intake::new(&source),
             place: Place { index, source, group },
             work: Work::Idle,
+            attempts: 0,
             open: false,
             backoff: Backoff::default(),
             error: Some("is being opened".into()),
@@ -131,12 +140,17 @@ impl Consumer {
                 self.worked(core, now, answer);
                 self.go_on(core, now);
             }
+            Errand::Share(attempt, number) => {
+                self.shared(core, now, (attempt, number), answer);
+                self.go_on(core, now);
+            }
             Errand::Hold => self.upkeep.held(&mut self.hand, answer),
             Errand::Touch => {}
             Errand::Measure => {
                 self.upkeep.measured(core, now, answer);
                 core.sources_changed = true;
             }
+            Errand::CountLetters => self.upkeep.counted(answer),
             Errand::Tidy => self.upkeep.tidied(core, &self.place, answer),
         }
     }
@@ -283,23 +297,28 @@ impl Consumer {
 
     fn commit(&mut self, core: &mut Core, now: Time) {
         let Some(effects) = self.hand.commit() else { return };
-        let relays = if self.place.source.redis.is_some() { relays(&effects) } else { Vec::new() };
-        if relays.is_empty() {
-            self.ask_to_commit(core, now, effects);
-        } else {
-            self.work = Work::Applying;
-            let op = StoreOp::Apply { group: self.place.group.clone(), entries: relays };
-            core.ask(now, Lane::Command, Purpose::Source(self.place.index, Errand::Work), op);
+        self.attempts = self.attempts.wrapping_add(1);
+        match Applying::begin(core, now, &self.place, self.attempts, &effects) {
+            Some(applying) => self.work = Work::Applying(applying),
+            None => self.ask_to_commit(core, now, effects),
         }
     }
 
     fn ask_to_commit(&mut self, core: &mut Core, now: Time, effects: Arc<Effects>) {
-        let together = effects.iter().all(|(_, effect)| matches!(effect, Effect::Relay(_) | Effect::Nothing));
+        let goes_together = |effect: &Effect| matches!(effect, Effect::Relay(_) | Effect::Nothing) || self.place.is_apart(effect);
+        let together = effects.iter().all(|(_, effect)| goes_together(effect));
         self.ask_to_commit_so(core, now, effects, together);
     }
 
     fn ask_to_commit_so(&mut self, core: &mut Core, now: Time, effects: Arc<Effects>, together: bool) {
         self.work = Work::Committing;
+        // What stands elsewhere is stored already.
+        let is_left =
+            |(id, effect): &(StreamId, Effect)| (*id, if self.place.is_apart(effect) { Effect::Nothing } else { effect.clone() });
+        let effects = match effects.iter().any(|(_, effect)| self.place.is_apart(effect)) {
+            true => Arc::new(effects.iter().map(is_left).collect()),
+            false => effects,
+        };
         let op = StoreOp::Commit { group: self.place.group.clone(), effects, together };
         self.place.ask(core, now, Errand::Work, op);
     }
@@ -309,18 +328,17 @@ impl Consumer {
             (Work::Opening, Ok(Answer::Opened(created))) => self.opened(core, now, created),
             (Work::Committing, Ok(Answer::Committed(outcomes))) => self.committed(core, now, outcomes),
             (Work::Committing, Ok(Answer::Declined)) => self.ask_to_commit_so(core, now, self.hand.committing(), false),
-            (Work::Applying, Ok(Answer::Committed(outcomes))) => self.applied(core, now, outcomes),
             // The group is gone, and with it the proof that these entries are pending. They are read again once it is back.
             (Work::Committing, Err(StoreError::NoGroup)) => self.lose_group(core, now),
-            (Work::Opening | Work::Applying | Work::Committing, Err(error)) => {
+            (Work::Opening | Work::Committing, Err(error)) => {
                 self.hand.recall();
                 self.pause(core, now, &error);
             }
-            (Work::Opening | Work::Applying | Work::Committing, Ok(_)) => {
+            (Work::Opening | Work::Committing, Ok(_)) => {
                 self.hand.recall();
                 self.pause(core, now, &StoreError::Unexpected("the answer to another question".into()));
             }
-            (work @ (Work::Idle | Work::Pausing(_)), _) => self.work = work,
+            (work @ (Work::Idle | Work::Applying(_) | Work::Pausing(_)), _) => self.work = work,
         }
     }
 
@@ -335,30 +353,26 @@ impl Consumer {
         self.upkeep.start(core, now, &self.place);
     }
 
-    /// The messages of entries are stored: now those are acknowledged, with the effects of the others.
-    fn applied(&mut self, core: &mut Core, now: Time, outcomes: Vec<Committed>) {
-        let is_busy = |outcome: &&Committed| matches!(outcome, Committed::Failed(StoreError::Busy(_)));
-        if let Some(Committed::Failed(error)) = outcomes.iter().find(is_busy) {
-            // What has been stored is not stored again.
-            self.hand.recall();
-            core.failed(Lane::Command, "apply an entry", error);
-            return self.pause(core, now, error);
-        }
-        let mut outcomes = outcomes.into_iter();
-        let mut effects = Arc::unwrap_or_clone(self.hand.committed());
-        effects.retain_mut(|(id, effect)| {
-            if matches!(effect, Effect::Relay(_)) {
-                *effect = Effect::Nothing;
-                if let Some(Committed::Failed(why)) = outcomes.next() {
-                    self.refused(core, now, *id, &why);
-                    return false;
+    /// A share of the effects is stored, or is not. When all are, their entries are acknowledged, with the effects of the others.
+    fn shared(&mut self, core: &mut Core, now: Time, (attempt, number): (u32, u16), answer: Result<Answer, StoreError>) {
+        let Work::Applying(applying) = &mut self.work else { return };
+        match applying.answered(attempt, number, answer) {
+            Applied::NotYet => {}
+            Applied::Failed(error) => {
+                self.hand.recall();
+                core.failed(Lane::Command, "apply an entry", &error);
+                self.pause(core, now, &error);
+            }
+            Applied::Done(refused) => {
+                self.work = Work::Idle;
+                let mut effects = Arc::unwrap_or_clone(self.hand.committed());
+                effects.retain(|(id, _)| !refused.contains_key(id));
+                refused.iter().for_each(|(id, why)| self.refused(core, now, *id, why));
+                if !effects.is_empty() {
+                    let effects = self.hand.commit_these(effects);
+                    self.ask_to_commit(core, now, effects);
                 }
             }
-            true
-        });
-        if !effects.is_empty() {
-            let effects = self.hand.commit_these(effects);
-            self.ask_to_commit(core, now, effects);
         }
     }
 
@@ -435,19 +449,17 @@ impl Consumer {
     }
 }
 
-fn relays(effects: &Effects) -> Vec<(StreamId, Vec<(u16, Postings)>)> {
-    let relay = |(id, effect): &(StreamId, Effect)| match effect {
-        Effect::Relay(partitions) => Some((*id, partitions.clone())),
-        Effect::Route(_) | Effect::DeadLetter(_) | Effect::Nothing => None,
-    };
-    effects.iter().filter_map(relay).collect()
-}
-
 impl Place {
     fn ask(&self, core: &mut Core, now: Time, errand: Errand, op: StoreOp) {
         let lane = match errand {
             Errand::Intake => self.lane(),
-            Errand::Work | Errand::Hold | Errand::Touch | Errand::Measure | Errand::Tidy => self.command_lane(),
+            Errand::Work
+            | Errand::Share(..)
+            | Errand::Hold
+            | Errand::Touch
+            | Errand::Measure
+            | Errand::CountLetters
+            | Errand::Tidy => self.command_lane(),
         };
         core.ask(now, lane, Purpose::Source(self.index, errand), op);
     }

@@ -9,7 +9,7 @@ use crate::config::Source;
 use crate::dead_letter::{DeadLetter, Interrupted, OperationId, Outcome, Replay, Request, Selection, Summary};
 use crate::id::StreamId;
 use crate::report::Report;
-use crate::store::{Answer, Entry, Fields, Lane, LetterOp, Replayed, StoreError, StoreOp};
+use crate::store::{Answer, Entry, Fields, GroupRef, Lane, LetterOp, Replayed, Share, StoreError, StoreOp};
 use crate::time::Time;
 
 /// Letters that are read at once: each may be as large as an entry can be.
@@ -38,6 +38,8 @@ struct Place {
     source: Arc<str>,
     letters: Arc<str>,
     lane: Lane,
+    /// Whether they stand in different slots of a cluster.
+    apart: bool,
 }
 
 /// What an operation is at.
@@ -64,6 +66,12 @@ enum Work {
         letters: Vec<(StreamId, Fields)>,
         then: Picking,
     },
+    /// They stand in their source again, and are deleted.
+    Forget {
+        letters: Vec<(StreamId, Fields)>,
+        outcomes: Vec<Replayed>,
+        then: Picking,
+    },
     Purge(Selection),
 }
 
@@ -86,6 +94,7 @@ impl Operator {
             source: source.stream.as_str().into(),
             letters: source.dead_letter.as_str().into(),
             lane: source.lane(index),
+            apart: source.cluster,
         };
         Operator { places: (0..).zip(sources).map(place).collect(), under_way: 0 }
     }
@@ -138,9 +147,9 @@ impl Work {
     }
 
     /// The question that goes on with it.
-    fn question(&self, place: &Place) -> LetterOp {
+    fn question(&self, place: &Place) -> StoreOp {
         let one = |id| LetterOp::Read { from: id, to: id, count: 1, newest_first: false };
-        match self {
+        let op = match self {
             Work::List { count, to, letters } => {
                 let count = (count + 1).saturating_sub(letters.len()).min(PAGE);
                 LetterOp::Read { from: StreamId::ZERO, to: *to, count, newest_first: true }
@@ -152,10 +161,21 @@ impl Work {
                 let (from, to) = range.unwrap_or_default();
                 LetterOp::Read { from, to, count: PAGE, newest_first: false }
             }
+            // First it is added where it is to be, once, and then deleted.
+            Work::Replay { letters, .. } if place.apart => {
+                let group = GroupRef { stream: place.letters.clone(), group: "replay".into() };
+                let (stream, entries) = (place.source.clone(), letters.clone());
+                return StoreOp::Apply { group, share: Share::Stream { stream, length: u32::MAX, entries } };
+            }
             Work::Replay { letters, .. } => LetterOp::Replay { source: place.source.clone(), letters: letters.clone() },
+            Work::Forget { letters, outcomes, .. } => {
+                let is_added = |(_, outcome): &(_, &Replayed)| matches!(outcome, Replayed::Added(_));
+                LetterOp::Delete(letters.iter().zip(outcomes).filter(is_added).map(|((id, _), _)| *id).collect())
+            }
             Work::Purge(Selection::Ids(ids)) => LetterOp::Delete(ids.iter().copied().collect()),
             Work::Purge(Selection::All) => LetterOp::DeleteAll,
-        }
+        };
+        StoreOp::Letters { stream: place.letters.clone(), op }
     }
 
     /// What follows the answer.
@@ -172,7 +192,14 @@ impl Work {
                 Ok(Picking { range, ids: BTreeSet::new(), replay: Replay::default() }.go_on())
             }
             (Work::Pick(picking), Answer::Entries(entries)) => Ok(picking.picked(place, entries)),
-            (Work::Replay { letters, then }, Answer::Replayed(outcomes)) => Ok(then.replayed(&letters, outcomes)),
+            (Work::Replay { letters, then }, Answer::Replayed(outcomes)) => {
+                let any_added = outcomes.iter().any(|outcome| matches!(outcome, Replayed::Added(_)));
+                match place.apart && any_added {
+                    true => Ok(Next::Ask(Work::Forget { letters, outcomes, then })),
+                    false => Ok(then.replayed(&letters, outcomes)),
+                }
+            }
+            (Work::Forget { letters, outcomes, then }, Answer::Count(_)) => Ok(then.replayed(&letters, outcomes)),
             (Work::Purge(_), Answer::Count(count)) => Ok(Next::Done(Outcome::Purged(count))),
             _ => Err(StoreError::Unexpected("the answer to another question".into())),
         }
@@ -181,7 +208,9 @@ impl Work {
     /// Letters that have been replayed so far.
     fn replayed(&self) -> u64 {
         match self {
-            Work::Pick(picking) | Work::Replay { then: picking, .. } => picking.replay.replayed,
+            Work::Pick(picking) | Work::Replay { then: picking, .. } | Work::Forget { then: picking, .. } => {
+                picking.replay.replayed
+            }
             _ => 0,
         }
     }
@@ -252,7 +281,6 @@ fn list(count: usize, mut letters: Vec<Summary>, entries: Vec<Entry>) -> Work {
 
 fn ask(core: &mut Core, now: Time, operation: Operation) {
     let op = operation.work.question(&operation.place);
-    let op = StoreOp::Letters { stream: operation.place.letters.clone(), op };
     core.ask(now, operation.place.lane, Purpose::Operation(Box::new(operation)), op);
 }
 

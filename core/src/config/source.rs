@@ -22,6 +22,9 @@ pub struct Source {
     /// commands are routed, stand there too.
     #[serde(default)]
     pub redis: Option<Secret>,
+    /// Whether that Redis is a cluster, where nothing is atomic over several streams. Whoever connects to one sets it.
+    #[serde(skip)]
+    pub cluster: bool,
     /// What its entries are and where they go.
     pub to: Destination,
     /// Stream for entries that cannot be routed, with their reason and original fields.
@@ -64,6 +67,7 @@ impl Source {
             stream: stream.into(),
             group: group.into(),
             redis: None,
+            cluster: false,
             to,
             dead_letter: dead_letter.into(),
             dead_letters: Source::default_dead_letters(),

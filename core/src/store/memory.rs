@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Postings, Relayed,
-    Stale, StoreError, StoreOp, TailOp, Whose,
+    APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Relayed, Replayed,
+    Share, Stale, StoreError, StoreOp, TailOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
 use crate::time::Time;
@@ -45,7 +45,8 @@ pub struct Memory {
     /// Up to where all entries of a stream's group have been acknowledged. It outlives the group.
     marks: BTreeMap<GroupKey, StreamId>,
     /// The entries of a stream's group whose messages were applied last.
-    applied: BTreeMap<GroupKey, BTreeSet<StreamId>>,
+    /// In each place, with what they are there where it is a stream.
+    applied: BTreeMap<(GroupKey, Applied), BTreeMap<StreamId, StreamId>>,
     clients: Vec<Arc<str>>,
     waiting: VecDeque<Waiting>,
     answers: VecDeque<(ClientId, Ticket, Result<Answer, StoreError>)>,
@@ -56,6 +57,13 @@ pub struct Memory {
 
 /// A stream and its group.
 type GroupKey = (Arc<str>, Arc<str>);
+
+/// Where a share of the effects of entries stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Applied {
+    Partition(u16),
+    Stream(Arc<str>),
+}
 
 /// A node that uses the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -258,7 +266,7 @@ impl Memory {
             StoreOp::Append { .. } | StoreOp::Disconnect { .. } if self.is_full => Err(full()),
             StoreOp::Append { partition, messages } => Ok(Answer::Appended(self.post(now, *partition, messages))),
             StoreOp::Positions { .. } if self.is_full => Err(full()),
-            StoreOp::Positions { rooms, epoch } => Ok(Answer::Positions(self.rooms.positions(now, rooms, *epoch))),
+            StoreOp::Positions { rooms, epoch, .. } => Ok(Answer::Positions(self.rooms.positions(now, rooms, *epoch))),
             StoreOp::Page { room, place, query, since, count } => Ok(self.page(room, *place, *query, *since, *count)),
             StoreOp::Delivered { room, upto } => Ok(self.delivered(room, *upto)),
             StoreOp::Disconnect { partition, user } => {
@@ -287,10 +295,10 @@ impl Memory {
             }
             StoreOp::GroupClaim { group, whose, idle, ids } => self.claim(now, client, group, *whose, *idle, ids),
             StoreOp::GroupHold { group, ids } => self.hold(now, client, group, ids).map(Answer::Held),
-            StoreOp::GroupHealth { group, dead_letter } => self.health(now, group, dead_letter).map(Answer::Health),
+            StoreOp::GroupHealth { group } => self.health(now, group).map(Answer::Health),
             StoreOp::GroupTidy { group, idle } => self.tidy(now, client, group, *idle).map(Answer::Removed),
             StoreOp::Apply { .. } if self.is_full => Err(full()),
-            StoreOp::Apply { group, entries } => Ok(self.apply(now, group, entries)),
+            StoreOp::Apply { group, share } => Ok(self.apply(now, group, share)),
             StoreOp::Commit { group, effects, together } => self.commit(now, client, group, effects, *together),
             StoreOp::Session { .. } if self.is_full => Err(full()),
             StoreOp::Session { token, op } => Ok(self.work_on_sessions(now, client, token, op)),
@@ -412,8 +420,7 @@ impl Memory {
         Ok(held)
     }
 
-    fn health(&mut self, now: Time, group: &GroupRef, dead_letter: &str) -> Result<GroupHealth, StoreError> {
-        let dead_letters = self.streams.get(dead_letter).map_or(0, |stream| stream.entries.len() as u64);
+    fn health(&mut self, now: Time, group: &GroupRef) -> Result<GroupHealth, StoreError> {
         let (entries, group) = self.group(group)?;
         let age = |id: &StreamId| Duration::from_millis((now.as_micros() / 1000).saturating_sub(id.millis));
         let mut unread = entries.range(group.delivered.next()..).map(|(id, _)| id).peekable();
@@ -428,7 +435,7 @@ impl Memory {
             // Nobody trims the streams of this process but itself.
             trimmed_unread: 0,
             consumers: group.consumers.len() as u64,
-            dead_letters,
+            dead_letters: 0,
         })
     }
 
@@ -442,20 +449,38 @@ impl Memory {
         Ok(removed.iter().map(|name| (**name).into()).collect())
     }
 
-    fn apply(&mut self, now: Time, group: &GroupRef, entries: &[(StreamId, Vec<(u16, Postings)>)]) -> Answer {
+    fn apply(&mut self, now: Time, group: &GroupRef, share: &Share) -> Answer {
         let key = (group.stream.clone(), group.group.clone());
-        for (id, partitions) in entries {
-            let applied = self.applied.entry(key.clone()).or_default();
-            if applied.insert(*id) {
-                if applied.len() > APPLIED {
-                    applied.pop_first();
+        match share {
+            Share::Relay { partition, entries } => {
+                for (id, messages) in entries {
+                    let applied = self.applied.entry((key.clone(), Applied::Partition(*partition))).or_default();
+                    if !applied.contains_key(id) {
+                        remember(applied, *id, StreamId::ZERO);
+                        self.post(now, *partition, messages);
+                    }
                 }
-                for (partition, messages) in partitions {
-                    self.post(now, *partition, messages);
-                }
+                Answer::Committed(vec![Committed::Stored; entries.len()])
+            }
+            Share::Stream { stream, length, entries } => {
+                let outcomes = entries.iter().map(|(id, fields)| {
+                    if self.refused.contains(stream) {
+                        return Replayed::Failed(StoreError::Refused("WRONGTYPE".into()));
+                    }
+                    let key = (key.clone(), Applied::Stream(stream.clone()));
+                    if let Some(known) = self.applied.get(&key).and_then(|applied| applied.get(id)) {
+                        return Replayed::Added(*known);
+                    }
+                    let fields = fields.iter().take(MOST_FIELDS).cloned().collect();
+                    let added = self.append(now, stream, fields, Some(*length as usize));
+                    remember(self.applied.entry(key).or_default(), *id, added);
+                    Replayed::Added(added)
+                });
+                let outcomes = outcomes.collect();
+                self.wake(now, stream);
+                Answer::Replayed(outcomes)
             }
         }
-        Answer::Committed(vec![Committed::Stored; entries.len()])
     }
 
     fn commit(
@@ -587,6 +612,14 @@ fn waits_for(read: &StoreOp, key: &str) -> bool {
         StoreOp::GroupRead { group, .. } => *group.stream == *key,
         StoreOp::Tail(TailOp::Read { cursors, .. }) => cursors.iter().any(|(other, _)| **other == *key),
         _ => false,
+    }
+}
+
+/// Remembers an entry as one that was stored, and not too many.
+fn remember(applied: &mut BTreeMap<StreamId, StreamId>, id: StreamId, added: StreamId) {
+    applied.insert(id, added);
+    if applied.len() > APPLIED {
+        applied.pop_first();
     }
 }
 

@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Entry, Fields, GroupHealth, GroupRef, Place, RelayEntry, Stale, StoreError, StoreOp, Whose, scripts};
+use super::{
+    Answer, Entry, Fields, GroupHealth, GroupRef, Place, RelayEntry, Share, Stale, StoreError, StoreOp, TailOp, Whose, scripts,
+};
 use crate::config::Config;
 use crate::id::StreamId;
 
@@ -17,9 +19,11 @@ mod presence;
 mod pubsub;
 mod rooms;
 mod sessions;
+mod slots;
 mod tail;
 
 pub use pubsub::{said, subscribe};
+pub use slots::{Part, SLOTS, slot};
 
 /// The words of one command.
 pub type Words = Vec<Bytes>;
@@ -75,7 +79,7 @@ impl Redis {
         match op {
             StoreOp::Commit { group, effects, together: true } => self.commit_together(group, effects),
             StoreOp::Page { room, place: Place::Log, query, count, .. } => self.page_of_log(room, *query, *count),
-            StoreOp::Tail(op) => tail::commands(&self.prefix, op),
+            StoreOp::Tail(op) => self.tail(op),
             _ => vec![self.command(op)],
         }
     }
@@ -84,7 +88,7 @@ impl Redis {
         match op {
             StoreOp::Append { partition, messages } => self.append(*partition, messages),
             StoreOp::Disconnect { partition, user } => self.append_packed(*partition, pack::disconnect(user)),
-            StoreOp::Positions { rooms, epoch } => self.positions(rooms, *epoch),
+            StoreOp::Positions { rooms, epoch, .. } => self.positions(rooms, *epoch),
             StoreOp::Page { room, since, count, .. } => self.page_of_inbox(room, *since, *count),
             StoreOp::Delivered { room, upto } => self.delivered(room, *upto),
             StoreOp::RelayTip { partition } => words(["XREVRANGE", &self.relay_key(*partition), "+", "-", "COUNT", "1"]),
@@ -135,20 +139,21 @@ impl Redis {
                 words.extend(ids.iter().map(text));
                 words
             }
-            StoreOp::GroupHealth { group: GroupRef { stream, group }, dead_letter } => {
-                words(["EVAL", scripts::HEALTH, "2", stream, dead_letter, group])
-            }
+            StoreOp::GroupHealth { group: GroupRef { stream, group } } => words(["EVAL", scripts::HEALTH, "1", stream, group]),
             StoreOp::GroupTidy { group: GroupRef { stream, group }, idle } => {
                 words(["EVAL", scripts::TIDY, "1", stream, group, &self.consumer, &millis(*idle)])
             }
-            StoreOp::Apply { group, entries } => self.apply(group, entries),
+            StoreOp::Apply { group, share: Share::Relay { partition, entries } } => self.apply(group, *partition, entries),
+            StoreOp::Apply { group, share: Share::Stream { stream, length, entries } } => {
+                self.put(group, (stream, *length), entries)
+            }
             StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
             StoreOp::Session { token, op } => self.session(token, op),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
             StoreOp::Presence(op) => self.work_on_presence(op),
             // Never asked for: some of these are several commands.
-            StoreOp::Tail(op) => tail::commands(&self.prefix, op).concat(),
+            StoreOp::Tail(op) => self.tail(op).concat(),
         }
     }
 
@@ -191,12 +196,17 @@ impl Redis {
                 let name = |name| Ok(String::from_utf8_lossy(&bytes(name)?).into());
                 array(reply)?.into_iter().map(name).collect::<Result<_, _>>().map(Answer::Removed)
             }
-            StoreOp::Apply { entries, .. } => commit::answer(entries.len(), false, reply),
+            StoreOp::Apply { share: Share::Relay { entries, .. }, .. } => commit::answer(entries.len(), false, reply),
+            StoreOp::Apply { share: Share::Stream { entries, .. }, .. } => dead_letters::replayed(entries.len(), reply),
             StoreOp::Commit { effects, together, .. } => commit::answer(effects.len(), *together, reply),
             StoreOp::Letters { op, .. } => dead_letters::answer(op, reply),
             StoreOp::Presence(op) => presence::answer(op, reply).map(Answer::Presence),
             StoreOp::Tail(op) => tail::answer(op, reply),
         }
+    }
+
+    fn tail(&self, op: &TailOp) -> Vec<Words> {
+        tail::commands(|key, id| self.key_beside(key, "once", id), op)
     }
 
     fn relay_key(&self, partition: u16) -> String {
@@ -205,7 +215,16 @@ impl Redis {
 
     /// The key that says up to where all entries of a group have been acknowledged. In a cluster it stands beside the stream.
     fn mark_key(&self, GroupRef { stream, group }: &GroupRef) -> String {
-        format!("{}mark:{{{stream}}}:{group}", self.prefix)
+        self.key_beside(stream, "mark", group)
+    }
+
+    /// A key that stands in the slot of another one.
+    fn key_beside(&self, key: &str, what: &str, rest: &str) -> String {
+        let prefix = &self.prefix;
+        match slots::tag(key) {
+            tag if tag == key => format!("{prefix}{what}:{{{key}}}:{rest}"),
+            tag => format!("{prefix}{what}:{{{tag}}}:{key}:{rest}"),
+        }
     }
 
     fn relayed(&self, reply: Reply) -> Result<Vec<RelayEntry>, StoreError> {
@@ -327,7 +346,7 @@ fn health(reply: Reply) -> Result<GroupHealth, StoreError> {
         most_deliveries: u32::try_from(number(next())?).unwrap_or(u32::MAX),
         trimmed_unread: number(next())?,
         consumers: number(next())?,
-        dead_letters: number(next())?,
+        dead_letters: 0,
     })
 }
 
@@ -491,7 +510,7 @@ mod tests {
             StoreOp::Commit { group: group(), effects: Arc::default(), together: false },
             StoreOp::Commit { group: group(), effects: Arc::default(), together: true },
             StoreOp::Append { partition: 0, messages: vec![remembered] },
-            StoreOp::Positions { rooms: vec![("r".into(), Duration::ZERO)], epoch: 1 },
+            StoreOp::Positions { partition: 0, rooms: vec![("r".into(), Duration::ZERO)], epoch: 1 },
             page(Place::Log),
             page(Place::Inbox),
             StoreOp::Delivered { room: "r".into(), upto: Position::default() },

@@ -9,7 +9,7 @@ mod letters;
 mod presence;
 mod sessions;
 
-pub(super) use commit::{APPLY, EACH, TOGETHER, TOGETHER_KEPT};
+pub(super) use commit::{APPLY, EACH, PUT, TOGETHER, TOGETHER_KEPT};
 pub(super) use groups::{CLAIM, HEALTH, HOLD, OPEN, TIDY};
 pub(super) use letters::REPLAY;
 pub(super) use presence::{BEAT, CONDEMN, PRESENT, WHO};

@@ -69,6 +69,8 @@ fn config(seed: u64) -> Config {
     let mut config = World::usual();
     // In every third world the stream of file events stands in another Redis than the relay logs.
     config.sources[0].redis = seed.is_multiple_of(3).then(|| Secret::new("redis://elsewhere"));
+    // In every fifth, all that entries become stands elsewhere, as in a cluster.
+    config.sources.iter_mut().for_each(|source| source.cluster = seed % 5 == 1);
     // Runs are long, and there is nothing to be learnt from more proofs.
     config.relay.probe = Duration::from_secs(10);
     let host = config::Host { at_once: 4, ..config::Host::new("p") };

@@ -9,7 +9,7 @@ use super::intake::jittered;
 use super::{Errand, Place};
 use crate::id::StreamId;
 use crate::report::Report;
-use crate::store::{Answer, GroupHealth, StoreError, StoreOp};
+use crate::store::{Answer, GroupHealth, LetterOp, StoreError, StoreOp};
 use crate::time::{Time, UnixMillis};
 
 /// When each thing is to be done next.
@@ -20,6 +20,7 @@ pub(super) struct Upkeep {
     holding: Option<Vec<StreamId>>,
     measure_at: Time,
     health: Option<(UnixMillis, GroupHealth)>,
+    letters: u64,
     tidy_at: Time,
 }
 
@@ -55,8 +56,9 @@ impl Upkeep {
         if self.measure_at <= now {
             self.measure_at = now + jittered(core, MEASURE_EVERY);
             core.questions.wake_at(self.measure_at, Wake::Source(place.index));
-            let dead_letter = place.source.dead_letter.as_str().into();
-            place.ask(core, now, Errand::Measure, StoreOp::GroupHealth { group: group(), dead_letter });
+            let stream = place.source.dead_letter.as_str().into();
+            place.ask(core, now, Errand::CountLetters, StoreOp::Letters { stream, op: LetterOp::Count });
+            place.ask(core, now, Errand::Measure, StoreOp::GroupHealth { group: group() });
         }
         if self.tidy_at <= now {
             let idle = place.source.forget_after;
@@ -76,7 +78,16 @@ impl Upkeep {
 
     pub(super) fn measured(&mut self, core: &mut Core, now: Time, answer: Result<Answer, StoreError>) {
         if let Ok(Answer::Health(health)) = answer {
-            self.health = Some((core.wall.unix(now), health));
+            self.health = Some((core.wall.unix(now), GroupHealth { dead_letters: self.letters, ..health }));
+        }
+    }
+
+    /// The dead letters were counted. Where something else stands in the place of their stream, there are none.
+    pub(super) fn counted(&mut self, answer: Result<Answer, StoreError>) {
+        match answer {
+            Ok(Answer::Count(letters)) => self.letters = letters,
+            Err(StoreError::Refused(_)) => self.letters = 0,
+            _ => {}
         }
     }
 

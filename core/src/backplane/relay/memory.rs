@@ -8,8 +8,9 @@
 //! A room that hears nothing is checked now and then, so that a relay log that has gone silent is noticed as well.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
-use super::super::{Core, Purpose, Shelf, shelf};
+use super::super::{Core, Purpose, Shelf, partition, shelf};
 use super::room::{Errand, Room};
 use super::{Relay, Run, Wake};
 use crate::config::Config;
@@ -122,10 +123,14 @@ impl Relay {
                 let Shelf { ttl, .. } = shelf(&core.config, &name)?;
                 Some(((name.clone(), at), (name, ttl)))
             };
-            let (asked, rooms): (Vec<_>, Vec<_>) = names.into_iter().filter_map(known).unzip();
-            if !rooms.is_empty() {
+            let mut partitions: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+            for known in names.into_iter().filter_map(known) {
+                partitions.entry(partition(&known.1.0, core.config.relay.partitions)).or_default().push(known);
+            }
+            for (partition, known) in partitions {
+                let (asked, rooms) = known.into_iter().unzip();
                 let epoch = core.rng.next_u32().max(1);
-                core.ask(now, Lane::Command, Purpose::Positions(asked), StoreOp::Positions { rooms, epoch });
+                core.ask(now, Lane::Command, Purpose::Positions(asked), StoreOp::Positions { partition, rooms, epoch });
             }
         }
     }

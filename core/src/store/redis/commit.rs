@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{APPLIED, Answer, Committed, Effect, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
+use super::super::{APPLIED, Answer, Committed, Effect, Fields, GroupRef, MOST_FIELDS, Posting, Postings, StoreError, scripts};
 use super::call::Call;
 use super::{Redis, Reply, Words, array, pack, script_error, text, unexpected, word, words};
 use crate::id::StreamId;
@@ -68,7 +68,10 @@ impl Redis {
             body.push(text(id));
             match effect {
                 Effect::Relay(partitions) => {
-                    let appends = self.appends(&mut call, partitions);
+                    let appends: Vec<Append> = partitions
+                        .iter()
+                        .flat_map(|(partition, messages)| self.appends(&mut call, *partition, messages))
+                        .collect();
                     body.push(text(appends.len()));
                     for Append { key, form, words } in appends {
                         body.extend([text(key), text(self.relay_length), word(form), text(words.len())]);
@@ -87,12 +90,13 @@ impl Redis {
         call.words(scripts::EACH, head, body)
     }
 
-    /// The messages of entries that are acknowledged elsewhere.
-    pub(super) fn apply(&self, GroupRef { stream, group }: &GroupRef, entries: &[(StreamId, Vec<(u16, Postings)>)]) -> Words {
-        let mut call = Call::new(self, [format!("{}applied:{{{stream}}}:{group}", self.prefix)]);
+    /// The messages in one partition of entries that are acknowledged elsewhere.
+    pub(super) fn apply(&self, group: &GroupRef, partition: u16, entries: &[(StreamId, Postings)]) -> Words {
+        let GroupRef { stream, group } = group;
+        let mut call = Call::new(self, [format!("{}applied:{{{partition}}}:{stream}:{group}", self.prefix)]);
         let mut body = Words::new();
-        for (id, partitions) in entries {
-            let appends = self.appends(&mut call, partitions);
+        for (id, messages) in entries {
+            let appends = self.appends(&mut call, partition, messages);
             body.extend([text(id), text(appends.len())]);
             for Append { key, form, words } in appends {
                 body.extend([text(key), word(form), text(words.len())]);
@@ -102,20 +106,28 @@ impl Redis {
         call.words(scripts::APPLY, vec![text(APPLIED), text(self.relay_length)], body)
     }
 
-    /// What is appended to relay logs, in order: messages that pass through a script as they are, packed, and others.
-    fn appends<'a>(&self, call: &mut Call<'a>, partitions: &'a [(u16, Postings)]) -> Vec<Append> {
-        let mut appends = Vec::new();
-        for (partition, messages) in partitions {
-            let key = call.key(self.relay_key(*partition));
-            for messages in messages.chunk_by(|a, b| a.is_plain() == b.is_plain()) {
-                appends.push(if messages.iter().all(Posting::is_plain) {
-                    Append { key, form: "joined", words: vec![pack::pack(messages.iter())] }
-                } else {
-                    Append { key, form: "kept", words: call.messages(*partition, messages.iter()) }
-                });
-            }
+    /// What entries that are acknowledged elsewhere become in another stream.
+    pub(super) fn put(&self, from: &GroupRef, (stream, length): (&str, u32), entries: &[(StreamId, Fields)]) -> Words {
+        let seen = self.key_beside(stream, "put", &format!("{}:{}", from.stream, from.group));
+        let mut words = words(["EVAL", scripts::PUT, "2", stream, &seen]);
+        words.extend([text(APPLIED), text(length)]);
+        for (StreamId { millis, sequence }, fields) in entries {
+            let fields = &fields[..fields.len().min(MOST_FIELDS)];
+            // As long as any other, so that the order of the texts is that of the identifiers.
+            words.extend([text(format_args!("{millis:020}-{sequence:020}")), text(fields.len() * 2)]);
+            words.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
         }
-        appends
+        words
+    }
+
+    /// What is appended to relay logs, in order: messages that pass through a script as they are, packed, and others.
+    fn appends<'a>(&self, call: &mut Call<'a>, partition: u16, messages: &'a [Posting]) -> Vec<Append> {
+        let key = call.key(self.relay_key(partition));
+        let append = |messages: &'a [Posting]| match messages.iter().all(Posting::is_plain) {
+            true => Append { key, form: "joined", words: vec![pack::pack(messages.iter())] },
+            false => Append { key, form: "kept", words: call.messages(partition, messages.iter()) },
+        };
+        messages.chunk_by(|a, b| a.is_plain() == b.is_plain()).map(append).collect()
     }
 
     /// What the scripts of commits need to find out which entries are pending.
@@ -164,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::store::{Kept, NewEntry, Place, StoreOp};
+    use crate::store::{Kept, NewEntry, Place, Share, StoreOp};
     use crate::time::UnixMillis;
 
     fn spoken(effects: Vec<(StreamId, Effect)>, together: bool) -> String {
@@ -247,20 +259,28 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_is_acknowledged_elsewhere_is_applied_by_its_identifier() {
+    fn shared(share: Share) -> String {
         let redis = Redis::new(&Config::default());
         let group = GroupRef { stream: "s".into(), group: "g".into() };
-        let messages = |payload: &'static str| vec![Posting::plain("r".into(), Bytes::from(payload))];
-        let entries =
-            vec![(id(1), vec![(4, messages("a")), (5, messages("b"))]), (id(2), vec![(4, messages("c"))]), (id(3), vec![])];
-        let words = redis.commands(&StoreOp::Apply { group, entries }).concat();
+        let words = redis.commands(&StoreOp::Apply { group, share }).concat();
         let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        words.join(" ").replace(scripts::APPLY, "apply").replace(scripts::PUT, "put")
+    }
+
+    #[test]
+    fn what_is_acknowledged_elsewhere_is_applied_by_its_identifier() {
+        let messages = |payload: &'static str| vec![Posting::plain("r".into(), Bytes::from(payload))];
+        let entries = vec![(id(1), messages("a")), (id(2), messages("c"))];
         assert_eq!(
-            words.join(" ").replace(scripts::APPLY, "apply"),
-            "EVAL apply 3 rc:applied:{s}:g rc:relay:{4} rc:relay:{5} 100000 100000 0 \
-             1-0 2 2 joined 1 1:r,0:,1:a, 3 joined 1 1:r,0:,1:b, 2-0 1 2 joined 1 1:r,0:,1:c, 3-0 0"
+            shared(Share::Relay { partition: 4, entries }),
+            "EVAL apply 2 rc:applied:{4}:s:g rc:relay:{4} 100000 100000 0 1-0 1 2 joined 1 1:r,0:,1:a, 2-0 1 2 joined 1 1:r,0:,1:c,"
         );
+        let entries = vec![(id(7), vec![(Bytes::from("a"), Bytes::from("1"))])];
+        assert_eq!(
+            shared(Share::Stream { stream: "t".into(), length: 9, entries: entries.clone() }),
+            "EVAL put 2 t rc:put:{t}:s:g 100000 9 00000000000000000007-00000000000000000000 2 a 1"
+        );
+        assert!(shared(Share::Stream { stream: "a{t}".into(), length: 9, entries }).contains(" a{t} rc:put:{t}:a{t}:s:g "));
     }
 
     #[test]

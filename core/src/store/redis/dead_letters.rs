@@ -38,17 +38,20 @@ pub(super) fn answer(op: &LetterOp, reply: Reply) -> Result<Answer, StoreError> 
             Reply::Error(error) => Err(error),
             Reply::Nil | Reply::Bytes(_) | Reply::Array(_) => Err(unexpected("not a number")),
         },
-        LetterOp::Replay { letters, .. } => {
-            let outcomes: Vec<Replayed> = array(reply)?.into_iter().map(replayed).collect::<Result<_, _>>()?;
-            if outcomes.len() != letters.len() {
-                return Err(unexpected("a different number of outcomes"));
-            }
-            Ok(Answer::Replayed(outcomes))
-        }
+        LetterOp::Replay { letters, .. } => replayed(letters.len(), reply),
     }
 }
 
-fn replayed(reply: Reply) -> Result<Replayed, StoreError> {
+/// What came of so many entries that were to be added.
+pub(super) fn replayed(count: usize, reply: Reply) -> Result<Answer, StoreError> {
+    let outcomes: Vec<Replayed> = array(reply)?.into_iter().map(outcome).collect::<Result<_, _>>()?;
+    if outcomes.len() != count {
+        return Err(unexpected("a different number of outcomes"));
+    }
+    Ok(Answer::Replayed(outcomes))
+}
+
+fn outcome(reply: Reply) -> Result<Replayed, StoreError> {
     match reply {
         Reply::Int(0) => Ok(Replayed::Gone),
         Reply::Array(failure) => match &failure[..] {

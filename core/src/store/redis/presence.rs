@@ -39,7 +39,7 @@ impl Redis {
         }
     }
 
-    fn nodes_key(&self) -> String {
+    pub(super) fn nodes_key(&self) -> String {
         format!("{}nodes", self.prefix)
     }
 

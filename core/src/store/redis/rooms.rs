@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(spoken(&StoreOp::Delivered { room: room(), upto: at(3) }), "EVAL delivered 1 rc:{0}:r:inbox 7:1f.3.a0, 3");
         let rooms = vec![(room(), Duration::from_secs(1)), ("s".into(), Duration::from_secs(90_000))];
         assert_eq!(
-            spoken(&StoreOp::Positions { rooms, epoch: 0x2e }),
+            spoken(&StoreOp::Positions { partition: 0, rooms, epoch: 0x2e }),
             "EVAL positions 6 rc:{0}:r:meta rc:{0}:r:log rc:{0}:r:inbox rc:{0}:s:meta rc:{0}:s:log rc:{0}:s:inbox \
              2e.0.0 86400000 180000000"
         );

@@ -7,7 +7,7 @@ use crate::store::{Answer, Places, SessionOp, StoreError, scripts};
 
 impl Redis {
     pub(super) fn session(&self, token: &str, op: &SessionOp) -> Words {
-        let key = format!("{}session:{{{token}}}", self.prefix);
+        let key = self.session_key(token);
         match op {
             SessionOp::Save { conn, places, over, ttl } => {
                 let (field, over) = (format!("{}/{conn}", self.consumer), if *over { "over" } else { "open" });
@@ -17,6 +17,10 @@ impl Redis {
             }
             SessionOp::Take => words(["EVAL", scripts::TAKE_SESSION, "1", &key]),
         }
+    }
+
+    pub(super) fn session_key(&self, token: &str) -> String {
+        format!("{}session:{{{token}}}", self.prefix)
     }
 }
 

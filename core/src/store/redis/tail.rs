@@ -22,7 +22,8 @@ if KEYS[2] then redis.call('SET', KEYS[2], position, 'PX', ARGV[4]) end
 return position
 ";
 
-pub(super) fn commands(prefix: &str, op: &TailOp) -> Vec<Words> {
+/// The commands of an operation. `beside` makes the key of an identifier of a stream.
+pub(super) fn commands(beside: impl Fn(&str, &str) -> String, op: &TailOp) -> Vec<Words> {
     match op {
         TailOp::Tips { keys, count } => {
             let count = count.to_string();
@@ -63,7 +64,7 @@ pub(super) fn commands(prefix: &str, op: &TailOp) -> Vec<Words> {
         TailOp::Append { key, fields, once } => {
             let mut words = words(["EVAL", APPEND, if once.is_some() { "2" } else { "1" }, key]);
             // In a cluster it stands beside the stream.
-            words.extend(once.as_ref().map(|once| text(format_args!("{prefix}once:{{{key}}}:{}", once.id))));
+            words.extend(once.as_ref().map(|once| text(beside(key, &once.id))));
             let window = once.as_ref().map(|once| once.window).unwrap_or_default();
             words.extend([text(STREAM_LENGTH), text(STREAM_TTL.as_secs()), text(tag(fields)), text(lifetime(window))]);
             words.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
@@ -140,7 +141,7 @@ mod tests {
     fn spoken(op: &TailOp) -> String {
         let line =
             |words: Words| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ");
-        commands("rc:", op).into_iter().map(line).collect::<Vec<_>>().join("; ")
+        commands(|key, id| format!("rc:once:{{{key}}}:{id}"), op).into_iter().map(line).collect::<Vec<_>>().join("; ")
     }
 
     fn string(text: &'static str) -> Reply {

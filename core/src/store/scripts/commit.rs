@@ -220,3 +220,31 @@ redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[1]))
 return out
 "
 );
+
+/// Adds what entries become in another stream, each once.
+///
+/// `KEYS`: the stream, and the set of the entries that were added last, each with what it became. `ARGV`: how many entries that
+/// set keeps and about how many the stream keeps; then for each entry its identifier, written so long that texts are in the order
+/// of what they name, the number of its words, and these.
+/// Returns for each entry the identifier of what it became, now or before, or, in an array, an error text.
+pub(in crate::store) const PUT: &str = r"
+local at, out = 3, {}
+while ARGV[at] do
+  local id, count = ARGV[at], tonumber(ARGV[at + 1])
+  local known = redis.call('ZRANGEBYLEX', KEYS[2], '[' .. id .. '=', '[' .. id .. '=~', 'LIMIT', 0, 1)[1]
+  if known then
+    out[#out + 1] = known:sub(#id + 2)
+  else
+    local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, at + 2, at + 1 + count))
+    if type(added) == 'table' then
+      out[#out + 1] = {added.err}
+    else
+      redis.call('ZADD', KEYS[2], 0, id .. '=' .. added)
+      out[#out + 1] = added
+    end
+  end
+  at = at + 2 + count
+end
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[1]))
+return out
+";

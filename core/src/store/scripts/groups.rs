@@ -87,8 +87,9 @@ return held
 
 /// How a group is doing.
 ///
-/// `KEYS`: the stream, the dead-letter stream. `ARGV`: the group.
-/// Returns the store's time in milliseconds, then the figures of [`super::super::GroupHealth`] in its order; for an age the milliseconds
+/// `KEYS`: the stream. `ARGV`: the group.
+/// Returns the store's time in milliseconds, then the figures of [`super::super::GroupHealth`] in its order, without the dead
+/// letters, which may stand elsewhere; for an age the milliseconds
 /// of the entry's identifier, or nothing where there is none.
 ///
 /// What Redis says of the lag is wrong after deletions, and nothing at all after some. It is zero where the last entry has been
@@ -137,10 +138,9 @@ end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1])
 local most = 0
 for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100)) do most = math.max(most, entry[4]) end
-local letters = redis.call('TYPE', KEYS[2]).ok == 'stream' and redis.call('XLEN', KEYS[2]) or 0
 return {
   now, length, lag, exact, unread and millis(unread[1]) or false, pending[1], pending[1] > 0 and millis(pending[2]), most, trimmed,
-  group.consumers, letters,
+  group.consumers,
 }
 ";
 
