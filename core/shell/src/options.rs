@@ -84,6 +84,9 @@ impl Options {
         let origins = elsewhere("sources", config.sources.iter().map(|source| source.redis.as_ref()))?;
         let channels = elsewhere("channels", config.channels.iter().map(|channel| channel.redis.as_ref()))?;
         config.relay.cluster = matches!(&self.store, Store::Redis(address) if address.is_cluster());
+        for (index, source) in (0..).zip(&mut config.sources) {
+            source.cluster = origins.get(&index).map_or(config.relay.cluster, Address::is_cluster);
+        }
         let config = Arc::new(config);
         let lanes: Box<dyn FnOnce(_) -> Box<dyn Lanes>> = match self.store {
             Store::Memory if !origins.is_empty() || !channels.is_empty() => return Err(StartError::OnlyOrigins),

@@ -76,11 +76,11 @@ impl Relay {
         self.read_all(around);
         let Some(waiting) = &self.waiting else { return };
         let logs = || waiting.partitions.iter().filter_map(|partition| self.logs.get(partition));
+        let all_fail = logs().all(|log| log.again_at.is_some());
         // Where it is asked whether they can be read, what was before does not count.
         let counts = |log: &&Log| waiting.until.is_some() || log.again_at.is_some();
-        let failing: Vec<&(Time, StoreError)> = logs().filter(counts).filter_map(|log| log.failing.as_ref()).collect();
-        let first = failing.iter().min_by_key(|(since, _)| *since);
-        let fails = first.filter(|(since, _)| failing.len() == waiting.partitions.len() || *since + PATIENCE <= around.now);
+        let first = logs().filter(counts).filter_map(|log| log.failing.as_ref()).min_by_key(|(since, _)| *since);
+        let fails = first.filter(|(since, _)| all_fail || *since + PATIENCE <= around.now);
         let has_entries = logs().any(|log| !log.entries.is_empty());
         match fails {
             // What can be read is not held up by what cannot.

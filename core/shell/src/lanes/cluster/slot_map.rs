@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use redis::{ConnectionAddr, Value};
+use roomcast_core::store::redis::SLOTS;
 
 use super::super::line::text;
 
-/// Slots of a cluster.
-const SLOTS: usize = 16_384;
 /// Stands for no node.
 const NOBODY: u16 = u16::MAX;
 /// What a node says in place of a host that it does not know.
@@ -67,7 +66,7 @@ impl fmt::Display for Host {
 impl SlotMap {
     /// Nothing is known.
     pub(super) fn unknown() -> SlotMap {
-        SlotMap { primaries: Vec::new(), replicas: BTreeSet::new(), owners: vec![NOBODY; SLOTS] }
+        SlotMap { primaries: Vec::new(), replicas: BTreeSet::new(), owners: vec![NOBODY; usize::from(SLOTS)] }
     }
 
     /// Reads what a node answers to `CLUSTER SLOTS`; nothing if it is not of that form.
