@@ -145,9 +145,17 @@ impl Cluster {
         // The new owner first: nobody is told to go to one that does not know yet.
         let primaries = self.nodes.iter().filter(|node| node.is_running() && is_primary(node));
         let others = primaries.filter(|node| ![source.port(), target.port()].contains(&node.port()));
-        for node in [target, source].into_iter().chain(others) {
-            node.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id(target)]);
-        }
+        let all: Vec<&RedisServer> = [target, source].into_iter().chain(others).collect();
+        let tell = |node: &RedisServer| node.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id(target)]);
+        all.iter().for_each(|node| drop(tell(node)));
+        // What the old owner said before it was told may have reached one after: then it has to be told again.
+        let knows = |node: &RedisServer| self.view(node).iter().any(|seen| seen.port == target.port() && seen.serves(slot));
+        let agreed = poll_until(PATIENCE, || {
+            let doubtful: Vec<_> = all.iter().filter(|node| !knows(node)).collect();
+            doubtful.iter().for_each(|node| drop(tell(node)));
+            doubtful.is_empty().then_some(())
+        });
+        assert!(agreed.is_some(), "the nodes do not agree who serves the slot {slot}");
     }
 
     /// Makes a replica the primary in place of its own, in good order, and waits until all nodes know.

@@ -8,10 +8,10 @@ use roomcast_core::store::redis::Redis;
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use roomcast_core::time::Time;
 
+use super::Lanes;
 use super::address::{Address, Place};
 use super::redis::{READ_BUFFER, RedisLanes, Servers, WATCH, channel, origin};
 use super::server::Connect;
-use super::Lanes;
 use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
 

@@ -246,9 +246,8 @@ impl Way for Relay {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let logs = self.logs.values().flat_map(|log| {
-            log.pipeline.next_deadline().into_iter().chain(log.until).chain(log.again_at)
-        });
+        let logs =
+            self.logs.values().flat_map(|log| log.pipeline.next_deadline().into_iter().chain(log.until).chain(log.again_at));
         let until = self.waiting.as_ref().and_then(|waiting| waiting.until);
         logs.chain(until).min()
     }

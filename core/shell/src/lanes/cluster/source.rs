@@ -1,7 +1,7 @@
 //! The reads of a source whose stream is in a cluster.
 
-use std::task::{Context, Waker};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use redis::Value;
 use roomcast_core::id::Ticket;

@@ -115,7 +115,10 @@ impl Topology {
 
     /// What is answered to those who have waited in vain for a primary.
     pub(super) fn down(&self) -> StoreError {
-        let why = self.failure.as_ref().map_or_else(|| "nobody serves the slot".into(), |failure| format!("where slots are is not known: {failure}"));
+        let why = self
+            .failure
+            .as_ref()
+            .map_or_else(|| "nobody serves the slot".into(), |failure| format!("where slots are is not known: {failure}"));
         StoreError::Busy(format!("CLUSTERDOWN {why}").into())
     }
 
@@ -156,7 +159,8 @@ impl Topology {
     }
 
     fn next_host(&mut self) -> Host {
-        let known: Vec<&Host> = self.map.hosts().chain(self.seeds.iter().filter(|seed| !self.map.hosts().any(|host| host == *seed))).collect();
+        let known: Vec<&Host> =
+            self.map.hosts().chain(self.seeds.iter().filter(|seed| !self.map.hosts().any(|host| host == *seed))).collect();
         let host = known[self.next % known.len()].clone();
         self.next = self.next.wrapping_add(1);
         host
