@@ -299,20 +299,18 @@ fn a_log_out_of_reach_is_told_when_it_lasts_and_holds_up_no_other() {
 fn a_read_that_is_never_answered_gets_another_connection() {
     let mut bench = Bench::new(SLOTS);
     let silent = lane("a:1", &[]);
-    let mut ticket = 1;
-    let mut answered = bench.submit(Lane::Relay, ticket, read(&[(0, AT)], BLOCK));
-    // It is asked where the log is, too: as ever, and because there is no answer.
-    (0..2).for_each(|_| will_connect_to("a:1", &says(&[&map(SLOTS)])));
-    let fresh = lane("a:1", &[]);
-    while !words(&fresh).contains("XREAD") && bench.now < Time::ZERO + BLOCK * 4 {
-        answered.extend(bench.pass(BLOCK));
-        ticket += 1;
-        bench.submit(Lane::Relay, ticket, read(&[(0, AT)], BLOCK));
+    assert_eq!(bench.submit(Lane::Relay, 1, read(&[(0, AT)], BLOCK)), []);
+    // After ten seconds it is asked as ever where the log is.
+    will_connect_to("a:1", &says(&[&map(SLOTS)]));
+    for ticket in 1..3 {
+        assert_eq!(relayed(&bench.pass(BLOCK)), []);
+        assert_eq!(bench.submit(Lane::Relay, ticket + 1, read(&[(0, AT)], BLOCK)), []);
     }
-    assert_eq!(words(&silent).matches("XREAD").count(), 1);
-    assert!(words(&fresh).contains("XREAD"), "{}; {answered:?}", words(&fresh));
-    assert!(bench.now >= Time::ZERO + BLOCK * 3 && bench.now < Time::ZERO + BLOCK * 4, "{:?}", bench.now);
-    assert!(answered.iter().any(|(_, answer)| answer.is_err()), "and it is said");
+    assert_eq!(bench.pass(BLOCK), [(3, Err(StoreError::Timeout))]);
+    assert_eq!((bench.now, words(&silent).matches("XREAD").count()), (Time::ZERO + BLOCK * 3, 1));
+    let fresh = lane("a:1", &[]);
+    assert_eq!(bench.submit(Lane::Relay, 4, read(&[(0, AT)], Duration::ZERO)), []);
+    assert!(words(&fresh).contains("BLOCK 1 "), "{}", words(&fresh));
 }
 
 #[test]
