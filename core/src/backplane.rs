@@ -40,7 +40,10 @@ mod relay;
 mod router;
 mod run;
 mod sessions;
+mod surveys;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use channels::{Audience, Channels};
 use consumer::Consumer;
@@ -52,6 +55,7 @@ use questions::{Purpose, Questions, Wake};
 use relay::Relay;
 use run::Run;
 use sessions::{Saving, Sessions};
+use surveys::Surveys;
 use tail::Tail;
 
 /// The store's side of a node.
@@ -67,6 +71,7 @@ pub struct Backplane {
     outbound: Outbound,
     probe: Probe,
     channels: Channels,
+    surveys: Surveys,
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
     operator: Operator,
@@ -154,13 +159,32 @@ impl Backplane {
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
         let sessions = Sessions::default();
-        let (sources, leaving) = (Arc::default(), false);
-        Ok(Backplane { core, relay, sessions, tail, outbound, probe, channels, consumers, operator, presence, sources, leaving })
+        let (surveys, sources, leaving) = (Surveys::new(), Arc::default(), false);
+        Ok(Backplane {
+            core,
+            relay,
+            sessions,
+            tail,
+            outbound,
+            probe,
+            channels,
+            surveys,
+            consumers,
+            operator,
+            presence,
+            sources,
+            leaving,
+        })
     }
 
     /// What the wall clock shows; envelopes of source events carry it. Given at the start and whenever it may have stepped.
     pub fn set_wall_clock(&mut self, now: Time, unix: UnixMillis) {
         self.core.wall = WallClock::new(now, unix);
+    }
+
+    /// How many hubs the node has; one by default.
+    pub fn set_hubs(&mut self, hubs: u8) {
+        self.surveys.set_hubs(hubs);
     }
 
     /// Whether [`BackplaneAction::Report`]s are wanted. They are not by default.
@@ -191,7 +215,15 @@ impl Backplane {
             Ask::Who { read, room } => self.presence.who(core, now, shard, read, room),
             Ask::Read { read, room, query, count } => relay.page(core, now, (shard, read), room, query, count),
             Ask::Snapshot { read, room } => tail.snapshot(core, now, shard, read, room),
+            Ask::Survey { read, question } => {
+                let channels = (self.channels.own(), self.channels.all());
+                self.surveys.begin(core, now, (shard, read), channels, question);
+            }
+            Ask::Surveyed { number, survey } => self.surveys.answered(core, now, number, survey),
             Ask::Delivered { room, upto } => relay.delivered(core, now, room, upto),
+            Ask::Listen { subscription } => self.channels.enter(core, now, shard, subscription),
+            Ask::Unlisten { subscription } => self.channels.leave(core, now, shard, &subscription),
+            Ask::Ping { read } => core.ask(now, Lane::Command, Purpose::Ping(shard, read, now), StoreOp::Ping),
         }
     }
 
@@ -212,22 +244,25 @@ impl Backplane {
         }
         if let Err(error) = &answer {
             self.core.failed(lane, purpose.name(), error);
-            if matches!(error, StoreError::Disconnected(_) | StoreError::Timeout) && self.probe.doubts(&mut self.core) {
-                self.prove(now);
-            }
         }
+        let is_lost = matches!(answer, Err(StoreError::Disconnected(_) | StoreError::Timeout));
         match purpose {
             Purpose::Process(_) | Purpose::Snapshot(..) => {}
             Purpose::Tail(errand) => self.tail.answered(&mut self.core, now, errand, answer),
+            Purpose::Survey(number) => self.surveys.asked(&mut self.core, now, number, answer),
+            Purpose::Told => {}
             Purpose::Probe(asked) => {
                 if self.probe.answered(&mut self.core, now, asked, answer) {
                     self.hurry(now);
                 }
             }
+            Purpose::Ping(shard, read, since) => {
+                self.core.tell(shard, Tell::Pong { read, result: answer.map(|_| now - since) });
+            }
             Purpose::Append(batch) => self.outbound.stored(&mut self.core, now, batch, answer),
             Purpose::Heard(ear) => {
-                let Backplane { core, relay, outbound, probe, channels, .. } = self;
-                channels.answered(core, now, ear, &mut Audience { relay, outbound, probe }, answer);
+                let Backplane { core, relay, outbound, probe, channels, surveys, .. } = self;
+                channels.answered(core, now, ear, &mut Audience { relay, outbound, probe, surveys }, answer);
             }
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
             Purpose::Doubt(partition, cursor) => self.relay.doubted(&mut self.core, now, (partition, cursor), answer),
@@ -251,6 +286,10 @@ impl Backplane {
             }
             Purpose::Operation(operation) => self.operator.answered(&mut self.core, now, *operation, answer),
             Purpose::Presence(errand) => self.presence.answered(&mut self.core, now, errand, answer),
+        }
+        // Not before whoever asked knows of it: what is not listened to cannot be proven.
+        if is_lost && self.probe.doubts(&mut self.core) {
+            self.prove(now);
         }
     }
 
@@ -304,6 +343,7 @@ impl Backplane {
                 Wake::Probe => {}
                 Wake::Echo => self.probe.judge(&mut self.core, now),
                 Wake::Outbound => self.outbound.try_again(&mut self.core, now),
+                Wake::Survey => self.surveys.wake(&mut self.core, now),
                 Wake::Channels => self.channels.wake(&mut self.core, now),
                 Wake::Relay => self.relay.wake(&mut self.core, now),
                 Wake::Tail => self.tail.wake(&mut self.core, now),

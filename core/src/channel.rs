@@ -23,6 +23,9 @@ mod tests;
 
 pub use socketio::MOST_ROOMS;
 
+/// Longest identifier of a publisher under which a message is stored, in bytes.
+pub const LONGEST_ID: usize = 200;
+
 /// What was heard on a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard<'a> {
@@ -43,9 +46,10 @@ pub struct Mapped {
     pub room: RoomName,
     /// The encoded envelope.
     pub payload: Bytes,
-    /// The identifier it carries: the publisher's, or one that follows from channel, bytes and occurrence.
+    /// The identifier under which it is stored once: the publisher's, which the envelope carries. Where there is none, or it has more
+    /// than [`LONGEST_ID`] bytes, one that follows from channel, bytes and occurrence.
     pub message_id: Box<str>,
-    /// Whether the identifier is not the publisher's.
+    /// Whether that is not the publisher's.
     pub derived: bool,
 }
 
@@ -171,9 +175,10 @@ impl Mapper {
             }
         };
         message.retain(|name| !self.drop.iter().any(|drop| drop == name));
-        let derived = message.message_id().is_none();
+        let own = message.message_id().filter(|id| id.len() <= LONGEST_ID);
+        let derived = own.is_none();
         let id = foreign::identifier(heard.channel, &[heard.occurrence], heard.payload);
-        let message_id = message.message_id().unwrap_or_else(|| id.to_string().into());
+        let message_id = own.unwrap_or_else(|| id.to_string().into());
         let mapped = |room: RoomName| Mapped {
             payload: message.encode(&room, heard.at, || id),
             room,
@@ -228,15 +233,16 @@ fn field<'a>(fields: &Fields<'a>, path: &str) -> Result<Option<&'a RawValue>, Fo
     Ok(value)
 }
 
-/// What a value says in the name of a room: a string that is not empty, or a number as it is written.
+/// What a value says in the name of a room: a string that is not empty, or a number as it is written. Null is nothing; any other
+/// value is not taken for nothing, as the message would go to others than it is meant for.
 fn name_of(value: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, ChannelError> {
     let Some(value) = value else { return Ok(None) };
     match value.get() {
-        "\"\"" => Ok(None),
+        "\"\"" | "null" => Ok(None),
         number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => Ok(Some(number.into())),
-        // It has letters that no text can have.
+        // It may have letters that no text can have.
         string if string.starts_with('"') => identifier(value).map(Some).ok_or(ChannelError::RoomName),
-        _ => Ok(None),
+        _ => Err(ChannelError::RoomName),
     }
 }
 

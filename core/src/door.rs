@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
-use crate::store::{Here, Page, Places, Query};
+use crate::store::{Here, Page, Places, Query, StoreError, Subscription};
+use crate::survey::{Question, Survey, Surveyed};
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,35 @@ pub enum Ask {
         read: ReadId,
         /// The room.
         room: RoomName,
+    },
+    /// Tell me what is said on a channel of the node's own server. Answered by [`Tell::Listening`].
+    Listen {
+        /// The channel, or a pattern of channels.
+        subscription: Subscription,
+    },
+    /// Tell me no more of it.
+    Unlisten {
+        /// The same.
+        subscription: Subscription,
+    },
+    /// Does the store answer? Answered by [`Tell::Pong`].
+    Ping {
+        /// The asker's number for it, of the same row as those of its readings.
+        read: ReadId,
+    },
+    /// Somebody in this process asks all nodes. Answered by [`Tell::Surveyed`].
+    Survey {
+        /// The asker's number for it.
+        read: ReadId,
+        /// What is asked.
+        question: Question,
+    },
+    /// A hub's answer to [`Tell::Survey`].
+    Surveyed {
+        /// The number that it was asked under.
+        number: u64,
+        /// The answer.
+        survey: Survey,
     },
 }
 
@@ -203,6 +233,28 @@ pub enum Tell {
         /// The rooms, and what the client certainly has of each.
         places: Places,
     },
+    /// From here on the asker gets everything that is said there. Told once more after every gap: what was said before it was not
+    /// heard.
+    Listening {
+        /// The channel, or the pattern.
+        subscription: Subscription,
+    },
+    /// Something was said on a channel.
+    Said {
+        /// By which subscription it was heard.
+        by: Subscription,
+        /// The channel.
+        channel: Bytes,
+        /// What was said.
+        payload: Bytes,
+    },
+    /// How long the store took to answer.
+    Pong {
+        /// The asker's number.
+        read: ReadId,
+        /// The time, on this node's clock; or why there is no answer.
+        result: Result<Duration, StoreError>,
+    },
     /// What a room remembers.
     Page {
         /// The asker's number.
@@ -223,6 +275,20 @@ pub enum Tell {
         read: ReadId,
         /// One JSON value; nothing where there is none, or it could not be read.
         data: Option<Bytes>,
+    },
+    /// An operator asks what the hub has. Answered by [`Ask::Surveyed`].
+    Survey {
+        /// The number of the survey.
+        number: u64,
+        /// What is asked.
+        question: Question,
+    },
+    /// What all nodes have answered.
+    Surveyed {
+        /// The asker's number.
+        read: ReadId,
+        /// The answers, joined.
+        result: Surveyed,
     },
     /// The store has a message, and every node will see it; or it is not known to have it.
     Published {

@@ -17,12 +17,14 @@ use crate::history::Reading;
 use crate::hub::{EVERYBODY, Verifier, bearer};
 use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
+use crate::survey::Question;
 use crate::time::UnixMillis;
 
 pub mod dead_letters;
 mod query;
 pub mod rooms;
 mod sources;
+pub mod surveys;
 pub mod users;
 
 /// Longest body of a request that is read, in bytes.
@@ -65,6 +67,10 @@ pub enum Plan<'a> {
         /// The user.
         user: String,
     },
+    /// Ask all nodes, then answer with [`surveys::answer`].
+    Survey(Question),
+    /// Ask all nodes about a room with [`surveys::room`], and the store where it stands; then answer with [`surveys::room_answer`].
+    Room(String),
     /// Read part of a room's history, then answer with [`rooms::answer`].
     Read(Reading),
 }
@@ -94,8 +100,8 @@ impl Message<'_> {
         Outgoing { kind: &self.r#type, data: Json::from(self.data), timestamp: None, message_id: self.message_id.as_deref() }
     }
 
-    /// The one target it names.
-    fn target(&self) -> Option<String> {
+    /// The room of the one target it names; nothing where it names none, or several.
+    pub fn target(&self) -> Option<String> {
         let mut targets = [
             self.room.clone(),
             self.user_id.map(|id| format!("user:{}", identifier(id).unwrap_or_default())),
@@ -144,6 +150,10 @@ impl Api {
             "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
             "/readyz" if reads => readiness(view),
             "/metrics" if reads => metrics(view),
+            "/api/connections" if reads => {
+                return refused_or(self.admin(request, now).and_then(|()| surveys::connections(request)));
+            }
+            "/api/rooms" if reads => return refused_or(self.admin(request, now).and_then(|()| surveys::rooms(request))),
             "/api/sources" if reads => return refused_or(self.sources(request, now, view)),
             "/api/publish" if method == Method::POST => return refused_or(self.publish(request, now)),
             _ if let Some(rest) = path.strip_prefix(dead_letters::PATH) => {
@@ -155,7 +165,9 @@ impl Api {
             _ if let Some(rest) = path.strip_prefix(users::PATH) => {
                 return refused_or(self.admin(request, now).and_then(|()| users::plan(rest, request)));
             }
-            "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" => not_allowed("GET, HEAD"),
+            "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" | "/api/connections" | "/api/rooms" => {
+                not_allowed("GET, HEAD")
+            }
             "/api/publish" => not_allowed("POST"),
             _ if Route::find(&self.config.routes, path).is_some() => upgrade_required(),
             _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
@@ -291,6 +303,8 @@ mod tests {
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
             Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
             Plan::Disconnect { user } => (0, user),
+            Plan::Survey(question) => (0, format!("{question:?}")),
+            Plan::Room(room) => (0, room),
             Plan::Read(reading) => (0, format!("{} {:?}", reading.room, reading.query)),
         }
     }

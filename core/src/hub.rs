@@ -40,6 +40,7 @@ mod presence;
 mod requests;
 mod room;
 mod session;
+mod survey;
 
 pub use crate::message::EVERYBODY;
 pub use access::{Intent, allows};
@@ -339,10 +340,13 @@ impl Hub {
             Tell::Disconnect { user } => self.disconnect(now, &user),
             Tell::Who { read, result } => self.told_who(now, read, result),
             Tell::Snapshot { read, data } => self.state_read(now, read, data),
+            Tell::Survey { number, question } => self.survey(number, &question),
             Tell::Lost { room, position } => self.lost(now, &room, position),
             Tell::Restored { conn, places } => self.restored(now, conn, places),
             Tell::Page { read, result } => self.paged(now, read, result),
             Tell::Published { id, result } => self.published(now, id, result),
+            // A hub never asks for these.
+            Tell::Listening { .. } | Tell::Said { .. } | Tell::Pong { .. } | Tell::Surveyed { .. } => {}
         }
     }
 

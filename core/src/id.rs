@@ -6,23 +6,23 @@ use core::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// A hub among the hubs of one node. Each thread that serves connections has one.
+/// A hub among the hubs of one node. Each thread that serves connections has one. A caller inside the process has a number too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
 
 impl ShardId {
-    /// Not a hub but a caller inside the process, for example the HTTP API.
-    pub const LOCAL: ShardId = ShardId(u8::MAX);
     /// The most hubs one node can have.
-    pub const MOST: u8 = 64;
+    pub const MOST: u8 = 63;
+    /// Not a hub but a caller inside the process, for example the HTTP API. It joins rooms and listens to channels like a hub.
+    pub const LOCAL: ShardId = ShardId(Self::MOST);
 }
 
-/// A set of hubs.
+/// A set of hubs, and of callers inside the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardSet(u64);
 
 impl ShardSet {
-    /// Adds a hub. Those beyond [`ShardId::MOST`] do not exist, and are not added.
+    /// Adds a hub. Those beyond [`ShardId::LOCAL`] do not exist, and are not added.
     pub fn insert(&mut self, shard: ShardId) {
         self.0 |= 1_u64.checked_shl(u32::from(shard.0)).unwrap_or(0);
     }
@@ -39,7 +39,7 @@ impl ShardSet {
 
     /// The hubs, in order.
     pub fn iter(self) -> impl Iterator<Item = ShardId> {
-        (0..ShardId::MOST).filter(move |number| self.0 >> number & 1 == 1).map(ShardId)
+        (0..=ShardId::LOCAL.0).filter(move |number| self.0 >> number & 1 == 1).map(ShardId)
     }
 }
 
@@ -179,14 +179,15 @@ mod tests {
     #[test]
     fn a_set_of_hubs_holds_what_was_put_in() {
         let mut set = ShardSet::default();
-        for number in [63, 0, 64, 255] {
+        for number in [62, 63, 0, 64, 255] {
             set.insert(ShardId(number));
         }
-        assert_eq!(set.iter().collect::<Vec<_>>(), [ShardId(0), ShardId(63)]);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [ShardId(0), ShardId(62), ShardId::LOCAL]);
         set.remove(ShardId(0));
+        set.remove(ShardId(62));
         set.remove(ShardId(255));
         assert!(!set.is_empty());
-        set.remove(ShardId(63));
+        set.remove(ShardId::LOCAL);
         assert!(set.is_empty());
     }
 

@@ -45,6 +45,7 @@ pub mod report;
 pub mod snapshot;
 pub mod stats;
 pub mod store;
+pub mod survey;
 pub mod table;
 pub mod time;
 pub mod timers;

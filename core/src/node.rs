@@ -22,6 +22,7 @@ use crate::report::Report;
 use crate::snapshot;
 use crate::stats::Stats;
 use crate::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
+use crate::survey::{Question, Surveyed};
 use crate::time::{Time, UnixMillis, WallClock};
 
 /// A whole node.
@@ -117,6 +118,8 @@ pub enum Action {
     Snapshot(snapshot::Request),
     /// What came of an operation of [`Node::operate`].
     Operated(OperationId, Result<Outcome, Interrupted>),
+    /// What all nodes have answered to [`Node::survey`].
+    Surveyed(ReadId, Surveyed),
     /// What came of a reading of [`Node::read`].
     Read(ReadId, Result<Page, Unavailable>),
     /// Something for the log.
@@ -234,6 +237,14 @@ impl Node {
         read
     }
 
+    /// Asks all nodes what they have. [`Action::Surveyed`] tells what came of it.
+    pub fn survey(&mut self, now: Time, question: Question) -> ReadId {
+        self.reads += 1;
+        let read = ReadId(self.reads);
+        self.backplane.ask(now, ShardId::LOCAL, Ask::Survey { read, question });
+        read
+    }
+
     /// See [`Backplane::answer`].
     pub fn answer(&mut self, now: Time, ticket: Ticket, answer: Result<Answer, StoreError>) {
         self.backplane.answer(now, ticket, answer);
@@ -292,6 +303,9 @@ impl Node {
                 None => match self.backplane.poll_action(now)? {
                     BackplaneAction::Tell(ShardId::LOCAL, Tell::Published { id, result }) => {
                         return Some(Action::Published(id, result));
+                    }
+                    BackplaneAction::Tell(ShardId::LOCAL, Tell::Surveyed { read, result }) => {
+                        return Some(Action::Surveyed(read, result));
                     }
                     BackplaneAction::Tell(ShardId::LOCAL, Tell::Page { read, result }) => {
                         return Some(Action::Read(read, result));

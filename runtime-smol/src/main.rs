@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use roomcast_cli::{Outcome, Service};
-use roomcast_smol::start;
+use roomcast_cli::{Outcome, Runtime, Service, Work};
+use roomcast_smol::{start, worker};
 use smol::{Executor, block_on};
 
 fn main() -> ExitCode {
-    roomcast_cli::main("roomcast-smol", serve)
+    roomcast_cli::main("roomcast-smol", Runtime { serve, work })
 }
 
 fn serve(service: Service) -> Outcome {
@@ -26,5 +26,15 @@ fn serve(service: Service) -> Outcome {
         service.stop.await;
         running.stop().await;
         Ok(())
+    }))
+}
+
+fn work(Work { options, job }: Work) -> Outcome {
+    let executor = Executor::new();
+    block_on(executor.run(async {
+        let worker = worker(&executor, options).await?;
+        let outcome = job.run(&worker.gateway).await;
+        worker.stop().await;
+        outcome
     }))
 }

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use roomcast_cli::{Outcome, Service};
-use roomcast_tokio::start;
+use roomcast_cli::{Outcome, Runtime, Service, Work};
+use roomcast_tokio::{start, worker};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    roomcast_cli::main("roomcast", serve)
+    roomcast_cli::main("roomcast", Runtime { serve, work })
 }
 
 fn serve(service: Service) -> Outcome {
@@ -23,5 +23,15 @@ fn serve(service: Service) -> Outcome {
         service.stop.await;
         running.stop().await;
         Ok(())
+    })
+}
+
+fn work(Work { options, job }: Work) -> Outcome {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let worker = worker(options).await?;
+        let outcome = job.run(&worker.gateway).await;
+        worker.stop().await;
+        outcome
     })
 }

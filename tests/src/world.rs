@@ -32,6 +32,7 @@ use roomcast_core::id::{ConnId, StreamId, Ticket};
 use roomcast_core::node::{Action, OwnedMessage};
 use roomcast_core::store::memory::{ClientId, Memory};
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
+use roomcast_core::survey::Surveyed;
 use roomcast_core::time::{Time, UnixMillis};
 
 pub mod batches;
@@ -92,6 +93,8 @@ pub struct World {
     handed: Vec<processing::Handed>,
     /// What came of operations on dead letters: node and its number for it.
     operated: BTreeMap<(usize, OperationId), Result<Outcome, Interrupted>>,
+    /// What came of the last survey.
+    surveyed: Option<Surveyed>,
     oracles: Oracles,
     digest: Digest,
 }
@@ -148,6 +151,7 @@ impl World {
             outcomes: BTreeMap::new(),
             handed: Vec::new(),
             operated: BTreeMap::new(),
+            surveyed: None,
             oracles: Oracles::default(),
             digest: Digest::default(),
         };
@@ -496,6 +500,7 @@ impl World {
                 self.flush(node);
             }
             Action::Published(id, result) => self.published(node, id, result),
+            Action::Surveyed(_, surveyed) => self.surveyed = Some(surveyed),
             Action::Operated(id, outcome) => drop(self.operated.insert((node, id), outcome)),
             Action::Read(..) | Action::Report(_) => {}
         }

@@ -77,7 +77,7 @@ fn a_mistake_in_the_configuration_file_is_named_and_nothing_starts(binary: &Path
         ("[server]\nlisten = \"nowhere\"\n", "listen"),
         ("[server]\nredis = \"http://127.0.0.1\"\n", "server.redis"),
         ("[server]\nredis = \"redis-sentinel://127.0.0.1\"\n", "server.redis: the master's name is missing"),
-        ("[server]\nshards = 0\n", "server.shards: must be from 1 to 64"),
+        ("[server]\nshards = 0\n", "server.shards: must be from 1 to 63"),
         ("[[sources]]\nstream = \"s\"\n", "group"),
         ("[[sources]]\nstream = \"s\"\ngroup = \"g\"\ndead_letter = \"d\"\nto.events = {}\nto.commands = {}\n", "more than 1"),
         (

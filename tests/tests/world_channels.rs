@@ -110,13 +110,21 @@ fn a_user_who_is_away_is_told_once_on_return_whoever_heard_it() {
 fn what_is_broken_harms_nobody() {
     let mut world = World::new(1, 2);
     let members = members(&mut world, "task:1");
-    for broken in ["", "nonsense", "[]", r#"{"data":1}"#, r#"{"type":"note","room":"a\u0000b"}"#, "\u{80}\u{4}pickle"] {
+    for broken in [
+        "",
+        "nonsense",
+        "[]",
+        r#"{"data":1}"#,
+        r#"{"type":"note","room":"a\u0000b"}"#,
+        r#"{"type":"note","user_id":{"id":"a"}}"#,
+        "\u{80}\u{4}pickle",
+    ] {
         assert_eq!(world.say(BROADCAST, broken), 2);
     }
     let number = world.broadcast(r#""room":"task:1""#, "task:1");
     world.settle();
     assert_eq!(seen(&world, members, "task:1"), [vec![number], vec![number]]);
-    assert_eq!(world.stats().unheard, 12);
+    assert_eq!(world.stats().unheard, 14);
     world.converge();
 }
 

@@ -79,9 +79,9 @@ fn whatever_happens_in_the_middle_a_second_replay_brings_it_to_its_end() {
         world.run(Duration::from_secs(10));
         world.heal_store(0);
         world.restart(0);
-        // It ends in any case, unless its node died.
+        // It ends in any case, unless its node died before.
         let outcome = world.outcome(operation);
-        assert_eq!(outcome.is_none(), delay % 3 == 2, "{outcome:?}");
+        assert!(outcome.is_some() || delay % 3 == 2, "{delay}");
         world.run(Duration::from_secs(60));
         replay(&mut world, Selection::All);
         world.expect_replayed(true);

@@ -14,15 +14,22 @@ use crate::token::Claims;
 /// Which gateway, and what opens it.
 #[derive(Debug, Args)]
 pub(crate) struct Client {
-    /// The gateway.
-    #[arg(long, env = "ROOMCAST_URL", default_value = "http://127.0.0.1:8098")]
-    url: String,
+    #[command(flatten)]
+    gateway: GatewayUrl,
     /// A token with the role admin.
     #[arg(long, env = "ROOMCAST_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Instead of a token, the gateway's secret: a token is made with it.
     #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_name = "SECRET")]
     jwt_secret: Option<String>,
+}
+
+/// Where the gateway is.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayUrl {
+    /// The gateway.
+    #[arg(long, env = "ROOMCAST_URL", default_value = "http://127.0.0.1:8098")]
+    pub(crate) url: String,
 }
 
 /// A request of the API, with the JSON of its body.
@@ -40,16 +47,33 @@ pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+/// Asks a gateway whether it is ready.
+///
+/// # Errors
+/// It cannot be reached, or says why it is not ready.
+pub(crate) fn ready(url: &str) -> Result<(), Box<dyn Error>> {
+    let mut response = agent(PATIENCE).get(format!("{}/readyz", url.trim_end_matches('/'))).call()?;
+    let answer = response.body_mut().read_to_string()?;
+    match response.status() {
+        StatusCode::OK => Ok(()),
+        status => Err(format!("the gateway answered {status}: {answer}").into()),
+    }
+}
+
+fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        // The body of a refusal says more than its status.
+        .http_status_as_error(false)
+        .build()
+        .into()
+}
+
 impl Client {
     /// Sends a request, and gives the body of the answer if the gateway has done what was asked.
     pub(crate) fn call(&self, request: Request, path: &str, patience: Duration) -> Result<String, Box<dyn Error>> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(patience))
-            // The body of a refusal says more than its status.
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let agent = agent(patience);
+        let url = format!("{}{path}", self.gateway.url.trim_end_matches('/'));
         let bearer = format!("Bearer {}", self.bearer()?);
         let send = |request: RequestBuilder<WithBody>, body: String| {
             request.header("authorization", &bearer).header("content-type", "application/json").send(body)

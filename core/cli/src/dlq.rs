@@ -327,8 +327,8 @@ fn or_dash(text: &Option<String>) -> String {
     text.clone().unwrap_or_else(|| "-".to_owned())
 }
 
-/// A letter may hold anything: nothing of it may speak to the terminal.
-fn printable(text: &str) -> String {
+/// Text of others may hold anything: nothing of it may speak to the terminal.
+pub(crate) fn printable(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use roomcast_core::config::Config;
+use roomcast_core::id::ShardId;
 use serde::Deserialize;
 use serde::de::Error as _;
 
@@ -18,7 +19,7 @@ pub(crate) struct File {
 }
 
 /// How many shards there can be.
-pub(crate) const SHARDS: RangeInclusive<i64> = 1..=64;
+pub(crate) const SHARDS: RangeInclusive<i64> = 1..=ShardId::MOST as i64;
 
 /// The `[server]` table.
 #[derive(Debug, Default, Deserialize)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use roomcast_core::config::{Config, Secret};
+use roomcast_core::id::ShardId;
 use roomcast_core::pattern::Pattern;
 use roomcast_shell::options::{Options, Store};
 use tracing_subscriber::EnvFilter;
@@ -72,7 +73,7 @@ impl Serve {
         self.start_log()?;
         let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let redis = self.redis.address(file.server.redis.as_deref())?;
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u8);
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(usize::from(ShardId::MOST)) as u8);
         let shards = self.shards.or(file.server.shards).unwrap_or(cores);
         let usual = Options::default();
         let listen = self.listen.or(file.server.listen).unwrap_or(usual.listen);

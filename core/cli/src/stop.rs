@@ -1,7 +1,7 @@
 //! When a gateway has to stop: at SIGINT or SIGTERM, whatever the runtime.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::{io, process, thread};
 
@@ -22,6 +22,16 @@ impl Stop {
         let (stop, stopped) = oneshot::channel();
         thread::Builder::new().name("signals".to_owned()).spawn(move || watch(signals, stop))?;
         Ok(Stop(stopped))
+    }
+
+    /// What comes of something else, unless this is ready first.
+    pub(crate) async fn or<F: Future>(&mut self, other: F) -> Option<F::Output> {
+        let mut other = pin!(other);
+        poll_fn(|cx| match Pin::new(&mut *self).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => other.as_mut().poll(cx).map(Some),
+        })
+        .await
     }
 }
 

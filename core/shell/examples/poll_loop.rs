@@ -133,8 +133,7 @@ impl Driver {
     fn on_writable(&mut self, now: Time, key: usize) {
         let Some(socket) = self.sockets.get_mut(&key) else { return };
         socket.full = self.poller.modify_with_mode(&socket.stream, Event::readable(key), PollMode::Level).is_err();
-        let conn = socket.peer.as_ref().map(Peer::conn);
-        conn.map_or((), |conn| self.write(now, conn))
+        socket.peer.as_ref().map(Peer::conn).map_or((), |conn| self.write(now, conn))
     }
 
     /// Time has passed. Tokens expire by the wall clock, which may have been set meanwhile.
@@ -159,7 +158,8 @@ impl Driver {
                 Some(Action::Store { ticket, lane, op }) => self.store.submit(now, self.client, lane, ticket, op),
                 Some(Action::Interrupt(lane) | Action::Reset(lane)) => self.store.interrupt(self.client, lane),
                 Some(Action::Drop(conn)) => self.keys.get(&conn).copied().map_or((), |key| self.remove(now, key)),
-                Some(Action::Published(..) | Action::Operated(..) | Action::Read(..) | Action::Report(Broadcast { .. })) => {}
+                Some(Action::Published(..) | Action::Operated(..) | Action::Surveyed(..) | Action::Read(..)) => {}
+                Some(Action::Report(Broadcast { .. })) => {}
                 Some(Action::Report(report)) => eprintln!("{report:?}"),
                 // Nothing is left but to write; or an outbox is half full, and its client shall not be taken for a slow one.
                 rest => match self.node.poll_flush() {

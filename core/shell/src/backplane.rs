@@ -17,17 +17,20 @@ use roomcast_core::id::{ShardId, Ticket};
 use roomcast_core::message::RoomName;
 use roomcast_core::processor::Verdict;
 use roomcast_core::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
+use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::time::Time;
 use slab::Slab;
 
 use crate::clock::Clock;
 use crate::gateway::{Board, Gateway};
 use crate::lanes::Lanes;
+use crate::listeners::{Listeners, Target};
 use crate::log;
 use crate::mailbox::{Mailbox, Ready};
 use crate::processor::{self, BySource, Entry};
 use crate::shard;
 use crate::snapshot::Snapshots;
+use crate::subscription::Sender;
 use crate::transport::{Timer, Transport};
 
 /// Rounds of one poll before the runtime gets its turn again.
@@ -81,6 +84,13 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Result<Outcome, Interrupted>>,
     },
+    /// A question to all nodes.
+    Survey {
+        /// What is asked.
+        question: Question,
+        /// Where to say what came of it.
+        done: oneshot::Sender<Surveyed>,
+    },
     /// A reading of what a room remembers.
     Read {
         /// The room.
@@ -92,6 +102,12 @@ pub enum Input {
         /// Where to say what came of it.
         done: oneshot::Sender<Result<Page, Unavailable>>,
     },
+    /// Does the store answer? How long it took is to be said here.
+    Ping(oneshot::Sender<Result<Duration, StoreError>>),
+    /// The host's code subscribes to something.
+    Subscribe(Target, Sender),
+    /// A subscription was dropped.
+    Unsubscribe(Target),
     /// Bring to an end what was read from sources, and read no more.
     Drain,
     /// End the task, once all that was asked is brought to its end; after this time in any case.
@@ -119,6 +135,9 @@ pub struct BackplaneTask<T, M> {
     processors: BySource,
     operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
     readers: Slab<oneshot::Sender<Result<Page, Unavailable>>>,
+    surveyors: Slab<oneshot::Sender<Surveyed>>,
+    pingers: Slab<oneshot::Sender<Result<Duration, StoreError>>>,
+    listeners: Listeners,
     inbox: Vec<Input>,
     snapshots: Snapshots,
     /// The next reads of the relay logs and of publishers' streams, held back while a hub is behind.
@@ -148,6 +167,9 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             processors,
             operators: Slab::new(),
             readers: Slab::new(),
+            surveyors: Slab::new(),
+            pingers: Slab::new(),
+            listeners: Listeners::default(),
             inbox: Vec::new(),
             snapshots,
             held_back: Vec::new(),
@@ -175,9 +197,27 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                 let id = OperationId(self.operators.insert(done) as u64);
                 self.backplane.operate(now, id, source, request);
             }
+            Input::Survey { question, done } => {
+                let read = ReadId(self.surveyors.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Survey { read, question });
+            }
             Input::Read { room, query, count, done } => {
                 let read = ReadId(self.readers.insert(done) as u64);
                 self.backplane.ask(now, ShardId::LOCAL, Ask::Read { read, room, query, count });
+            }
+            Input::Ping(done) => {
+                let read = ReadId(self.pingers.insert(done) as u64);
+                self.backplane.ask(now, ShardId::LOCAL, Ask::Ping { read });
+            }
+            Input::Subscribe(target, sender) => {
+                if let Some(ask) = self.listeners.add(target, sender) {
+                    self.backplane.ask(now, ShardId::LOCAL, ask);
+                }
+            }
+            Input::Unsubscribe(target) => {
+                if let Some(ask) = self.listeners.remove(target) {
+                    self.backplane.ask(now, ShardId::LOCAL, ask);
+                }
             }
             Input::Drain => self.backplane.drain(now),
             Input::Stop(within) => {
@@ -198,11 +238,22 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                         let _ = done.send(result);
                     }
                 }
+                BackplaneAction::Tell(ShardId::LOCAL, Tell::Surveyed { read, result }) => {
+                    if let Some(done) = self.surveyors.try_remove(read.0 as usize) {
+                        let _ = done.send(result);
+                    }
+                }
                 BackplaneAction::Tell(ShardId::LOCAL, Tell::Page { read, result }) => {
                     if let Some(done) = self.readers.try_remove(read.0 as usize) {
                         let _ = done.send(result);
                     }
                 }
+                BackplaneAction::Tell(ShardId::LOCAL, Tell::Pong { read, result }) => {
+                    if let Some(done) = self.pingers.try_remove(read.0 as usize) {
+                        let _ = done.send(result);
+                    }
+                }
+                BackplaneAction::Tell(ShardId::LOCAL, tell) => self.listeners.hear(tell),
                 BackplaneAction::Operated(id, outcome) => {
                     if let Some(done) = self.operators.try_remove(id.0 as usize) {
                         let _ = done.send(outcome);
@@ -294,6 +345,13 @@ impl<T: Transport, M: Timer> Future for BackplaneTask<T, M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl<T, M> Drop for BackplaneTask<T, M> {
+    /// Nobody waits for what will never be answered.
+    fn drop(&mut self) {
+        self.post.close();
     }
 }
 

@@ -1,4 +1,6 @@
 //! A whole gateway, put together for a runtime: its shards, its backplane, and the handle by which everything else reaches them.
+//!
+//! A worker is a gateway without shards: it has no clients, publishes and listens.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,14 +12,15 @@ use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
 use roomcast_core::config::{Config, ConfigError, Drain};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
-use roomcast_core::door::Unavailable;
+use roomcast_core::door::{PublishError, Unavailable};
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, users};
+use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, surveys, users};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
 use roomcast_core::stats::Stats;
 use roomcast_core::store::{Page, Query, StoreError};
+use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::time::Time;
 
 use crate::backplane::{self, BackplaneTask, Post};
@@ -31,6 +34,7 @@ use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
 
 mod events;
+mod listening;
 mod stored;
 
 pub use events::Emitted;
@@ -49,6 +53,8 @@ pub struct Gateway<T> {
     composer: Mutex<Composer>,
     clock: Clock,
     next: AtomicUsize,
+    /// Publishes that may wait for the backplane's task at the most.
+    most_publishes: usize,
     drain: Drain,
     /// When the drain began, if it has.
     draining_since: OnceLock<Time>,
@@ -67,7 +73,7 @@ pub struct Parts<T, M> {
 
 /// What a runtime contributes to a gateway.
 pub struct Host<M> {
-    /// How many shards to make, one for each thread that will serve connections.
+    /// How many shards to make, one for each thread that will serve connections; none in a worker.
     pub shards: u8,
     /// 32 bytes that nobody can guess: message identifiers follow from them.
     pub seed: [u8; 32],
@@ -97,7 +103,7 @@ impl<T: Transport> Gateway<T> {
         let processors = host.processors.by_source(&config)?;
         let clock = Clock::start();
         let (now, unix) = (clock.now(), clock.unix());
-        let count = host.shards.clamp(1, ShardId::MOST);
+        let count = host.shards.min(ShardId::MOST);
         // A part of its own in the seed, so that identifiers do not repeat those of a hub.
         let mut seed = host.seed;
         seed[30] ^= 0xa5;
@@ -109,6 +115,7 @@ impl<T: Transport> Gateway<T> {
             composer: Mutex::new(Composer::new(seed)),
             clock,
             next: AtomicUsize::new(0),
+            most_publishes: config.relay.publishes_in_flight,
             drain: config.drain.clone(),
             draining_since: OnceLock::new(),
         });
@@ -120,6 +127,7 @@ impl<T: Transport> Gateway<T> {
             shards.push(Shard::new(number, hub, gateway.clone(), (host.timer)()));
         }
         let mut backplane = Backplane::new(config, host.seed, now)?;
+        backplane.set_hubs(count);
         backplane.set_wall_clock(now, unix);
         backplane.set_reporting(log::wanted());
         backplane.provide_snapshots(host.snapshots.rooms());
@@ -128,10 +136,12 @@ impl<T: Transport> Gateway<T> {
         Ok(Parts { gateway, shards, backplane })
     }
 
-    /// Takes over a socket of which nothing has been read yet, or only `read`.
+    /// Takes over a socket of which nothing has been read yet, or only `read`. A worker closes it.
     pub fn accept(&self, io: T, read: Vec<u8>) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn].post(shard::Input::Arrived(io, read));
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.shards.len());
+        if let Some(shard) = turn.and_then(|turn| self.shards.get(turn)) {
+            shard.post(shard::Input::Arrived(io, read));
+        }
     }
 
     /// Answers an HTTP request whose body is whole.
@@ -144,11 +154,30 @@ impl<T: Transport> Gateway<T> {
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
             Plan::Disconnect { user } => users::answer(&user, self.disconnect(&user).await),
+            Plan::Survey(question) => surveys::answer(&question, &self.survey(question.clone()).await),
+            Plan::Room(room) => {
+                let surveyed = self.survey(surveys::room(&room)).await;
+                let page = self.read(&room, Query::Newest, 1).await;
+                let position = page.ok().map(|page| page.head).filter(|head| head.epoch != 0);
+                surveys::room_answer(&room, &surveyed, position)
+            }
             Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
         }
     }
 
+    /// Asks all nodes what they have.
+    pub async fn survey(&self, question: Question) -> Surveyed {
+        let (done, surveyed) = oneshot::channel();
+        let nothing = Surveyed { survey: question.nothing(), answered: 0, asked: None };
+        self.post.post(backplane::Input::Survey { question, done });
+        // A gateway that has stopped says nothing any more.
+        surveyed.await.unwrap_or(nothing)
+    }
+
     /// Publishes a message to a room, on all nodes: its identifier, and a future that says whether the store has it.
+    ///
+    /// A message that is given an identifier, and any message of a worker, waits up to `relay.patience` for a store that is away.
+    /// Where more wait than `relay.publishes_in_flight` and `relay.publish_bytes` allow, it is not taken: [`PublishError::Full`].
     pub fn publish(&self, room: &str, message: &Outgoing<'_>) -> (Box<str>, Stored) {
         self.publish_to(&[room], message, &[])
     }
@@ -162,8 +191,13 @@ impl<T: Transport> Gateway<T> {
             let message = Outgoing { message_id: message_id.as_deref(), ..*message };
             let envelope = lock(&self.composer).envelope_with(room, &message, fields, now);
             let (done, stored) = oneshot::channel();
-            let once = once.map(Box::from);
-            self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, once, done });
+            // Nobody but the worker would repeat its messages.
+            let once = once.or_else(|| self.is_worker().then_some(&*envelope.message_id)).map(Box::from);
+            if self.post.len() < self.most_publishes {
+                self.post.post(backplane::Input::Publish { room: room.into(), payload: envelope.payload, once, done });
+            } else {
+                let _ = done.send(Err(PublishError::Full));
+            }
             message_id = Some(envelope.message_id);
             waiting.push(stored);
         }
@@ -231,6 +265,10 @@ impl<T: Transport> Gateway<T> {
     pub(crate) fn shard_count(&self) -> u8 {
         // There are never more than `ShardId::MOST`.
         self.shards.len() as u8
+    }
+
+    fn is_worker(&self) -> bool {
+        self.shards.is_empty()
     }
 
     /// Whether the gateway is about to end.

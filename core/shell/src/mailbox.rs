@@ -18,18 +18,23 @@ pub struct Mailbox<I> {
 struct Inner<I> {
     items: Vec<I>,
     waker: Option<Waker>,
+    /// Whether the task has ended.
+    closed: bool,
 }
 
 impl<I> Mailbox<I> {
     /// An empty mailbox.
     pub fn new() -> Mailbox<I> {
-        Mailbox { inner: Mutex::new(Inner { items: Vec::new(), waker: None }) }
+        Mailbox { inner: Mutex::new(Inner { items: Vec::new(), waker: None, closed: false }) }
     }
 
-    /// Posts a value and wakes the task if it sleeps.
+    /// Posts a value and wakes the task if it sleeps. Where the mailbox is closed, the value is dropped.
     pub fn post(&self, item: I) {
         let waker = {
             let mut inner = self.lock();
+            if inner.closed {
+                return;
+            }
             inner.items.push(item);
             inner.waker.take()
         };
@@ -45,12 +50,26 @@ impl<I> Mailbox<I> {
         }
         let waker = {
             let mut inner = self.lock();
-            inner.items.append(items);
+            if !inner.closed {
+                inner.items.append(items);
+            }
             inner.waker.take()
         };
+        items.clear();
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// The task has ended: what waits and what comes is dropped, so that nobody waits for what follows from it.
+    pub fn close(&self) {
+        let items = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            mem::take(&mut inner.items)
+        };
+        // Not under the lock: what is dropped may post something itself.
+        drop(items);
     }
 
     /// How many values wait.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use roomcast_core::config::{Config, ConfigError, Secret};
+use roomcast_core::config::{Away, Config, ConfigError, Secret};
 use roomcast_core::store::redis::Redis;
 
 use crate::gateway::{Gateway, Host, Parts};
@@ -26,7 +26,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where messages go.
     pub store: Store,
-    /// How many shards to run.
+    /// How many shards to run, at least one.
     pub shards: u8,
     /// What everything random follows from, for tests that want one run to be like another; chance without it. Whoever knows
     /// it can guess message identifiers.
@@ -72,6 +72,40 @@ impl Options {
         timer: fn() -> M,
         connect: Connect,
     ) -> Result<(Parts<T, M>, TcpListener), StartError> {
+        let wanted = self.listen;
+        let parts = Options { shards: self.shards.max(1), ..self }.parts(timer, connect)?;
+        let listener = listen::bind(wanted).map_err(|error| StartError::Listen(wanted, error))?;
+        Ok((parts, listener))
+    }
+
+    /// Puts a worker together: a process without clients that publishes, and may listen. What is left to a runtime is to run the
+    /// backplane.
+    ///
+    /// It reads no sources and no channels, it is not counted among the nodes that have clients, and no room goes on in it without
+    /// the store. `listen` and `shards` mean nothing to it.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn build_worker<T: Transport, M: Timer>(mut self, timer: fn() -> M, connect: Connect) -> Result<Parts<T, M>, StartError> {
+        if matches!(self.store, Store::Memory) {
+            return Err(StartError::NoRedis);
+        }
+        let config = &mut self.config;
+        config.sources.clear();
+        config.channels.clear();
+        for rule in &mut config.rooms {
+            (rule.presence, rule.away) = (false, Away::Refuse);
+        }
+        if config.node == Config::default().node {
+            // Each has a channel of its own on which it speaks to itself.
+            let mut number = [0; 8];
+            getrandom::fill(&mut number).map_err(StartError::Random)?;
+            config.node = format!("worker-{:016x}", u64::from_le_bytes(number));
+        }
+        Options { shards: 0, ..self }.parts(timer, connect)
+    }
+
+    fn parts<T: Transport, M: Timer>(self, timer: fn() -> M, connect: Connect) -> Result<Parts<T, M>, StartError> {
         let seed = match self.seed {
             Some(seed) => seed,
             None => {
@@ -105,9 +139,7 @@ impl Options {
         };
         let Options { shards, processors, snapshots, .. } = self;
         let host = Host { shards, seed, timer, lanes, processors, snapshots };
-        let parts = Gateway::build(config, host).map_err(StartError::Config)?;
-        let listener = listen::bind(self.listen).map_err(|error| StartError::Listen(self.listen, error))?;
-        Ok((parts, listener))
+        Gateway::build(config, host).map_err(StartError::Config)
     }
 }
 
@@ -131,6 +163,8 @@ pub enum StartError {
     Config(ConfigError),
     /// A source or a channel is in a Redis of its own, but the node has none: what it reads could not be relayed safely.
     OnlyOrigins,
+    /// A worker has no Redis, by which alone it could reach anybody.
+    NoRedis,
     /// The address to listen on cannot be used.
     Listen(SocketAddr, io::Error),
     /// The system gives no random numbers.
@@ -142,6 +176,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
             StartError::OnlyOrigins => f.write_str("a source or a channel names a Redis of its own, so the node needs one too"),
+            StartError::NoRedis => f.write_str("a worker reaches others through Redis, and has none"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
         }

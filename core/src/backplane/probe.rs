@@ -155,6 +155,11 @@ impl Probe {
         }
     }
 
+    /// Channels are not listened to any more: what was said need not be heard.
+    pub(super) fn forget_word(&mut self) {
+        self.channels.said = None;
+    }
+
     /// The time is over in which something should have been heard.
     pub(super) fn judge(&mut self, core: &mut Core, now: Time) {
         for echo in [&mut self.relay, &mut self.channels] {

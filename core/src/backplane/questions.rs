@@ -33,9 +33,15 @@ pub(super) struct Questions {
 #[derive(Debug)]
 pub(super) enum Purpose {
     Probe(Asked),
+    /// A caller wants to know whether the store answers, since then.
+    Ping(ShardId, ReadId, Time),
     Append(Batch),
     /// What is said on the channels of an ear.
     Heard(u16),
+    /// All nodes are asked something.
+    Survey(u64),
+    /// Another node is told something.
+    Told,
     Tip(u16),
     /// The end of a log that was away, with the cursor as it was.
     Doubt(u16, StreamId),
@@ -71,6 +77,7 @@ pub(super) enum Wake {
     /// Messages that the store was not known to have are to be given to it again.
     Outbound,
     Channels,
+    Survey,
     Check,
     Memory,
     Sessions,
@@ -169,7 +176,10 @@ impl Purpose {
             | Purpose::Operation(_)
             | Purpose::Presence(_) => true,
             Purpose::Probe(_)
+            | Purpose::Ping(..)
             | Purpose::Heard(_)
+            | Purpose::Survey(_)
+            | Purpose::Told
             | Purpose::Tip(_)
             | Purpose::Doubt(..)
             | Purpose::Relayed
@@ -186,8 +196,10 @@ impl Purpose {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Purpose::Probe(_) => "prove the store",
+            Purpose::Ping(..) => "ping",
             Purpose::Append(_) => "publish",
             Purpose::Heard(_) => "listen to channels",
+            Purpose::Survey(_) | Purpose::Told => "speak to other nodes",
             Purpose::Tip(_) | Purpose::Doubt(..) => "find the end of a relay log",
             Purpose::Relayed => "read the relay logs",
             Purpose::Positions(_) => "find out where rooms stand",

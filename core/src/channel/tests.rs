@@ -187,11 +187,11 @@ fn the_room_follows_from_fields_the_channel_and_the_pattern() {
         ("{s}", Ok("12")),
         ("{f}", Ok("-1.50")),
         ("{o.p.q}/{channel}", Ok("y/c")),
-        ("{o}", Err("no_target")),
+        ("{o}", Err("room_name")),
         ("{o.p.z}", Err("no_target")),
         ("{a.b}", Err("no_target")),
-        ("{no}", Err("no_target")),
-        ("{list}", Err("no_target")),
+        ("{no}", Err("room_name")),
+        ("{list}", Err("room_name")),
         ("{none}", Err("no_target")),
         ("{empty}", Err("no_target")),
         ("{match}", Err("no_target")),
@@ -199,6 +199,9 @@ fn the_room_follows_from_fields_the_channel_and_the_pattern() {
         assert_eq!(room(&to([template]), payload).as_deref(), expected.as_deref(), "{template}");
     }
     assert_eq!(room(&to(["x:{none}", "y:{n}", "z"]), payload).as_deref(), Ok("y:12"));
+    for broken in ["{o}", "{no}", "{list}"] {
+        assert_eq!(room(&to([broken, "*"]), payload), Err("room_name"), "what is meant for {broken} is not told to everybody");
+    }
 
     let news = Channel { channel: None, pattern: Some("news:*:*".into()), ..to(["{match}", "all"]) };
     let room_of = |name| Mapper::new(&news, &Limits::default()).map(&heard(name, payload.as_bytes())).unwrap()[0].room.clone();
@@ -257,6 +260,25 @@ fn an_identifier_is_the_publishers_or_follows_from_the_message() {
         assert_eq!((!mapped.derived).then_some(&*mapped.message_id), expected);
         let sent = str::from_utf8(&mapped.payload).unwrap();
         assert_eq!(sent.contains(&format!("\"message_id\":{written},")), expected.is_some(), "{sent}");
+    }
+}
+
+#[test]
+fn an_identifier_that_is_too_long_is_passed_on_and_nothing_is_stored_under_it() {
+    let mapper = Mapper::new(&Channel::general_updates(), &Limits::default());
+    for (length, is_derived) in [(LONGEST_ID, false), (LONGEST_ID + 1, true)] {
+        let written = "x".repeat(length);
+        let payload = format!(r#"{{"type":"t","message_id":"{written}"}}"#);
+        let mapped = |occurrence| {
+            let heard = Heard { occurrence, ..heard("general_updates", payload.as_bytes()) };
+            mapper.map(&heard).unwrap().remove(0)
+        };
+        let [first, second] = [0, 1].map(mapped);
+        let is_written = *first.message_id == *written;
+        assert_eq!((first.derived, is_written, first.message_id == second.message_id), (is_derived, !is_derived, !is_derived));
+        for Mapped { payload, .. } in [first, second] {
+            assert_eq!(serde_json::from_slice::<Value>(&payload).unwrap()["message_id"], written);
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Channel {
     pub form: Form,
     /// The room of a message: the first of these names all of whose placeholders it has. `{name}` is a top-level field, `{a.b}` a
     /// field of a field, `{channel}` the channel's name, `{match}` what stands for the first `*` of the pattern. A value counts
-    /// if it is a string that is not empty, or a number. The room `*` is everybody.
+    /// if it is a string that is not empty, or a number; null is no value, and any other refuses the message. The room `*` is
+    /// everybody.
     #[serde(default = "Channel::default_to")]
     pub to: Vec<String>,
     /// Top-level fields that are not passed on.

@@ -16,13 +16,19 @@ pub(super) const PATH: &str = "/api/rooms/";
 /// Decides about an administrator's request. `path` is what follows [`PATH`].
 pub(super) fn plan<'a>(config: &Config, path: &str, request: &Request<Bytes>) -> Result<Plan<'a>, Refusal> {
     let not_found = |message: &str| Refusal(StatusCode::NOT_FOUND, "not_found", message.into());
-    let Some((room, "history")) = path.split_once('/') else {
-        return Err(not_found("Nothing is served on this path"));
+    let (room, is_history) = match path.split_once('/') {
+        None if !path.is_empty() => (path, false),
+        Some((room, "history")) => (room, true),
+        _ => return Err(not_found("Nothing is served on this path")),
     };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Ok(Plan::Respond(not_allowed("GET, HEAD")));
     }
     let room = decode(room)?;
+    if !is_history {
+        let [] = parameters(request, [])?;
+        return Ok(Plan::Room(room.into_owned()));
+    }
     let [limit, since, reverse] = parameters(request, ["limit", "since", "reverse"])?;
     let limit = limit.map(|limit| limit.parse().ok().filter(|limit| *limit > 0).ok_or(limit)).transpose();
     let limit = limit.map_err(|limit| bad(format!("limit must be a number greater than 0, not {limit:?}")))?;
@@ -84,7 +90,6 @@ mod tests {
         let (missing, invalid) = ((404, "not_found"), (400, "invalid_request"));
         for (method, path, expected) in [
             ("GET", "", missing),
-            ("GET", "project:1", missing),
             ("GET", "project:1/", missing),
             ("GET", "project:1/histories", missing),
             ("GET", "project:1/history/", missing),

@@ -100,6 +100,10 @@ impl Rooms {
         self.by_name.get(name).copied()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter().map(|(_, room)| room)
+    }
+
     pub(super) fn get(&self, index: usize) -> Option<&Room> {
         self.rooms.get(index)
     }

@@ -175,7 +175,7 @@ impl Host {
                 // No source goes to this host, and it knows no states.
                 Action::Process(delivery) => panic!("{delivery:?}"),
                 Action::Snapshot(request) => panic!("{request:?}"),
-                Action::Operated(..) | Action::Read(..) | Action::Report(_) => {}
+                Action::Operated(..) | Action::Read(..) | Action::Surveyed(..) | Action::Report(_) => {}
             }
         }
         panic!("actions without end");

@@ -1,4 +1,4 @@
-//! The scripts in `tests/e2e`: a redis-py publisher, and a real browser on the console.
+//! The scripts in `tests/e2e`: publishers in Python, pages in Node, real browsers, and the publishers of the README.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,13 +18,49 @@ pub const BROWSER_PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// When the script fails.
 pub fn publish_file_event(options: &[&str]) -> Vec<String> {
-    let mut command = python(&directory().join("publish_file_event.py"));
-    command.args(options);
-    let mut process = Process::spawn("publish_file_event.py", &mut command);
-    let status = process.wait(PATIENCE);
-    process.wait_for_end_of_output(PATIENCE);
-    assert!(status.success(), "publish_file_event.py failed:\n{}", process.tail());
-    process.log_lines()
+    run_to_end("publish_file_event.py", python(&directory().join("publish_file_event.py")).args(options))
+}
+
+/// Publishes on a Pub/Sub channel as systems C and E do, and returns the payload of system C's message.
+///
+/// The options are those of `publish_channels.py`, such as `&["--url", url, "task", "12", "{}"]`.
+///
+/// # Panics
+///
+/// When the script fails.
+pub fn publish_on_channel(options: &[&str]) -> Vec<String> {
+    run_to_end("publish_channels.py", python(&directory().join("publish_channels.py")).args(options))
+}
+
+/// Runs the publisher that the README has in a language, `python` or `js`, on a Redis, and returns what it printed.
+///
+/// # Panics
+///
+/// When there is none, or it fails.
+pub fn run_readme_publisher(language: &str, redis: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(directory().join("../../README.md")).expect("the README can be read");
+    let (_, section) = readme.split_once("\n## Publish from a worker\n").expect("the README has the section");
+    let (_, code) = section.split_once(&format!("```{language}\n")).unwrap_or_else(|| panic!("no {language} in the README"));
+    let (code, _) = code.split_once("```").expect("the code ends");
+    let mut command = match language {
+        "python" => python(Path::new("-c")),
+        _ => {
+            let mut command = node("redis");
+            command.args(["--input-type=module", "--eval"]);
+            command
+        }
+    };
+    run_to_end(language, command.arg(code).env("REDIS_URL", redis))
+}
+
+/// Opens a page of system B or C, `system_b.mjs` or `system_c.mjs`, with the arguments that stand at its beginning.
+///
+/// # Panics
+///
+/// When it cannot be started.
+#[must_use]
+pub fn open_page(script: &str, arguments: &[&str]) -> Process {
+    Process::spawn(script, node("ws").arg(script).args(arguments))
 }
 
 /// A command that runs a script with the Python packages of the tests, redis-py among them.
@@ -49,10 +85,7 @@ pub fn python(script: &Path) -> Command {
 /// When the script cannot be started.
 #[must_use]
 pub fn open_console(url: &str, screenshot: &Path) -> Process {
-    installed(&directory().join("node_modules/playwright-core"));
-    let mut command = Command::new("node");
-    command.current_dir(directory()).arg("console.mjs").arg(url).arg(screenshot);
-    Process::spawn("console.mjs", &mut command)
+    Process::spawn("console.mjs", node("playwright-core").arg("console.mjs").arg(url).arg(screenshot))
 }
 
 /// Runs the client of the README in a browser and lets it follow a room.
@@ -65,10 +98,24 @@ pub fn open_console(url: &str, screenshot: &Path) -> Process {
 /// When the script cannot be started.
 #[must_use]
 pub fn follow_room(url: &str, token: &str, room: &str) -> Process {
-    installed(&directory().join("node_modules/playwright-core"));
+    Process::spawn("follow.mjs", node("playwright-core").arg("follow.mjs").args([url, token, room]))
+}
+
+/// A command that runs Node where the packages of the tests are, this one among them.
+fn node(package: &str) -> Command {
+    installed(&directory().join("node_modules").join(package));
     let mut command = Command::new("node");
-    command.current_dir(directory()).arg("follow.mjs").args([url, token, room]);
-    Process::spawn("follow.mjs", &mut command)
+    command.current_dir(directory());
+    command
+}
+
+/// What a script printed that has ended well.
+fn run_to_end(name: &str, command: &mut Command) -> Vec<String> {
+    let mut process = Process::spawn(name, command);
+    let status = process.wait(PATIENCE);
+    process.wait_for_end_of_output(PATIENCE);
+    assert!(status.success(), "{name} failed:\n{}", process.tail());
+    process.log_lines()
 }
 
 fn directory() -> PathBuf {

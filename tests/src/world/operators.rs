@@ -1,6 +1,9 @@
 //! What operators do: nodes that end gently, users who are sent away.
 
+use std::time::Duration;
+
 use roomcast_core::message::EVERYBODY;
+use roomcast_core::survey::{Question, Surveyed};
 
 use super::World;
 use super::publishing::DISCONNECT;
@@ -38,6 +41,17 @@ impl World {
             self.publishing.insert((node, id), (DISCONNECT, EVERYBODY.to_owned()));
         }
         self.pump(node);
+    }
+
+    /// An operator asks a node what all nodes have, and waits for the answer.
+    pub fn survey(&mut self, node: usize, question: Question) -> Surveyed {
+        let now = self.now;
+        if let Some(running) = self.hosts[node].node() {
+            running.survey(now, question);
+        }
+        self.pump(node);
+        self.run(Duration::from_secs(2));
+        self.surveyed.take().expect("a survey always ends")
     }
 
     /// The nodes that are known to the store, alive or dead.

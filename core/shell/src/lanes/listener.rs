@@ -40,8 +40,8 @@ struct Waiting {
 /// What the server was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Errand {
-    /// To begin or end subscriptions. That is answered by the answer to the PING behind it.
-    Subscribe,
+    /// To begin or end subscriptions, for a question. That is answered by the answer to the PING behind it.
+    Subscribe(Ticket),
     Ping,
 }
 
@@ -62,7 +62,7 @@ impl Listener {
         if subscribing {
             let mut commands: Vec<Words> = subscribe(&self.subscriptions, &wanted);
             commands.push(vec!["PING".into()]);
-            self.link.ask_for(Errand::Subscribe, &commands, 1);
+            self.link.ask_for(Errand::Subscribe(ticket), &commands, 1);
             self.subscriptions = wanted;
         }
         self.waiting = Some(Waiting { ticket, until: now + block, subscribing });
@@ -81,17 +81,21 @@ impl Listener {
             let data: Result<Vec<Reply>, StoreError> = data.into_iter().map(reply).collect();
             self.heard.extend(data.ok().and_then(|data| said(name(&kind), data)));
         }
+        let mut renewed = false;
         for (errand, answer) in answers {
             match answer {
                 Ok(Value::ServerError(refusal)) => {
                     let refusal = roomcast_core::store::redis::error(refusal.code(), refusal.details().unwrap_or_default());
                     return self.fail(&refusal);
                 }
-                Ok(_) => match &mut self.waiting {
-                    Some(waiting) if errand == Errand::Subscribe => waiting.subscribing = false,
+                Ok(_) => match (errand, &mut self.waiting) {
+                    (Errand::Subscribe(ticket), Some(waiting)) if ticket == waiting.ticket => {
+                        (waiting.subscribing, renewed) = (false, true);
+                    }
                     // The server is there, and nothing was said.
-                    Some(_) => return self.answer(),
-                    None => {}
+                    (Errand::Ping, Some(Waiting { subscribing: false, .. })) => return self.answer(),
+                    // A question that was ended has asked for it.
+                    (Errand::Subscribe(_) | Errand::Ping, _) => {}
                 },
                 Err(error) => return self.fail(&error),
             }
@@ -102,7 +106,7 @@ impl Listener {
         if self.link.is_closed() {
             return self.fail(&StoreError::Disconnected("the server closed the connection".into()));
         }
-        if self.holds() && (self.begins || !self.heard.is_empty()) { self.answer() } else { None }
+        if self.holds() && (renewed || !self.heard.is_empty()) { self.answer() } else { None }
     }
 
     /// Whether all that is wanted is known to be listened to.
@@ -230,6 +234,31 @@ mod tests {
         assert_eq!(drive(&mut listener), None, "it is not known yet that b is listened to");
         wire.feed(b">3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n+PONG\r\n");
         assert_eq!(heard(drive(&mut listener)), (2, false, vec!["hello".into()]));
+        listen(&mut listener, 3, &["a"]);
+        assert_eq!(drive(&mut listener), None);
+        wire.feed(b">3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:1\r\n+PONG\r\n");
+        assert_eq!(heard(drive(&mut listener)), (3, false, vec![]), "at once, though nothing was said");
+    }
+
+    #[test]
+    fn an_answer_to_a_question_that_was_ended_says_nothing_of_the_next() {
+        let wire = Pipe::default();
+        will_connect([&wire]);
+        let mut listener = Listener::new();
+        listen(&mut listener, 1, &["a"]);
+        wire.feed(GREETING);
+        wire.feed(SUBSCRIBED);
+        drive(&mut listener);
+        listen(&mut listener, 2, &["a"]);
+        assert!(listener.tick(Time::ZERO + BLOCK));
+        assert_eq!(heard(listener.answer()), (2, false, vec![]));
+        listen(&mut listener, 3, &["a", "b"]);
+        assert_eq!(heard(listener.answer()), (3, false, vec![]));
+        listen(&mut listener, 4, &["a", "b", "c"]);
+        wire.feed(b"+PONG\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n+PONG\r\n");
+        assert_eq!(drive(&mut listener), None, "it is not known yet that c is listened to");
+        wire.feed(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:3\r\n+PONG\r\n");
+        assert_eq!(heard(drive(&mut listener)), (4, false, vec![]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use roomcast_core::time::Time;
 use super::super::listener::{Answered, Listener};
 use super::super::server::Server;
 use super::slot_map::Host;
-use super::{Around, Numbers, Way};
+use super::{Around, Numbers, OF_EACH, Way};
 use crate::backplane::Input;
 use crate::mailbox::ReadyWaker;
 
@@ -25,6 +25,8 @@ const MOST_REDIRECTIONS: u8 = 5;
 /// The connections that listen: one for each slot with sharded channels, of which the first hears the other channels as well.
 pub(super) struct Ears {
     wanted: Arc<[Subscription]>,
+    /// Whether it is another choice of channels than that of the question before.
+    is_renewed: bool,
     ears: Vec<Ear>,
     ticket: Option<Ticket>,
     /// What was heard and has not been told, and why something could not be heard.
@@ -34,6 +36,7 @@ pub(super) struct Ears {
 }
 
 struct Ear {
+    number: u32,
     slot: Option<u16>,
     subscriptions: Arc<[Subscription]>,
     listener: Listener,
@@ -57,11 +60,11 @@ enum State {
 
 impl Ears {
     pub(super) fn new(numbers: Numbers) -> Ears {
-        Ears { wanted: Arc::default(), ears: Vec::new(), ticket: None, heard: Heard::default(), failure: None, numbers }
+        Ears { wanted: Arc::default(), is_renewed: false, ears: Vec::new(), ticket: None, heard: Heard::default(), failure: None, numbers }
     }
 
-    /// Shares the channels out among connections.
-    fn set_up(&mut self, wanted: Arc<[Subscription]>) {
+    /// Shares the channels out among connections, of which those that go on stay open.
+    fn share_out(&mut self, wanted: Arc<[Subscription]>) {
         let is_sharded = |subscription: &&Subscription| subscription.kind == SubscriptionKind::Sharded;
         let slot = |subscription: &Subscription| slot(&subscription.name);
         let first = wanted.iter().find(is_sharded).map(slot);
@@ -70,8 +73,18 @@ impl Ears {
             let slot = if is_sharded(&subscription) { Some(slot(subscription)) } else { first };
             by_slot.entry(slot).or_default().push(subscription.clone());
         }
-        self.ears = (0..).zip(by_slot).map(|(number, (slot, all))| Ear::new(slot, all, self.numbers.waker(number))).collect();
-        self.wanted = wanted;
+        self.ears.retain(|ear| by_slot.contains_key(&ear.slot));
+        for (slot, all) in by_slot {
+            match self.ears.iter_mut().find(|ear| ear.slot == slot) {
+                Some(ear) => ear.subscriptions = all.into(),
+                None => {
+                    let is_free = |number: &u32| self.ears.iter().all(|ear| ear.number != *number);
+                    let number = (0..OF_EACH).find(is_free).unwrap_or_default();
+                    self.ears.push(Ear::new(slot, all, number, self.numbers.waker(number)));
+                }
+            }
+        }
+        (self.wanted, self.is_renewed) = (wanted, true);
     }
 
     /// Takes what an ear was answered.
@@ -100,7 +113,7 @@ impl Ears {
         let is_settling = |ear: &Ear| ear.state != State::Idle && !ear.holds();
         let has_news = self.heard.begins || !self.heard.messages.is_empty();
         let is_in_vain = self.ears.iter().all(|ear| ear.state == State::Idle);
-        if self.failure.is_some() || is_in_vain || (has_news && !self.ears.iter().any(is_settling)) {
+        if self.failure.is_some() || is_in_vain || ((has_news || self.is_renewed) && !self.ears.iter().any(is_settling)) {
             self.answer(around);
         }
     }
@@ -108,6 +121,7 @@ impl Ears {
     /// Answers with what there is.
     fn answer(&mut self, around: &mut Around<'_>) {
         let Some(ticket) = self.ticket.take() else { return };
+        self.is_renewed = false;
         for index in 0..self.ears.len() {
             let answered = self.ears.get_mut(index).and_then(|ear| ear.stop());
             self.take(around, index, answered);
@@ -135,8 +149,9 @@ impl Ears {
 }
 
 impl Ear {
-    fn new(slot: Option<u16>, subscriptions: Vec<Subscription>, waker: Arc<ReadyWaker<Input>>) -> Ear {
+    fn new(slot: Option<u16>, subscriptions: Vec<Subscription>, number: u32, waker: Arc<ReadyWaker<Input>>) -> Ear {
         Ear {
+            number,
             slot,
             subscriptions: subscriptions.into(),
             listener: Listener::new(),
@@ -206,7 +221,7 @@ impl Way for Ears {
             return around.answer(ticket, Err(StoreError::Unexpected("nothing to listen to".into())));
         };
         if self.wanted != subscriptions {
-            self.set_up(subscriptions);
+            self.share_out(subscriptions);
         }
         self.ticket = Some(ticket);
         if self.failure.is_none() {
@@ -231,7 +246,7 @@ impl Way for Ears {
     }
 
     fn ready(&mut self, around: &mut Around<'_>, number: u32) {
-        let index = number as usize;
+        let Some(index) = self.ears.iter().position(|ear| ear.number == number) else { return };
         let answered = self.ears.get_mut(index).and_then(|ear| ear.drive(around));
         self.take(around, index, answered);
         self.settle(around);

@@ -370,6 +370,14 @@ fn every_channel_is_listened_to_where_it_is() {
     let answered = bench.wake();
     let [(2, Ok(Answer::Heard(Heard { begins: false, messages })))] = &answered[..] else { panic!("{answered:?}") };
     assert_eq!(messages[0].by, Subscription::sharded(high));
+    // Another channel is listened to, and the connections stay.
+    let StoreOp::Listen { subscriptions, .. } = &op else { panic!() };
+    let more: Arc<[Subscription]> = subscriptions.iter().cloned().chain([Subscription::channel("d")]).collect();
+    let op = StoreOp::Listen { subscriptions: more, block: BLOCK };
+    assert_eq!(bench.submit(Lane::Channels, 2, op.clone()), []);
+    assert!(words(&a).ends_with("SUBSCRIBE d PING"), "{}", words(&a));
+    a.feed(HOLDS.as_bytes());
+    assert_eq!(bench.wake(), [(2, Ok(op.nothing()))]);
     // A slot moves: first its primary ends the subscription, then it says where to.
     assert_eq!(bench.submit(Lane::Channels, 3, op.clone()), []);
     b.feed(format!(">3\r\n$12\r\nsunsubscribe\r\n$1\r\n{high}\r\n:0\r\n").as_bytes());
