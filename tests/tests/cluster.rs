@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use roomcast_tests::gateway_tests;
-use roomcast_tests::real::client::{JsonClient, access_token};
+use roomcast_tests::real::client::{Credential, JsonClient, access_token};
 use roomcast_tests::real::cluster::Cluster;
 use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::http::try_http;
@@ -32,6 +32,7 @@ keep.history = { size = 100000, ttl = "1h" }
 gateway_tests!(
     events_and_commands_come_to_their_ends_once,
     rooms_are_one_on_both_nodes,
+    what_else_nodes_share_they_share_across_slots,
     slots_move_under_load_and_nothing_is_lost,
     a_primary_that_is_killed_under_load_is_replaced_and_nobody_is_deceived,
 );
@@ -72,6 +73,64 @@ fn rooms_are_one_on_both_nodes(binary: &Path) {
     let mut client = other.client("alice");
     client.send(&json!({"type": "subscribe", "room": NOTES, "recover": notes[1]["position"]}));
     assert_eq!(client.wait_for_type("note", PATIENCE)["data"], 3);
+}
+
+fn what_else_nodes_share_they_share_across_slots(binary: &Path) {
+    const SHARED: &str = r#"
+[[rooms]]
+rooms = "project:*"
+keep.history = {}
+[[rooms]]
+rooms = "user:*"
+keep.inbox = {}
+[[routes]]
+path = "/ws"
+[[routes]]
+path = "/ws/jobs/{id}"
+room = "job:{id}"
+[[routes]]
+path = "/ws/connect"
+restore = "60s"
+"#;
+    let cluster = Cluster::start();
+    let start = |name| Setup::new(binary).option("--redis", &cluster.url()).option("--node", name).config(SHARED).start();
+    let [one, other] = ["a", "b"].map(start);
+    let connect = |node: &Gateway, path: &str, user: &str| {
+        let token = access_token(SECRET, user, &json!({}));
+        let mut client = JsonClient::connect(node.addr(), path, Credential::Query(&token));
+        client.expect_type("auth_success");
+        client
+    };
+    // The rooms of a connection, who is there, and what waits for a user.
+    let mut alice = connect(&one, "/ws/connect", "alice");
+    alice.subscribe(NOTES);
+    let bob = other.member("bob", NOTES);
+    assert_eq!(alice.expect_type("user_joined")["data"]["user_id"], "bob");
+    bob.close();
+    alice.expect_type("user_left");
+    (0..3).for_each(|number| {
+        assert_eq!(one.post(&json!({"user_id": "bob", "type": "note", "data": number})).status, 200);
+    });
+    let mut bob = other.client("bob");
+    (0..3).for_each(|number| assert_eq!(bob.expect_type("note")["data"], number));
+    alice.close();
+    let mut alice = connect(&other, "/ws/connect", "alice");
+    assert_eq!(alice.expect_type("subscribed")["data"]["room"], NOTES);
+    // Channels of publishers are heard on whichever node they speak.
+    for number in 0..3 {
+        let said = json!({"type": "said", "room": NOTES, "data": number, "message_id": format!("said-{number}")});
+        cluster.query::<usize>(&["PUBLISH", "websocket:broadcast", &said.to_string()]);
+        assert_eq!(alice.expect_type("said")["data"], number);
+    }
+    // Streams of publishers, of more slots than one.
+    let jobs = [1, 2, 3, 4].map(|job| (format!("job:updates:{job}"), connect(&one, &format!("/ws/jobs/{job}"), "carol")));
+    for (key, mut client) in jobs {
+        for number in 0..3 {
+            let update = json!({"timestamp": "2025-07-14T15:54:56.123456", "type": "progress", "data": {"n": number}});
+            cluster.query::<String>(&["XADD", &key, "*", "message", &update.to_string()]);
+        }
+        (0..3).for_each(|number| assert_eq!(client.expect_type("progress")["data"]["n"], number));
+    }
 }
 
 fn slots_move_under_load_and_nothing_is_lost(binary: &Path) {

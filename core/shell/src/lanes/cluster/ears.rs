@@ -60,7 +60,15 @@ enum State {
 
 impl Ears {
     pub(super) fn new(numbers: Numbers) -> Ears {
-        Ears { wanted: Arc::default(), is_renewed: false, ears: Vec::new(), ticket: None, heard: Heard::default(), failure: None, numbers }
+        Ears {
+            wanted: Arc::default(),
+            is_renewed: false,
+            ears: Vec::new(),
+            ticket: None,
+            heard: Heard::default(),
+            failure: None,
+            numbers,
+        }
     }
 
     /// Shares the channels out among connections, of which those that go on stay open.
