@@ -97,9 +97,6 @@ fn a_mistake_in_the_configuration_file_is_named_and_nothing_starts(binary: &Path
         assert!(!error.contains("panicked"), "{error}");
         assert_eq!(text(&output.stdout), "", "{toml}");
     }
-    let output = run(clean_command(binary).args(["serve", "--redis", "redis-cluster://:hunter2@127.0.0.1"]));
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("a Redis Cluster is not supported yet"), "{}", text(&output.stderr));
     let output = run(clean_command(binary).args(["serve", "--config", "/nowhere/roomcast.toml"]));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/nowhere/roomcast.toml"), "{}", text(&output.stderr));

@@ -276,7 +276,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                     Some(at) => self.answer_held_back(at),
                     None => self.lanes.interrupt(now, lane),
                 },
-                BackplaneAction::Reset(lane) => self.lanes.reset(lane),
+                BackplaneAction::Reset(lane) => self.lanes.reset(now, lane),
                 BackplaneAction::Process(delivery) => {
                     if let Some((stream, processor)) = self.processors.get(&delivery.source) {
                         processor::call(processor, Entry::new(delivery, stream.clone(), self.clock, self.post.clone()));
@@ -409,7 +409,7 @@ mod tests {
 
         fn interrupt(&mut self, _: Time, _: Lane) {}
 
-        fn reset(&mut self, _: Lane) {}
+        fn reset(&mut self, _: Time, _: Lane) {}
     }
 
     #[test]

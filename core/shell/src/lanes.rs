@@ -11,6 +11,8 @@ use roomcast_core::time::Time;
 use crate::backplane::{Input, Post};
 
 mod address;
+mod cluster;
+mod line;
 mod link;
 mod listener;
 mod redis;
@@ -19,6 +21,7 @@ mod server;
 mod watch;
 
 pub use self::address::{Address, AddressError};
+pub use self::cluster::ClusterLanes;
 pub use self::redis::{RedisLanes, Servers};
 pub use self::server::{Connect, Connecting};
 
@@ -31,7 +34,7 @@ pub trait Lanes: Send {
     fn interrupt(&mut self, now: Time, lane: Lane);
 
     /// Drops a lane's connection; the next operation makes a new one.
-    fn reset(&mut self, lane: Lane);
+    fn reset(&mut self, now: Time, lane: Lane);
 
     /// A connection can go on: one that said so with [`Input::Ready`] in the mailbox.
     fn ready(&mut self, _now: Time, _number: u32) {}
@@ -83,9 +86,9 @@ impl Lanes for MemoryLanes {
         self.post_answers();
     }
 
-    fn reset(&mut self, lane: Lane) {
-        // There is no connection that could be dropped, only a read that waits; when that ends makes no difference.
-        self.interrupt(Time::ZERO, lane);
+    fn reset(&mut self, now: Time, lane: Lane) {
+        // There is no connection that could be dropped, only a read that waits.
+        self.interrupt(now, lane);
     }
 
     fn tick(&mut self, now: Time) {

@@ -11,7 +11,7 @@ use roomcast_core::config::{Away, Config, ConfigError, Secret};
 use roomcast_core::store::redis::Redis;
 
 use crate::gateway::{Gateway, Host, Parts};
-use crate::lanes::{Address, AddressError, Connect, Lanes, MemoryLanes, RedisLanes, Servers};
+use crate::lanes::{Address, AddressError, ClusterLanes, Connect, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
 use crate::processor::Processors;
 use crate::snapshot::Snapshots;
@@ -114,21 +114,27 @@ impl Options {
                 seed
             }
         };
-        let config = Arc::new(self.config);
-        let sources = config.sources.iter().map(|source| source.redis.as_ref());
-        let origins = elsewhere("sources", sources)?;
+        let mut config = self.config;
+        let origins = elsewhere("sources", config.sources.iter().map(|source| source.redis.as_ref()))?;
         let channels = elsewhere("channels", config.channels.iter().map(|channel| channel.redis.as_ref()))?;
+        config.relay.cluster = matches!(&self.store, Store::Redis(address) if address.is_cluster());
+        for (index, source) in (0..).zip(&mut config.sources) {
+            source.cluster = origins.get(&index).map_or(config.relay.cluster, Address::is_cluster);
+        }
+        let config = Arc::new(config);
         let lanes: Box<dyn FnOnce(_) -> Box<dyn Lanes>> = match self.store {
             Store::Memory if !origins.is_empty() || !channels.is_empty() => return Err(StartError::OnlyOrigins),
             Store::Memory => {
                 let config = config.clone();
                 Box::new(move |post| Box::new(MemoryLanes::new(&config, post)))
             }
-            Store::Redis(address) if address.is_cluster() => return Err(StartError::Cluster),
             Store::Redis(address) => {
                 let redis = Redis::new(&config);
                 let servers = Servers { node: *address, origins, channels };
-                Box::new(move |post| Box::new(RedisLanes::new(servers, connect, redis, post)))
+                match servers.has_cluster() {
+                    true => Box::new(move |post| Box::new(ClusterLanes::new(servers, connect, redis, post))),
+                    false => Box::new(move |post| Box::new(RedisLanes::new(servers, connect, redis, post))),
+                }
             }
         };
         let Options { shards, processors, snapshots, .. } = self;
@@ -145,9 +151,6 @@ fn elsewhere<'a>(what: &str, urls: impl Iterator<Item = Option<&'a Secret>>) -> 
         let url = str::from_utf8(url.expose()).unwrap_or_default();
         let wrong = |reason: String| StartError::Config(ConfigError { path: format!("{what}[{index}].redis"), reason });
         let address: Address = url.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
-        if address.is_cluster() {
-            return Err(wrong("a Redis Cluster is not supported yet".into()));
-        }
         servers.insert(index, address);
     }
     Ok(servers)
@@ -158,8 +161,6 @@ fn elsewhere<'a>(what: &str, urls: impl Iterator<Item = Option<&'a Secret>>) -> 
 pub enum StartError {
     /// The configuration cannot work.
     Config(ConfigError),
-    /// Redis is a cluster, which is not supported yet.
-    Cluster,
     /// A source or a channel is in a Redis of its own, but the node has none: what it reads could not be relayed safely.
     OnlyOrigins,
     /// A worker has no Redis, by which alone it could reach anybody.
@@ -174,7 +175,6 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
-            StartError::Cluster => f.write_str("a Redis Cluster is not supported yet"),
             StartError::OnlyOrigins => f.write_str("a source or a channel names a Redis of its own, so the node needs one too"),
             StartError::NoRedis => f.write_str("a worker reaches others through Redis, and has none"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),

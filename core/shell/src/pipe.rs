@@ -65,6 +65,7 @@ impl Transport for Pipe {
 
 thread_local! {
     static NEXT: RefCell<VecDeque<Pipe>> = const { RefCell::new(VecDeque::new()) };
+    static AT: RefCell<Vec<(String, Pipe)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The connections that this test's calls of [`connect`] open, in their order; those after them are refused.
@@ -72,7 +73,14 @@ pub(crate) fn will_connect<const N: usize>(pipes: [&Pipe; N]) {
     NEXT.set(pipes.into_iter().cloned().collect());
 }
 
-pub(crate) fn connect(_: &ConnectionAddr) -> Connecting {
-    let pipe = NEXT.with_borrow_mut(VecDeque::pop_front);
+/// A connection that this test opens to an address, after those that were named for it before.
+pub(crate) fn will_connect_to(address: &str, pipe: &Pipe) {
+    AT.with_borrow_mut(|at| at.push((address.into(), pipe.clone())));
+}
+
+pub(crate) fn connect(address: &ConnectionAddr) -> Connecting {
+    let address = address.to_string();
+    let own = AT.with_borrow_mut(|at| at.iter().position(|(of, _)| *of == address).map(|index| at.remove(index).1));
+    let pipe = own.or_else(|| NEXT.with_borrow_mut(VecDeque::pop_front));
     Box::pin(async { pipe.map(|pipe| Box::new(pipe) as Box<dyn Transport>).ok_or(io::ErrorKind::ConnectionRefused.into()) })
 }

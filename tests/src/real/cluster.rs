@@ -1,5 +1,6 @@
 //! A Redis Cluster: three primaries, each with a replica.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use redis::{FromRedisValue, ToRedisArgs};
@@ -127,6 +128,7 @@ impl Cluster {
     pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
         const AT_ONCE: &str = "100";
         const TIMEOUT: &str = "5000";
+        self.wait_for_one_epoch();
         let (source, target) = (&self.nodes[from], &self.nodes[to]);
         let number = slot.to_string();
         target.command(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &id(source)]);
@@ -148,6 +150,18 @@ impl Cluster {
         for node in [target, source].into_iter().chain(others) {
             node.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id(target)]);
         }
+        self.wait_for_one_epoch();
+    }
+
+    /// Waits until all nodes know of the last change. Two that are made at once, each unknown to the other's node, may undo one
+    /// another, so that in the end nobody claims the slot.
+    fn wait_for_one_epoch(&self) {
+        let epoch = |node: &RedisServer| {
+            let info: String = node.query(&["CLUSTER", "INFO"]);
+            info.lines().find(|line| line.starts_with("cluster_current_epoch")).map(str::to_owned)
+        };
+        let agree = || self.running().map(epoch).collect::<BTreeSet<_>>().len() == 1;
+        assert!(poll_until(PATIENCE, || agree().then_some(())).is_some(), "the nodes do not come to one epoch");
     }
 
     /// Makes a replica the primary in place of its own, in good order, and waits until all nodes know.

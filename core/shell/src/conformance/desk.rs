@@ -64,7 +64,7 @@ impl<M: Timer> Desk<M> {
     }
 
     pub(super) fn reset(&mut self, lane: Lane) {
-        self.lanes.reset(lane);
+        self.lanes.reset(self.clock.now(), lane);
     }
 
     /// The next answer, in the order in which they come.

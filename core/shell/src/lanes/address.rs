@@ -41,6 +41,8 @@ pub(super) struct Sentinels {
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
     pub(super) seeds: Vec<ConnectionAddr>,
+    /// For all of its nodes.
+    pub(super) settings: RedisConnectionInfo,
 }
 
 /// Why a text does not say where Redis is. It shows nothing of what may be a password.
@@ -92,7 +94,7 @@ impl fmt::Display for Address {
             Place::Sentinels(Sentinels { hosts, master, settings, .. }) => {
                 write!(f, "redis master {master} of the sentinels at {}, database {}", list(hosts), settings.db())
             }
-            Place::Cluster(Cluster { seeds }) => write!(f, "redis cluster at {}", list(seeds)),
+            Place::Cluster(Cluster { seeds, .. }) => write!(f, "redis cluster at {}", list(seeds)),
         }
     }
 }
@@ -126,7 +128,7 @@ impl Cluster {
         if !options.is_empty() || fragment.is_some() {
             return Err(wrong("nothing follows the hosts of a cluster"));
         }
-        Ok(Cluster { seeds: hosts })
+        Ok(Cluster { seeds: hosts, settings })
     }
 }
 

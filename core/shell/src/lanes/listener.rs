@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::{PushKind, Value};
 use roomcast_core::id::Ticket;
 use roomcast_core::store::redis::{Reply, Words, said, subscribe};
-use roomcast_core::store::{Answer, Heard, Said, StoreError, Subscription};
+use roomcast_core::store::{Answer, Heard, Said, StoreError, Subscription, SubscriptionKind};
 use roomcast_core::time::Time;
 
 use super::link::Link;
@@ -86,7 +86,9 @@ impl Listener {
         }
         let mut answers = Vec::new();
         self.link.drive(cx, server, buffer, &mut answers);
+        let mut has_lost = false;
         for (kind, data) in self.link.pushes() {
+            has_lost |= kind == PushKind::SUnsubscribe && self.subscriptions.iter().any(|one| ends(one, &data));
             let data: Result<Vec<Reply>, StoreError> = data.into_iter().map(reply).collect();
             if let Some(said) = data.ok().and_then(|data| said(name(&kind), data)) {
                 self.bytes += said.payload.len();
@@ -112,11 +114,18 @@ impl Listener {
                 Err(error) => return self.fail(&error),
             }
         }
+        if has_lost {
+            return self.fail(&StoreError::Disconnected("the channel has moved to another node".into()));
+        }
         if self.link.is_closed() {
             return self.fail(&StoreError::Disconnected("the server closed the connection".into()));
         }
-        let is_ready = self.waiting.as_ref().is_some_and(|waiting| !waiting.subscribing);
-        if is_ready && (renewed || !self.heard.is_empty()) { self.answer() } else { None }
+        if self.holds() && (renewed || !self.heard.is_empty()) { self.answer() } else { None }
+    }
+
+    /// Whether all that is wanted is known to be listened to.
+    pub(super) fn holds(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.subscribing)
     }
 
     /// Time has passed: whether the connection has something to do.
@@ -146,6 +155,12 @@ impl Listener {
         self.link.fail(error, &mut Vec::new());
         Some((self.waiting.take()?.ticket, Err(error.clone())))
     }
+}
+
+/// Whether the server has ended this subscription, as it does when the slot of a channel leaves it.
+fn ends(subscription: &Subscription, data: &[Value]) -> bool {
+    let is_named = matches!(data.first(), Some(Value::BulkString(name)) if **name == *subscription.name.as_bytes());
+    is_named && subscription.kind == SubscriptionKind::Sharded
 }
 
 fn name(kind: &PushKind) -> &'static str {

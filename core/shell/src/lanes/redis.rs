@@ -22,16 +22,16 @@ use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
 
 /// Bytes that are read in one go.
-const READ_BUFFER: usize = 64 * 1024;
+pub(super) const READ_BUFFER: usize = 64 * 1024;
 /// How soon a blocking read that has not ended is ended once more: the first time it may not have reached the server yet.
-const UNBLOCK_AGAIN: Duration = Duration::from_millis(1);
+pub(super) const UNBLOCK_AGAIN: Duration = Duration::from_millis(1);
 /// The same where the connection for that has failed. The read ends by itself before long.
-const UNBLOCK_LATER: Duration = Duration::from_secs(1);
+pub(super) const UNBLOCK_LATER: Duration = Duration::from_secs(1);
 /// How long that connection may take to answer. The core, which keeps the deadlines of the lanes, does not know of it.
-const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const UNBLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection to a server may take to be opened, with everybody who has to be asked where it is.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Words of a refusal by a server that is not the one to ask, or not any more.
 const DEMOTED: [&str; 3] = ["READONLY", "MASTERDOWN", "NOREPLICAS"];
 
@@ -40,7 +40,7 @@ const UNBLOCKER: u32 = 0;
 /// The number of the first connection that listens to channels.
 const LISTENERS: u32 = 1 << 16;
 /// The number of what looks for other masters: there are never so many lanes.
-const WATCH: u32 = u32::MAX;
+pub(super) const WATCH: u32 = u32::MAX;
 
 /// The Redis servers of a node.
 #[derive(Clone, Debug)]
@@ -51,6 +51,14 @@ pub struct Servers {
     pub origins: BTreeMap<u16, Address>,
     /// Those of channels that are in another, by the channel's index.
     pub channels: BTreeMap<u16, Address>,
+}
+
+impl Servers {
+    /// Whether one of them is a cluster.
+    pub(crate) fn has_cluster(&self) -> bool {
+        let all = [&self.node].into_iter().chain(self.origins.values()).chain(self.channels.values());
+        all.into_iter().any(Address::is_cluster)
+    }
 }
 
 impl From<Address> for Servers {
@@ -295,7 +303,7 @@ impl Lanes for RedisLanes {
         }
     }
 
-    fn reset(&mut self, lane: Lane) {
+    fn reset(&mut self, _now: Time, lane: Lane) {
         let error = StoreError::Disconnected("the lane was reset".into());
         if listens(lane) {
             let answered = self.listening(lane).listener.fail(&error);
@@ -360,7 +368,7 @@ impl Lanes for RedisLanes {
 }
 
 /// The source that a lane is about.
-fn origin(lane: Lane) -> Option<u16> {
+pub(super) fn origin(lane: Lane) -> Option<u16> {
     match lane {
         Lane::Source(source) | Lane::Origin(source) => Some(source),
         Lane::Command | Lane::Relay | Lane::Tail | Lane::Channels | Lane::Channel(_) => None,
@@ -368,7 +376,7 @@ fn origin(lane: Lane) -> Option<u16> {
 }
 
 /// The channel, of one that is in another server than the node's, that is listened to on a lane.
-fn channel(lane: Lane) -> Option<u16> {
+pub(super) fn channel(lane: Lane) -> Option<u16> {
     if let Lane::Channel(channel) = lane { Some(channel) } else { None }
 }
 
@@ -389,7 +397,7 @@ fn answer_all(redis: &Redis, answers: Answers<(Ticket, StoreOp)>, post: &Post) -
     let mut is_demoted = false;
     let answer = |((ticket, op), value): ((Ticket, StoreOp), Result<Value, StoreError>)| {
         let answer = value.and_then(|value| read(redis, &op, value));
-        is_demoted |= matches!(&answer, Err(StoreError::Busy(text)) if DEMOTED.iter().any(|word| text.contains(word)));
+        is_demoted |= is_of_demoted(&answer);
         Input::Answer(ticket, answer)
     };
     let mut inputs = answers.into_iter().map(answer).collect();
@@ -397,7 +405,13 @@ fn answer_all(redis: &Redis, answers: Answers<(Ticket, StoreOp)>, post: &Post) -
     is_demoted
 }
 
-fn read(redis: &Redis, op: &StoreOp, value: Value) -> Result<Answer, StoreError> {
+/// Whether a server says that it is not the one to ask.
+pub(super) fn is_of_demoted(answer: &Result<Answer, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Busy(text)) if DEMOTED.iter().any(|word| text.contains(word)))
+}
+
+/// Reads the reply to an operation.
+pub(super) fn read(redis: &Redis, op: &StoreOp, value: Value) -> Result<Answer, StoreError> {
     match reply(value)? {
         Reply::Error(error) => Err(error),
         reply => redis.answer(op, reply),

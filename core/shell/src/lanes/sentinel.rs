@@ -1,18 +1,15 @@
 //! The master that sentinels name: found, and proven to be one, before anything is asked of it.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use redis::{ConnectionAddr, Parser, RedisConnectionInfo, Value};
+use redis::{ConnectionAddr, Value};
 
 use super::address::Sentinels;
-use super::link::{Feed, authentication, put_command};
+use super::line::{Line, text};
 use super::server::Connect;
 use crate::transport::Transport;
 
-/// Bytes that are read in one go.
-const READ_BUFFER: usize = 4 * 1024;
 /// No more is read of what is asked here, in bytes.
 const LONGEST_REPLY: usize = 64 * 1024;
 
@@ -50,7 +47,7 @@ impl Watched {
                 Ok((line, epoch)) if epoch >= self.epoch() => {
                     self.first.store(at, Ordering::Relaxed);
                     self.epoch.store(epoch, Ordering::Relaxed);
-                    return Ok(line.io);
+                    return Ok(line.into_io());
                 }
                 Ok((_, epoch)) => {
                     behind = behind.max(Some(epoch));
@@ -71,7 +68,7 @@ impl Watched {
     pub(super) async fn look(&self, connect: Connect) -> io::Result<()> {
         let Sentinels { hosts, credentials, .. } = &self.sentinels;
         let at = self.next.fetch_add(1, Ordering::Relaxed) % hosts.len();
-        let mut sentinel = Line::open(&hosts[at], credentials, connect).await?;
+        let mut sentinel = Line::open(&hosts[at], credentials, connect, LONGEST_REPLY).await?;
         let epoch = self.epoch_at(&mut sentinel).await?;
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
         Ok(())
@@ -80,80 +77,28 @@ impl Watched {
     /// Asks a sentinel, and then the server that it names, which of them is the master, and at which epoch.
     async fn ask(&self, sentinel: &ConnectionAddr, connect: Connect) -> io::Result<(Line, u64)> {
         let Sentinels { master, settings, credentials, .. } = &self.sentinels;
-        let mut sentinel = Line::open(sentinel, credentials, connect).await?;
-        let address = sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]).await?;
+        let mut sentinel = Line::open(sentinel, credentials, connect, LONGEST_REPLY).await?;
+        let address = words(sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]).await?);
         let [host, port] = &address[..] else { return Err(io::Error::other("it knows no master of this name")) };
         let port = port.parse().map_err(|_| io::Error::other("it does not tell the master's port"))?;
         let epoch = self.epoch_at(&mut sentinel).await?;
-        let mut line = Line::open(&ConnectionAddr::Tcp(host.clone(), port), settings, connect).await?;
-        match line.ask(&["ROLE"]).await?.first().map(String::as_str) {
+        let mut line = Line::open(&ConnectionAddr::Tcp(host.clone(), port), settings, connect, LONGEST_REPLY).await?;
+        match words(line.ask(&["ROLE"]).await?).first().map(String::as_str) {
             Some("master") => Ok((line, epoch)),
             _ => Err(io::Error::other(format!("{host}:{port}, which it names, is not the master"))),
         }
     }
 
     async fn epoch_at(&self, sentinel: &mut Line) -> io::Result<u64> {
-        let state = sentinel.ask(&["SENTINEL", "MASTER", &self.sentinels.master]).await?;
+        let state = words(sentinel.ask(&["SENTINEL", "MASTER", &self.sentinels.master]).await?);
         let epoch = state.iter().skip_while(|word| *word != "config-epoch").nth(1).and_then(|epoch| epoch.parse().ok());
         epoch.ok_or_else(|| io::Error::other("it does not count its masters"))
     }
 }
 
-/// A connection on which one thing is asked after the other.
-struct Line {
-    io: Box<dyn Transport>,
-}
-
-impl Line {
-    async fn open(address: &ConnectionAddr, settings: &RedisConnectionInfo, connect: Connect) -> io::Result<Line> {
-        let mut line = Line { io: connect(address).await? };
-        if let Some(words) = authentication(settings) {
-            line.ask(&words).await?;
-        }
-        Ok(line)
-    }
-
-    /// Asks what is answered with a list of words, and leaves out what in it is none. No list is an empty one.
-    async fn ask(&mut self, words: &[&str]) -> io::Result<Vec<String>> {
-        let mut command = Vec::new();
-        put_command(&mut command, words);
-        let mut rest = &command[..];
-        while !rest.is_empty() {
-            match poll_fn(|cx| self.io.poll_write(cx, rest)).await {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let (mut parser, mut buffer, mut read) = (Parser::new(), [0; READ_BUFFER], 0);
-        while read < LONGEST_REPLY {
-            let bytes = match poll_fn(|cx| self.io.poll_read(cx, &mut buffer)).await {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                Err(error) => return Err(error),
-            };
-            read += bytes;
-            let mut feed = Feed { bytes: &buffer[..bytes], is_dry: false };
-            match parser.parse_value(&mut feed) {
-                Ok(Value::Array(values)) => return Ok(values.into_iter().filter_map(word).collect()),
-                Ok(Value::ServerError(error)) => return Err(io::Error::other(error.to_string())),
-                Ok(_) => return Ok(Vec::new()),
-                Err(_) if feed.is_dry => {}
-                Err(error) => return Err(io::Error::other(format!("not a reply: {error}"))),
-            }
-        }
-        Err(io::Error::other("a reply without end"))
-    }
-}
-
-fn word(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
+/// The words of a list, without what in it is none. No list is an empty one.
+fn words(value: Value) -> Vec<String> {
+    if let Value::Array(values) = value { values.into_iter().filter_map(text).collect() } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -199,9 +144,9 @@ mod tests {
         }
     }
 
-    fn words(pipe: &Pipe) -> Vec<String> {
-        let sent = pipe.written();
-        sent.split("\r\n").filter(|word| !word.starts_with(['*', '$']) && !word.is_empty()).map(str::to_owned).collect()
+    fn sent(pipe: &Pipe) -> Vec<String> {
+        let written = pipe.written();
+        written.split("\r\n").filter(|word| !word.starts_with(['*', '$']) && !word.is_empty()).map(str::to_owned).collect()
     }
 
     fn failure(watched: &Watched) -> String {
@@ -218,8 +163,8 @@ mod tests {
         will_connect([&one, &master]);
         let watched = watched(URL);
         assert!(open(&watched).is_some_and(|outcome| outcome.is_ok()));
-        assert_eq!(words(&one), ["AUTH", "spw", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m", "SENTINEL", "MASTER", "m"]);
-        assert_eq!(words(&master), ["AUTH", "pw", "ROLE"]);
+        assert_eq!(sent(&one), ["AUTH", "spw", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m", "SENTINEL", "MASTER", "m"]);
+        assert_eq!(sent(&master), ["AUTH", "pw", "ROLE"]);
         assert_eq!(watched.epoch(), 3);
     }
 
@@ -230,7 +175,7 @@ mod tests {
         let watched = watched(URL);
         assert!(open(&watched).is_some_and(|outcome| outcome.is_ok()));
         assert_eq!(watched.first.load(Ordering::Relaxed), 1);
-        assert!(!words(&one).is_empty() && !words(&other).is_empty());
+        assert!(!sent(&one).is_empty() && !sent(&other).is_empty());
     }
 
     #[test]
@@ -240,7 +185,7 @@ mod tests {
         let watched = watched(URL);
         assert!(open(&watched).is_none());
         assert!(open(&watched).is_some_and(|outcome| outcome.is_ok()));
-        assert_eq!(words(&silent), ["AUTH", "spw"]);
+        assert_eq!(sent(&silent), ["AUTH", "spw"]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) struct Server {
 enum Whereabouts {
     Fixed(ConnectionAddr),
     Watched(Arc<Watched>),
-    /// [`crate::options::Options::build`] lets none through.
+    /// Its lanes are those of [`super::ClusterLanes`], which asks each of its nodes by itself.
     Cluster,
 }
 
@@ -44,6 +44,11 @@ impl Server {
             Place::Cluster(_) => (Whereabouts::Cluster, RedisConnectionInfo::default()),
         };
         Server { whereabouts, settings, connect }
+    }
+
+    /// A server that is always here.
+    pub(super) fn fixed(address: ConnectionAddr, settings: RedisConnectionInfo, connect: Connect) -> Server {
+        Server { whereabouts: Whereabouts::Fixed(address), settings, connect }
     }
 
     /// Opens a connection. It is closed by dropping what this returns: nothing gives an attempt up by itself.

@@ -30,9 +30,13 @@ pub(super) fn commands(beside: impl Fn(&str, &str) -> String, op: &TailOp) -> Ve
             at_one_moment(keys.iter().map(|key| words(["XREVRANGE", key, "+", "-", "COUNT", &count])))
         }
         TailOp::Read { cursors, count, block } => {
-            let (count, block) = (count.to_string(), block.as_millis().max(1).to_string());
-            let mut words = words(["XREAD", "COUNT", &count, "BLOCK", &block, "STREAMS"]);
-            words.reserve(cursors.len() * 2);
+            let mut words = words(["XREAD", "COUNT", &count.to_string()]);
+            words.reserve(3 + cursors.len() * 2);
+            // Redis would wait for ever where it is asked to wait for no time.
+            if !block.is_zero() {
+                words.extend([word("BLOCK"), text(block.as_millis().max(1))]);
+            }
+            words.push(word("STREAMS"));
             words.extend(cursors.iter().map(|(key, _)| Bytes::copy_from_slice(key.as_bytes())));
             // There may be thousands of them: one piece of memory for all.
             let mut memory = BytesMut::with_capacity(cursors.len() * 24);
@@ -155,9 +159,11 @@ mod tests {
             count: 7,
             block: Duration::from_secs(5),
         };
+        let look = TailOp::Read { cursors: vec![("a".into(), StreamId::ZERO)], count: 7, block: Duration::ZERO };
         let tips = TailOp::Tips { keys: vec!["a".into(), "b".into()], count: 2 };
         for (op, expected) in [
             (read, "XREAD COUNT 7 BLOCK 5000 STREAMS a b 0-0 5-6"),
+            (look, "XREAD COUNT 7 STREAMS a 0-0"),
             (tips, "MULTI; XREVRANGE a + - COUNT 2; XREVRANGE b + - COUNT 2; EXEC"),
             (row(Query::After(AT)), "MULTI; XRANGE k 5-6 + COUNT 3; XREVRANGE k + - COUNT 1; EXEC"),
             (row(Query::Before(AT)), "MULTI; XREVRANGE k 5-5 - COUNT 3; XREVRANGE k + - COUNT 1; EXEC"),
