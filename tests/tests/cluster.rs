@@ -80,9 +80,13 @@ fn what_else_nodes_share_they_share_across_slots(binary: &Path) {
 [[rooms]]
 rooms = "project:*"
 keep.history = {}
+presence = true
 [[rooms]]
 rooms = "user:*"
 keep.inbox = {}
+[[rooms]]
+rooms = "job:*"
+keep.stream = {}
 [[routes]]
 path = "/ws"
 [[routes]]
