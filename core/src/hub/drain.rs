@@ -18,6 +18,9 @@ use crate::time::Time;
 /// spread over the time that remains.
 const LATE: Duration = Duration::from_millis(500);
 
+/// The fraction of the golden ratio, of 2 to the power of 64.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A drain under way.
 #[derive(Debug)]
 pub(super) struct Drain {
@@ -31,6 +34,15 @@ pub(super) struct Drain {
     closed_by: Time,
     /// When those are dropped that are still there.
     dropped_at: Time,
+    /// From which follows when the next one is to come back. A step of the golden ratio each time spreads them more evenly than
+    /// dice would, so that those who come back are no more in any second than those who were closed.
+    turn: u64,
+}
+
+/// The time from one close to the next, a little more than the rate says: clocks and networks are not exact, and the rate shall not
+/// be exceeded.
+fn pace(rate: u32) -> Duration {
+    Duration::from_secs(1) / (rate - rate / 128).max(1)
 }
 
 impl Hub {
@@ -47,11 +59,12 @@ impl Hub {
             left.swap(at, (self.dice.next_u64() % (at as u64 + 1)) as usize);
         }
         let (config, hubs) = (&self.config.drain, hubs.max(1));
-        let one = Duration::from_secs(1) / config.rate.max(1);
+        let one = pace(config.rate);
         // The hubs take turns.
         let next_at = now + one * u32::from(self.shard.0 % hubs);
         let (closed_by, dropped_at) = (now + config.closing(), now + config.dropping());
-        self.drain = Some(Drain { left, next_at, pace: one * u32::from(hubs), closed_by, dropped_at });
+        self.drain =
+            Some(Drain { left, next_at, pace: one * u32::from(hubs), closed_by, dropped_at, turn: self.dice.next_u64() });
         self.timers.arm(next_at, Wake::Drain);
         self.timers.arm(dropped_at, Wake::Drain);
     }
@@ -94,7 +107,11 @@ impl Hub {
         let Some(conn) = self.peek(id).filter(|conn| !conn.is_closing()) else { return false };
         let style = self.config.routes.get(usize::from(conn.route)).map(|route| route.drain).unwrap_or_default();
         let spread = u64::try_from(self.config.drain.spread.as_millis()).unwrap_or(u64::MAX);
-        let after = self.dice.next_u64() % spread.max(1);
+        let turn = self.drain.as_mut().map_or(0, |drain| {
+            drain.turn = drain.turn.wrapping_add(GOLDEN_RATIO);
+            drain.turn
+        });
+        let after = ((u128::from(turn) * u128::from(spread)) >> 64) as u64;
         self.notice(now, id, "reconnect", Some(Object::new().number("after_ms", after).finish()), None);
         match style {
             DrainStyle::Close => self.close(now, id, 1001, "the server is going away"),

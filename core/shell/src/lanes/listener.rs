@@ -198,6 +198,16 @@ mod tests {
     const SUBSCRIBED: &[u8] = b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n+PONG\r\n";
     const HELLO: &[u8] = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nhello\r\n";
 
+    /// A listener on a connection, which listens to `a` since question 1.
+    fn listening(wire: &Pipe) -> Listener {
+        let mut listener = Listener::new();
+        listen(&mut listener, 1, &["a"]);
+        wire.feed(GREETING);
+        wire.feed(SUBSCRIBED);
+        assert_eq!(heard(drive(&mut listener)), (1, true, vec![]));
+        listener
+    }
+
     #[test]
     fn what_is_said_is_heard_once_the_subscription_holds() {
         let wire = Pipe::default();
@@ -221,11 +231,7 @@ mod tests {
     fn a_wait_in_vain_ends_when_the_server_says_that_it_is_there() {
         let wire = Pipe::default();
         will_connect([&wire]);
-        let mut listener = Listener::new();
-        listen(&mut listener, 1, &["a"]);
-        wire.feed(GREETING);
-        wire.feed(SUBSCRIBED);
-        assert_eq!(heard(drive(&mut listener)), (1, true, vec![]));
+        let mut listener = listening(&wire);
         listen(&mut listener, 2, &["a"]);
         assert_eq!(drive(&mut listener), None);
         assert!(!listener.tick(Time::ZERO + BLOCK / 2));
@@ -239,11 +245,7 @@ mod tests {
     fn other_subscriptions_are_told_of_when_they_hold_and_nothing_is_missed() {
         let wire = Pipe::default();
         will_connect([&wire]);
-        let mut listener = Listener::new();
-        listen(&mut listener, 1, &["a"]);
-        wire.feed(GREETING);
-        wire.feed(SUBSCRIBED);
-        drive(&mut listener);
+        let mut listener = listening(&wire);
         listen(&mut listener, 2, &["a", "b"]);
         wire.feed(HELLO);
         assert_eq!(drive(&mut listener), None, "it is not known yet that b is listened to");
@@ -259,11 +261,7 @@ mod tests {
     fn an_answer_to_a_question_that_was_ended_says_nothing_of_the_next() {
         let wire = Pipe::default();
         will_connect([&wire]);
-        let mut listener = Listener::new();
-        listen(&mut listener, 1, &["a"]);
-        wire.feed(GREETING);
-        wire.feed(SUBSCRIBED);
-        drive(&mut listener);
+        let mut listener = listening(&wire);
         listen(&mut listener, 2, &["a"]);
         assert!(listener.tick(Time::ZERO + BLOCK));
         assert_eq!(heard(listener.answer()), (2, false, vec![]));
@@ -280,11 +278,7 @@ mod tests {
     fn a_connection_that_is_lost_is_told_and_the_next_one_begins_anew() {
         let (first, second) = (Pipe::default(), Pipe::default());
         will_connect([&first, &second]);
-        let mut listener = Listener::new();
-        listen(&mut listener, 1, &["a"]);
-        first.feed(GREETING);
-        first.feed(SUBSCRIBED);
-        drive(&mut listener);
+        let mut listener = listening(&first);
         first.feed(HELLO);
         first.ends().ended = true;
         assert_eq!(drive(&mut listener), None, "nobody asks");
