@@ -42,7 +42,7 @@ pub(super) struct Drain {
 /// The time from one close to the next, a little more than the rate says: clocks and networks are not exact, and the rate shall not
 /// be exceeded.
 fn pace(rate: u32) -> Duration {
-    Duration::from_secs(1) / (rate - rate / 128).max(1)
+    Duration::from_secs(1) / (rate - rate / 16).max(1)
 }
 
 impl Hub {
@@ -151,6 +151,7 @@ mod tests {
 
     const NOW: Time = Time::from_micros(7_000_000);
 
+    /// With a rate of 106 a connection is closed every 10 ms.
     fn config(rate: u32) -> Config {
         let aborting = Route { drain: DrainStyle::Abort, ..Route::json("/abort", AuthMode::Optional) };
         let mut config = Config { routes: vec![Route::json("/", AuthMode::Optional), aborting], ..Config::default() };
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn connections_are_closed_one_after_the_other_in_an_order_drawn_by_lot() {
         let order = |seed| {
-            let (mut hub, conns) = hub(config(100), seed, 50);
+            let (mut hub, conns) = hub(config(106), seed, 50);
             hub.drain(NOW, 1);
             let closed = closes(&mut hub);
             for (at, (when, _)) in closed.iter().enumerate() {
@@ -219,7 +220,7 @@ mod tests {
     fn hubs_share_the_rate_and_take_turns() {
         let mut all = Vec::new();
         for shard in 0..4 {
-            let mut hub = Hub::new(Arc::new(config(100)), ShardId(shard), [1; 32]).unwrap();
+            let mut hub = Hub::new(Arc::new(config(106)), ShardId(shard), [1; 32]).unwrap();
             (0..10).for_each(|_| assert!(open(&mut hub, "/").is_ok()));
             hub.drain(NOW, 4);
             all.extend(closes(&mut hub).into_iter().map(|(when, _)| when));
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_host_that_was_held_up_makes_up_for_little_of_it() {
-        let (mut hub, _) = hub(config(100), 5, 300);
+        let (mut hub, _) = hub(config(106), 5, 300);
         hub.drain(NOW, 1);
         hub.tick(NOW);
         assert_eq!(flush(&mut hub, NOW).len(), 1);
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn who_goes_by_itself_costs_no_time() {
-        let (mut hub, conns) = hub(config(100), 6, 100);
+        let (mut hub, conns) = hub(config(106), 6, 100);
         hub.drain(NOW, 1);
         conns.iter().take(90).for_each(|id| hub.closed(NOW, *id, crate::hub::CloseCause::Gone));
         let closed = closes(&mut hub);
@@ -287,7 +288,7 @@ mod tests {
 
     #[test]
     fn nothing_is_opened_any_more_and_a_hub_without_connections_is_drained_at_once() {
-        let (mut hub, _) = hub(config(100), 7, 0);
+        let (mut hub, _) = hub(config(106), 7, 0);
         assert!(!hub.is_drained());
         hub.drain(NOW, 1);
         assert!(hub.is_drained());
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_route_may_end_its_connections_without_a_close_frame_once_what_is_queued_is_written() {
-        let (mut hub, _) = hub(config(100), 9, 0);
+        let (mut hub, _) = hub(config(106), 9, 0);
         let id = open(&mut hub, "/abort").unwrap();
         hub.drain(NOW, 1);
         hub.tick(NOW);
