@@ -146,6 +146,25 @@ fn a_gap_in_listening_is_told_to_those_whom_it_may_concern() {
 }
 
 #[test]
+fn what_is_remembered_of_a_gap_comes_before_it_is_told() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 2);
+        let members = members(&mut world, "project:1");
+        let mut numbers = vec![world.broadcast(r#""project_id":"1""#, "project:1")];
+        world.settle();
+        // The second node reads and hears nothing for a moment, and its subscription is gone when it does again.
+        world.go_silent(1, Lane::Relay);
+        world.go_silent(1, Lane::Channels);
+        numbers.extend((0..5).map(|_| world.broadcast(r#""project_id":"1""#, "project:1")));
+        world.kill_subscription(1);
+        world.run(SECOND * 20);
+        assert_eq!(seen(&world, members, "project:1"), [numbers.clone(), numbers], "seed {seed}");
+        assert_eq!(world.recovered(members[1], "project:1"), [false], "seed {seed}");
+        world.converge();
+    }
+}
+
+#[test]
 fn what_was_heard_is_stored_when_the_store_has_memory_again() {
     for seed in 0..20 {
         let mut world = World::new(seed, 2);

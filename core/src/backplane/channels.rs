@@ -148,7 +148,7 @@ impl Channels {
                 if let Some(ear) = self.ears.get_mut(index) {
                     if begins && core::mem::replace(&mut ear.has_begun, true) {
                         ear.report_gap(core);
-                        audience.relay.lose_fed();
+                        audience.relay.lose_fed(core, now);
                     }
                     ear.settled |= !was_ended;
                     if index == 0 && begins {

@@ -332,7 +332,7 @@ impl Relay {
                     Verdict::Skip => continue,
                     Verdict::Heal => {
                         run.tell(core);
-                        self.heal(core, now, index);
+                        self.heal(core, now, index, false);
                         continue;
                     }
                 },

@@ -15,7 +15,7 @@ use super::room::{Errand, Room};
 use super::{Relay, Run, Wake};
 use crate::config::Config;
 use crate::door::{ReadId, Tell, Unavailable};
-use crate::id::ShardId;
+use crate::id::{ShardId, ShardSet};
 use crate::message::RoomName;
 use crate::position::Position;
 use crate::report::Report;
@@ -97,18 +97,14 @@ impl Relay {
     }
 
     /// Channels were not listened to for a while: in rooms to which something came by one, something may be missing that no log has.
-    pub(in super::super) fn lose_fed(&mut self) {
+    /// What their logs have is read first.
+    pub(in super::super) fn lose_fed(&mut self, core: &mut Core, now: Time) {
         for index in 0..self.rooms.slots() {
-            let Some(Room { name, track: Some(track), .. }) = self.rooms.get_mut(index) else { continue };
+            let Some(Room { track: Some(track), .. }) = self.rooms.get_mut(index) else { continue };
             match track.errand.as_deref_mut() {
                 _ if !track.fed => {}
-                None => {
-                    track.errand = Some(Box::new(Errand::Asking { joining: Vec::new(), lost: true, ahead: None }));
-                    self.memory.wanted.push(name.clone());
-                }
-                Some(Errand::Asking { lost, .. }) => *lost = true,
-                // It is found out already whether something is missing, and told.
-                Some(Errand::Healing { .. }) => {}
+                None => self.heal(core, now, index, true),
+                Some(Errand::Asking { lost, .. } | Errand::Healing { lost, .. }) => *lost = true,
             }
         }
     }
@@ -157,32 +153,29 @@ impl Relay {
                 Some(Errand::Asking { joining, lost, ahead }) => {
                     track.stands_at(position);
                     if lost {
-                        core.stats.rooms_lost += 1;
-                        core.report(|| Report::RoomLost { room: name.clone(), position });
-                        for shard in shards.iter() {
-                            core.tell(shard, Tell::Lost { room: name.clone(), position });
-                        }
+                        tell_lost(core, &name, *shards, position);
                     }
                     for (shard, join) in joining {
                         core.tell(shard, Tell::Joined { room: name.clone(), join, position: Some(position) });
                     }
                     if ahead.is_some_and(|ahead| ahead.epoch != position.epoch || ahead.is_after(position)) {
-                        self.heal(core, now, index);
+                        self.heal(core, now, index, false);
                     }
                 }
                 Some(errand @ Errand::Healing { .. }) => track.errand = Some(Box::new(errand)),
                 // A check. Where messages have come meanwhile, the answer is older than what is known.
-                None if track.at == before && position != before => self.heal(core, now, index),
+                None if track.at == before && position != before => self.heal(core, now, index, false),
                 None => {}
             }
         }
     }
 
-    /// Begins to read what follows the last message that was told of.
-    pub(super) fn heal(&mut self, core: &mut Core, now: Time, index: usize) {
+    /// Begins to read what follows the last message that was told of. Once that is told, members may have to be told that more was
+    /// `lost`.
+    pub(super) fn heal(&mut self, core: &mut Core, now: Time, index: usize, lost: bool) {
         let Some(Room { name, track: Some(track), .. }) = self.rooms.get_mut(index) else { return };
         let Some(Shelf { place, ttl, .. }) = shelf(&core.config, name) else { return };
-        track.errand = Some(Box::new(Errand::Healing { ahead: None }));
+        track.errand = Some(Box::new(Errand::Healing { ahead: None, lost }));
         let query = match place {
             Place::Log => Query::After(track.at),
             Place::Inbox => Query::Oldest,
@@ -196,8 +189,7 @@ impl Relay {
     pub(in super::super) fn healed(&mut self, core: &mut Core, now: Time, name: RoomName, answer: Result<Answer, StoreError>) {
         let Some(index) = self.rooms.find(&name) else { return };
         let Some(Room { shards, track: Some(track), .. }) = self.rooms.get_mut(index) else { return };
-        let Some(Errand::Healing { ahead }) = track.errand.as_deref() else { return };
-        let ahead = *ahead;
+        let Some(&Errand::Healing { ahead, lost }) = track.errand.as_deref() else { return };
         let Ok(Answer::Page(page)) = answer else {
             self.memory.ailing.push(name);
             return self.pause.begin(core, now, Wake::Memory);
@@ -221,13 +213,16 @@ impl Relay {
         let is_behind = ahead.is_some_and(|ahead| ahead.epoch != head.epoch || ahead.is_after(track.at));
         // An inbox of which all that was read is known already cannot be read any further before that is delivered.
         let goes_on = is_behind || (!is_done && end != at);
+        let (at, shards) = (track.at, *shards);
         let mut run = Run::new(&core.config.limits);
         for (position, payload) in messages {
-            run.add(core, &name, *shards, payload, Some(position));
+            run.add(core, &name, shards, payload, Some(position));
         }
         run.tell(core);
         if goes_on {
-            self.heal(core, now, index);
+            self.heal(core, now, index, lost);
+        } else if lost {
+            tell_lost(core, &name, shards, at);
         }
     }
 
@@ -254,9 +249,9 @@ impl Relay {
         for name in core::mem::take(&mut self.memory.ailing) {
             if let Some(index) = self.rooms.find(&name)
                 && let Some(Room { track: Some(track), .. }) = self.rooms.get(index)
-                && matches!(track.errand.as_deref(), Some(Errand::Healing { .. }))
+                && let Some(&Errand::Healing { lost, .. }) = track.errand.as_deref()
             {
-                self.heal(core, now, index);
+                self.heal(core, now, index, lost);
             }
         }
         for (name, upto) in core::mem::take(&mut self.memory.undropped) {
@@ -298,7 +293,7 @@ impl Relay {
         let Some(Room { track: Some(track), .. }) = self.rooms.get(index) else { return };
         let goes_on = head == before || (head.epoch == before.epoch && head.is_after(before));
         if before.epoch != 0 && !goes_on && track.errand.is_none() {
-            self.heal(core, now, index);
+            self.heal(core, now, index, false);
         }
     }
 
@@ -320,5 +315,14 @@ impl Relay {
             self.memory.undropped.push((room, upto));
             self.pause.begin(core, now, Wake::Memory);
         }
+    }
+}
+
+/// Members are told that messages were lost.
+fn tell_lost(core: &mut Core, name: &RoomName, shards: ShardSet, position: Position) {
+    core.stats.rooms_lost += 1;
+    core.report(|| Report::RoomLost { room: name.clone(), position });
+    for shard in shards.iter() {
+        core.tell(shard, Tell::Lost { room: name.clone(), position });
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Errand {
     Healing {
         /// The furthest that the relay log has brought meanwhile.
         ahead: Option<Position>,
+        /// Whether those who have joined are to be told after it that messages were lost, which no memory has.
+        lost: bool,
     },
 }
 
@@ -107,7 +109,7 @@ impl Track {
     pub(super) fn hear(&mut self, position: Position, previous: u32) -> Verdict {
         self.quiet = false;
         match self.errand.as_deref_mut() {
-            Some(Errand::Asking { ahead, .. } | Errand::Healing { ahead }) => {
+            Some(Errand::Asking { ahead, .. } | Errand::Healing { ahead, .. }) => {
                 *ahead = Some(position);
                 return Verdict::Skip;
             }
@@ -192,8 +194,8 @@ mod tests {
     #[test]
     fn while_something_is_read_the_furthest_is_remembered() {
         let mut track = track(1);
-        track.errand = Some(Box::new(Errand::Healing { ahead: None }));
+        track.errand = Some(Box::new(Errand::Healing { ahead: None, lost: false }));
         assert_eq!([2, 3].map(|offset| hear(&mut track, offset)), [Verdict::Skip; 2]);
-        assert!(matches!(track.errand.as_deref(), Some(Errand::Healing { ahead: Some(ahead) }) if *ahead == at(3)));
+        assert!(matches!(track.errand.as_deref(), Some(Errand::Healing { ahead: Some(ahead), .. }) if *ahead == at(3)));
     }
 }
