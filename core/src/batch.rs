@@ -425,7 +425,7 @@ fn identifier(json: &str, index: usize) -> Result<Cow<'_, str>, BatchError> {
 }
 
 /// Whether valid JSON is nested deeper than this.
-fn deeper_than(json: &str, limit: usize) -> bool {
+pub(crate) fn deeper_than(json: &str, limit: usize) -> bool {
     // Hardly an event has as many brackets as it may have levels, and counting them is far cheaper than pairing them.
     brackets(json) > limit && depth(json) > limit
 }

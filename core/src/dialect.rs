@@ -1,3 +1,4 @@
 //! Dialects: what clients say and what they are told, as text. They know nothing of rooms, limits or connections.
 
 pub mod json;
+pub mod socketio;

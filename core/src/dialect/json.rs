@@ -175,7 +175,12 @@ pub fn parse(text: &str) -> Result<Request<'_>, ParseError<'_>> {
     }
 }
 
-fn command<'a>(kind: &str, frame: &'a str, data: Option<&'a RawValue>) -> Result<Command<'a>, (ErrorCode, &'static str)> {
+/// What is wanted by a frame of some type with its data, or by an event with its first argument, which is both.
+pub(crate) fn command<'a>(
+    kind: &str,
+    frame: &'a str,
+    data: Option<&'a RawValue>,
+) -> Result<Command<'a>, (ErrorCode, &'static str)> {
     match kind {
         "ping" => Ok(Command::Ping),
         // System B's clients answer `auth_required` with a frame of the same type.
@@ -281,7 +286,7 @@ pub(crate) fn identifier<'a>(raw: &'a RawValue) -> Option<Cow<'a, str>> {
 }
 
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// Builds the data of server frames: an object, field by field.
 ///
@@ -321,6 +326,21 @@ impl Object {
     /// Adds a number.
     pub fn number(self, name: &str, value: u64) -> Object {
         self.field(name, |out| out.extend_from_slice(value.to_string().as_bytes()))
+    }
+
+    /// Adds a value that is JSON already.
+    pub(crate) fn json(self, name: &str, value: &str) -> Object {
+        self.field(name, |out| out.extend_from_slice(value.as_bytes()))
+    }
+
+    /// Adds the fields of an object that was built by another one of these.
+    pub(crate) fn fields_of(mut self, object: &str) -> Object {
+        let fields = object.strip_prefix('{').and_then(|fields| fields.strip_suffix('}')).filter(|fields| !fields.is_empty());
+        if let Some(fields) = fields {
+            self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+            self.0.extend_from_slice(fields.as_bytes());
+        }
+        self
     }
 
     /// Adds a list of strings.
