@@ -15,6 +15,7 @@ mod drain;
 mod limits;
 mod room;
 mod route;
+mod socketio;
 mod source;
 mod template;
 
@@ -25,6 +26,7 @@ pub use limits::{Heartbeat, Limits};
 pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
 pub use route::{AuthMode, DialectName, Route};
+pub use socketio::SocketIo;
 pub use source::Source;
 pub(crate) use template::{Piece, Template};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// Liveness of connections.
     pub heartbeat: Heartbeat,
+    /// How Socket.IO is spoken.
+    pub socketio: SocketIo,
     /// How the node is emptied before it ends.
     pub drain: Drain,
     /// How messages travel between nodes.
@@ -190,6 +194,7 @@ impl Config {
         }
         self.limits.validate()?;
         self.heartbeat.validate()?;
+        self.socketio.validate()?;
         self.drain.validate()?;
         for (at, source) in self.sources.iter().enumerate() {
             source.validate(&format!("sources[{at}]"))?;
@@ -265,6 +270,8 @@ impl Default for Config {
                 Route::bound("/ws/tasks", "global", AuthMode::Optional),
                 Route::bound("/ws/jobs/{id}", "job:{id}", AuthMode::Required),
                 Route::bound("/ws/{uuid}", "job:{uuid}", AuthMode::Required),
+                Route::socketio("/socket.io/", "global"),
+                Route::socketio("/ws/socket.io/", "global"),
             ],
             access: vec![
                 rule("user:*", Who::Owner, Who::Admin),
@@ -281,6 +288,7 @@ impl Default for Config {
             origins: vec![Pattern::new("*")],
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
+            socketio: SocketIo::default(),
             drain: Drain::default(),
             relay: Relay::default(),
             sources: vec![Source::file_events(), Source::ai_commands()],

@@ -61,14 +61,9 @@ impl Frame {
     /// ```
     pub fn texts<'a>(payloads: impl IntoIterator<Item = &'a Bytes, IntoIter: Clone>) -> Frame {
         let payloads = payloads.into_iter();
-        let size = payloads.clone().map(|payload| payload.len() + LONGEST_HEADER).sum();
-        let (mut bytes, mut first, mut messages) = (BytesMut::with_capacity(size), None, 0);
-        for payload in payloads {
-            let header = put_frame(&mut bytes, FrameKind::Text, payload);
-            first = first.or(Some(header));
-            messages += 1;
-        }
-        Frame { bytes: bytes.freeze(), header: first.unwrap_or(0), kind: FrameKind::Text, messages }
+        let mut texts = Texts::with_capacity(payloads.clone().map(|payload| payload.len()));
+        payloads.for_each(|payload| texts.put(payload));
+        texts.finish()
     }
 
     /// The same of messages with a position each, which becomes the last field of the JSON object that each is.
@@ -82,21 +77,27 @@ impl Frame {
     /// ```
     pub fn texts_at<'a>(messages: impl Iterator<Item = (&'a [u8], Position)> + Clone) -> Frame {
         const LONGEST_FIELD: usize = 64;
-        let size = messages.clone().map(|(payload, _)| payload.len() + LONGEST_FIELD + LONGEST_HEADER).sum();
-        let (mut bytes, mut message) = (BytesMut::with_capacity(size), Vec::new());
-        let (mut first, mut count) = (None, 0);
+        let mut texts = Texts::with_capacity(messages.clone().map(|(payload, _)| payload.len() + LONGEST_FIELD));
+        let mut message = Vec::new();
         for (payload, position) in messages {
             message.clear();
             put_with_position(&mut message, payload, position);
-            first = first.or(Some(put_frame(&mut bytes, FrameKind::Text, &message)));
-            count += 1;
+            texts.put(&message);
         }
-        Frame { bytes: bytes.freeze(), header: first.unwrap_or(0), kind: FrameKind::Text, messages: count }
+        texts.finish()
     }
 
     /// A binary message.
     pub fn binary(payload: &[u8]) -> Frame {
         Frame::encode(FrameKind::Binary, payload)
+    }
+
+    /// A text message, and the binary ones that belong to it and follow at once.
+    pub(crate) fn packet(text: &[u8], attachments: &[Bytes]) -> Frame {
+        let mut texts = Texts::with_capacity(attachments.iter().map(Bytes::len).chain([text.len()]));
+        texts.put(text);
+        attachments.iter().for_each(|bytes| texts.put_binary(bytes));
+        texts.finish()
     }
 
     /// A ping without payload.
@@ -149,6 +150,13 @@ impl Frame {
         (0..self.messages).map_while(move |_| next())
     }
 
+    /// What follows so many bytes, which are whole messages of it.
+    pub(crate) fn rest(&self, from: usize) -> Frame {
+        let bytes = self.bytes.slice(from.min(self.bytes.len())..);
+        let (header, messages) = (header_length(&bytes) as u8, split(&bytes).count() as u32);
+        Frame { bytes, header, kind: self.kind, messages }
+    }
+
     /// How many messages it carries.
     pub fn messages(&self) -> usize {
         self.messages as usize
@@ -174,6 +182,54 @@ impl Frame {
         let header = put_frame(&mut bytes, kind, payload);
         Frame { bytes: bytes.freeze(), header, kind, messages: 1 }
     }
+}
+
+/// Text messages that become one frame.
+pub(crate) struct Texts {
+    bytes: BytesMut,
+    first: Option<u8>,
+    count: u32,
+}
+
+impl Texts {
+    /// Room for texts of these lengths.
+    pub(crate) fn with_capacity(lengths: impl Iterator<Item = usize>) -> Texts {
+        Texts { bytes: BytesMut::with_capacity(lengths.map(|length| length + LONGEST_HEADER).sum()), first: None, count: 0 }
+    }
+
+    /// Adds one, which must be UTF-8.
+    pub(crate) fn put(&mut self, text: &[u8]) {
+        let header = put_frame(&mut self.bytes, FrameKind::Text, text);
+        self.first.get_or_insert(header);
+        self.count += 1;
+    }
+
+    /// Adds a binary message.
+    fn put_binary(&mut self, bytes: &[u8]) {
+        put_frame(&mut self.bytes, FrameKind::Binary, bytes);
+        self.count += 1;
+    }
+
+    pub(crate) fn finish(self) -> Frame {
+        Frame { bytes: self.bytes.freeze(), header: self.first.unwrap_or(0), kind: FrameKind::Text, messages: self.count }
+    }
+}
+
+/// The frames at the beginning of bytes of our own: what each is, its payload, and its length with the header.
+pub(crate) fn split(mut frames: &[u8]) -> impl Iterator<Item = (FrameKind, &[u8], usize)> {
+    core::iter::from_fn(move || {
+        let kind = match frames.first()? & 0xf {
+            0x1 => FrameKind::Text,
+            0x2 => FrameKind::Binary,
+            0x8 => FrameKind::Close,
+            0x9 => FrameKind::Ping,
+            _ => FrameKind::Pong,
+        };
+        let header = header_length(frames);
+        let (frame, rest) = frames.split_at_checked(header + payload_length(frames))?;
+        frames = rest;
+        Some((kind, frame.get(header..)?, frame.len()))
+    })
 }
 
 const LONGEST_HEADER: usize = 10;

@@ -73,6 +73,8 @@ pub enum Plan<'a> {
     Room(String),
     /// Read part of a room's history, then answer with [`rooms::answer`].
     Read(Reading),
+    /// Have the hub of its session answer it, see [`Hub::exchange`](crate::hub::Hub::exchange).
+    Exchange,
 }
 
 /// A message of the API.
@@ -169,10 +171,17 @@ impl Api {
                 not_allowed("GET, HEAD")
             }
             "/api/publish" => not_allowed("POST"),
+            _ if self.has_sessions(path) => return Plan::Exchange,
             _ if Route::find(&self.config.routes, path).is_some() => upgrade_required(),
             _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
         };
         Plan::Respond(plan)
+    }
+
+    /// Whether requests to this path belong to sessions of Engine.IO.
+    pub fn has_sessions(&self, path: &str) -> bool {
+        let route = Route::find(&self.config.routes, path).and_then(|(route, _)| self.config.routes.get(route));
+        route.is_some_and(|route| route.dialect.is_engine())
     }
 
     fn sources(&self, request: &Request<Bytes>, now: UnixMillis, view: &View) -> Result<Plan<'static>, Refusal> {
@@ -306,6 +315,7 @@ mod tests {
             Plan::Survey(question) => (0, format!("{question:?}")),
             Plan::Room(room) => (0, room),
             Plan::Read(reading) => (0, format!("{} {:?}", reading.room, reading.query)),
+            Plan::Exchange => (0, "exchange".into()),
         }
     }
 

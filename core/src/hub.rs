@@ -16,10 +16,11 @@ use slab::Slab;
 
 use crate::backplane::derive;
 use crate::config::{AuthMode, Config, ConfigError, DialectName, Heartbeat, Route};
+use crate::dialect::socketio::engine::{Packet, parse};
 use crate::door::{Ask, PublishId, ReadId, Tell};
 use crate::frame::{Frame, Message};
 use crate::id::{ConnId, ShardId};
-use crate::message::{Composer, Json};
+use crate::message::{Composer, Json, RoomName};
 use crate::report::Report;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -31,6 +32,8 @@ mod auth;
 mod catch_up;
 mod connection;
 mod drain;
+mod ending;
+mod engine;
 mod fan_out;
 mod history;
 mod limit;
@@ -40,24 +43,30 @@ mod presence;
 mod requests;
 mod room;
 mod session;
+mod socketio;
 mod survey;
+mod wire;
 
 pub use crate::message::EVERYBODY;
 pub use access::{Intent, allows};
 pub(crate) use auth::bearer;
 pub use auth::{AuthError, Identity, Verifier};
+pub use engine::{ExchangeId, PollAnswer, session_shard};
 pub use limit::Limiter;
 pub use outbox::Outbox;
+pub use socketio::{AckId, Arguments, ClientEvent, NoAck};
 
 use auth::Credentials;
 use catch_up::Turn;
-use connection::{Connection, Due, Phase};
+use connection::{Connection, Due, Nature, Phase};
 use drain::Drain;
+use engine::Sid;
 use history::Historian;
-use outbox::Spares;
+use outbox::{Spares, Unflushed};
 use presence::Present;
 use requests::Publisher;
 use room::Rooms;
+use socketio::Hosted;
 
 /// The clients' side of a node.
 #[derive(Debug)]
@@ -83,9 +92,15 @@ pub struct Hub {
     servings: VecDeque<(usize, u64)>,
     turn: Turn,
     drain: Option<Drain>,
+    /// The sessions that poll, and the requests of those that wait.
+    sids: Table<Sid, ConnId>,
+    held: Table<ExchangeId, ConnId>,
+    hosted: Hosted,
+    /// The reads that prove that connections can be recovered.
+    proofs: Table<ReadId, (ConnId, RoomName)>,
     dice: ChaCha8Rng,
     timers: Timers<Wake>,
-    dirty: VecDeque<ConnId>,
+    unflushed: Unflushed,
     /// Whether an outbox has filled up so far that flushing should not wait.
     pressed: bool,
     spares: Spares,
@@ -106,6 +121,10 @@ enum Wake {
     Read(usize),
     /// More can be sent to those who catch up.
     Serve,
+    /// A poll of a client that tries a WebSocket has waited long enough.
+    Poll(ConnId),
+    /// An event was to be acknowledged by a connection, under this number.
+    Ack(ConnId, u64),
     /// The next connection of a drain is to be closed, or the time for it is up.
     Drain,
 }
@@ -117,6 +136,12 @@ pub enum HubAction {
     Ask(Ask),
     /// Drop the connection's socket: there is nothing more to write to it. The identifier means nothing any more.
     Drop(ConnId),
+    /// Answer a request of [`Hub::exchange`].
+    Respond(ExchangeId, PollAnswer),
+    /// Let the host's code know what a client has done, see [`Hub::set_hosted`].
+    Client(ClientEvent),
+    /// Let the host's code know what came of [`Hub::emit_with_ack`].
+    Acked(AckId, Result<Arguments, NoAck>),
     /// Something for the log.
     Report(Report),
 }
@@ -178,9 +203,13 @@ impl Hub {
             servings: VecDeque::new(),
             turn: Turn::default(),
             drain: None,
+            sids: Table::new(key),
+            held: Table::new(key),
+            hosted: Hosted::default(),
+            proofs: Table::new(key),
             dice: ChaCha8Rng::from_seed(derive(seed, b'd')),
             timers: Timers::new(),
-            dirty: VecDeque::new(),
+            unflushed: Unflushed::default(),
             pressed: false,
             spares: Spares::default(),
             actions: VecDeque::new(),
@@ -214,22 +243,17 @@ impl Hub {
     /// A path that is not served (404), an origin that is not allowed (403), no room for another connection, or a hub that is
     /// being drained (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
+        if Route::find(&self.config.routes, request.uri().path())
+            .is_some_and(|(route, _)| self.config.routes[route].dialect.is_engine())
+        {
+            return self.open_engine(now, request).inspect_err(|_| self.stats.refused += 1);
+        }
         let (route, room) = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };
-
-        self.serial = self.serial.wrapping_add(1);
-        let entry = self.conns.vacant_entry();
-        let id = ConnId::new(self.shard, self.serial, entry.key());
-        entry.insert(Connection::new(id, (route as u16, room), phase, now, &self.config));
-        self.stats.opened += 1;
-        self.stats.connections += 1;
-        let path = || Report::Opened { conn: id, path: request.uri().path().into() };
-        self.report(path);
-        self.hear_everybody();
-
+        let id = self.add(now, Nature::Plain, (route as u16, room), phase, request.uri().path());
         let credentials = Credentials::of(request);
-        match credentials.token {
+        match credentials.token.filter(|_| auth != AuthMode::Ignored) {
             Some(token) => self.authenticate(now, id, token, None),
             None if phase == Phase::Authenticating => self.notice(now, id, "auth_required", None, None),
             None => self.enter_bound(now, id),
@@ -240,19 +264,17 @@ impl Hub {
 
     /// Bytes that leave before everything else: the answer to the upgrade request.
     pub fn preface(&mut self, conn: ConnId, bytes: Bytes) {
-        let Hub { conns, spares, dirty, .. } = self;
+        let Hub { conns, spares, unflushed, .. } = self;
         let Some(conn) = find(conns, conn) else { return };
         conn.queue.get_or_insert_with(|| spares.take()).push_front(bytes);
-        if !conn.dirty {
-            conn.dirty = true;
-            dirty.push_back(conn.id);
-        }
+        unflushed.note(conn);
     }
 
     /// The longest message the connection may send now, in bytes. A token must fit into its first ones.
     pub fn message_limit(&self, conn: ConnId) -> usize {
         let limits = &self.config.limits;
         match self.peek(conn) {
+            Some(conn) if !conn.is_client() => self.config.socketio.max_payload,
             Some(conn) if conn.identity.is_none() => limits.message_bytes.max(limits.first_message_bytes),
             _ => limits.message_bytes,
         }
@@ -262,7 +284,9 @@ impl Hub {
     pub fn receive(&mut self, now: Time, id: ConnId, message: Message<'_>) {
         let silent_at = now + self.config.heartbeat.timeout;
         let Some(conn) = self.get(id) else { return };
-        conn.silent_at = silent_at;
+        if conn.is_client() {
+            conn.silent_at = silent_at;
+        }
         if let Phase::Closing { answered } = &mut conn.phase {
             // Whatever comes now comes too late, except the answer to our close frame.
             if matches!(message, Message::Close(_)) {
@@ -277,6 +301,7 @@ impl Hub {
                 match self.dialect(id) {
                     DialectName::Json => self.request(now, id, text),
                     DialectName::Echo => self.push(now, id, Frame::text(text.as_bytes())),
+                    DialectName::SocketIo | DialectName::EngineEcho => self.hear(now, id, parse(text)),
                 }
             }
             Message::Binary(bytes) => {
@@ -284,6 +309,7 @@ impl Hub {
                 match self.dialect(id) {
                     DialectName::Json => self.refuse_binary(now, id),
                     DialectName::Echo => self.push(now, id, Frame::binary(bytes)),
+                    DialectName::SocketIo | DialectName::EngineEcho => self.hear(now, id, Ok(Packet::Binary(bytes.into()))),
                 }
             }
             Message::Ping(payload) => {
@@ -340,7 +366,7 @@ impl Hub {
             Tell::Disconnect { user } => self.disconnect(now, &user),
             Tell::Who { read, result } => self.told_who(now, read, result),
             Tell::Snapshot { read, data } => self.state_read(now, read, data),
-            Tell::Survey { number, question } => self.survey(number, &question),
+            Tell::Survey { number, question } => self.survey(now, number, &question),
             Tell::Lost { room, position } => self.lost(now, &room, position),
             Tell::Restored { conn, places } => self.restored(now, conn, places),
             Tell::Page { read, result } => self.paged(now, read, result),
@@ -356,6 +382,8 @@ impl Hub {
             match wake {
                 Wake::Read(room) => self.read_again(room),
                 Wake::Drain => self.drain_on(now),
+                Wake::Poll(id) => self.end_poll(id),
+                Wake::Ack(conn, number) => self.ack_overdue(conn, number),
                 Wake::Serve => {
                     self.turn.end();
                     self.serve(now);
@@ -379,22 +407,35 @@ impl Hub {
 
     /// The next action.
     pub fn poll_action(&mut self) -> Option<HubAction> {
+        while self.actions.is_empty()
+            && let Some(id) = self.unflushed.polls.pop_front()
+        {
+            // It has no socket that could be flushed: it is answered.
+            self.begin_flush(id);
+            self.answer_poll(id);
+        }
         self.actions.pop_front()
     }
 
     /// The next connection that has something new to write. It comes again only when more has been added.
     pub fn poll_flush(&mut self) -> Option<ConnId> {
-        while let Some(id) = self.dirty.pop_front() {
-            if let Some(conn) = self.get(id) {
-                conn.dirty = false;
-                if let Some(queue) = &mut conn.queue {
-                    queue.flushed();
-                }
+        while let Some(id) = self.unflushed.sockets.pop_front() {
+            if self.begin_flush(id) {
                 return Some(id);
             }
         }
         self.pressed = false;
         None
+    }
+
+    /// What is added from now on has to be flushed again. Whether the connection is still there.
+    fn begin_flush(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.get(id) else { return false };
+        conn.dirty = false;
+        if let Some(queue) = &mut conn.queue {
+            queue.flushed();
+        }
+        true
     }
 
     /// Whether to flush now rather than after all that is to be done: an outbox is half full of what was added since it was
@@ -422,7 +463,7 @@ impl Hub {
                 spares.give_back(queue);
             }
             if !self.paused.is_empty() {
-                self.resume(id);
+                self.sockets_of(id).into_iter().chain([id]).for_each(|client| self.resume(client));
             }
             self.drop_if_written(id);
         }
@@ -434,21 +475,41 @@ impl Hub {
     }
 
     /// The route of a request, and the room it is bound to.
-    fn admit(&self, request: &http::Request<()>) -> Result<(usize, Option<String>), Refused> {
+    fn admit<B>(&self, request: &http::Request<B>) -> Result<(usize, Option<String>), Refused> {
         let route = Route::find(&self.config.routes, request.uri().path());
         let refused = |status, message| Refused { status, message, retry_after: None };
         let route = route.ok_or(refused(StatusCode::NOT_FOUND, "Nothing is served on this path"))?;
-        if let Some(origin) = request.headers().get(ORIGIN) {
-            let allowed = origin.to_str().is_ok_and(|origin| self.config.origins.iter().any(|pattern| pattern.matches(origin)));
-            if !allowed {
-                return Err(refused(StatusCode::FORBIDDEN, "The origin is not allowed"));
-            }
-        }
-        if self.conns.len() >= self.config.limits.connections {
+        self.check_origin(request)?;
+        let is_full = self.stats.connections >= self.config.limits.connections as u64;
+        if is_full || self.conns.len() >= ConnId::MAX_SLOTS {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "Too many connections"));
         }
         self.refuse_while_draining()?;
         Ok(route)
+    }
+
+    /// Whether a page of the request's origin may speak to this hub.
+    fn check_origin<B>(&self, request: &http::Request<B>) -> Result<(), Refused> {
+        let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
+        if origin.to_str().is_ok_and(|origin| self.config.origins.iter().any(|pattern| pattern.matches(origin))) {
+            return Ok(());
+        }
+        Err(Refused { status: StatusCode::FORBIDDEN, message: "The origin is not allowed", retry_after: None })
+    }
+
+    /// Adds a connection. A namespace comes with the session that carries it, and counts for nothing by itself.
+    fn add(&mut self, now: Time, nature: Nature, route: (u16, Option<String>), phase: Phase, path: &str) -> ConnId {
+        self.serial = self.serial.wrapping_add(1);
+        let entry = self.conns.vacant_entry();
+        let id = ConnId::new(self.shard, self.serial, entry.key());
+        let conn = entry.insert(Connection { nature, ..Connection::new(id, route, phase, now, &self.config) });
+        if conn.carrier().is_none() {
+            self.stats.opened += 1;
+            self.stats.connections += 1;
+        }
+        self.report(|| Report::Opened { conn: id, path: path.into() });
+        self.hear_everybody();
+        id
     }
 
     /// Does what is due for a connection.
@@ -465,8 +526,13 @@ impl Hub {
                     self.stats.silent += 1;
                     return self.remove(id, "nothing came from the client", true);
                 }
+                Due::AuthenticationLate if self.peek(id).is_some_and(Connection::recovers) => self.give_up_recovery(now, id),
                 Due::AuthenticationLate => self.close(now, id, 4001, "authentication timeout"),
-                Due::Expired => self.close(now, id, 4001, "token expired"),
+                Due::Expired => {
+                    self.tell_expired(now, id);
+                    self.close(now, id, 4001, "token expired");
+                }
+                Due::Ping if !self.peek(id).is_some_and(Connection::is_client) => self.ping_session(now, id),
                 Due::Ping => {
                     let Heartbeat { ping, timeout } = self.config.heartbeat;
                     if let Some(conn) = self.get(id) {
@@ -493,63 +559,24 @@ impl Hub {
         }
     }
 
-    /// Closes a connection: it leaves its rooms now, its socket once everything is written and, unless the peer has had its
-    /// last word (`heard_last`), once its answer has come or the time for it is up.
-    fn close_with(&mut self, now: Time, id: ConnId, code: Option<u16>, reason: &str, cause: &'static str, heard_last: bool) {
-        if self.peek(id).is_none_or(Connection::is_closing) {
-            return;
-        }
-        self.leave_all(id);
-        self.push(now, id, Frame::close(code, reason));
-        self.begin_closing(now, id, cause, heard_last);
-    }
-
-    /// Nothing more is sent to a connection than what is queued for it.
-    fn begin_closing(&mut self, now: Time, id: ConnId, cause: &'static str, heard_last: bool) {
-        let deadline = now + self.config.limits.close_timeout;
-        let Some(conn) = self.get(id) else { return };
-        conn.phase = Phase::Closing { answered: heard_last };
-        conn.deadline = deadline;
-        let user = conn.identity.take().map(|identity| identity.user);
-        self.report(|| Report::Closed { conn: id, user, cause });
-        self.arm(now, id);
-    }
-
-    fn drop_if_written(&mut self, id: ConnId) {
-        let Some(conn) = self.peek(id) else { return };
-        if conn.queue.is_none() && conn.phase == (Phase::Closing { answered: true }) {
-            self.remove(id, "closed", true);
-        }
-    }
-
-    /// Forgets a connection. `drop` says whether the host still has its socket.
-    fn remove(&mut self, id: ConnId, cause: &'static str, drop: bool) {
-        if self.peek(id).is_none() {
-            return;
-        }
-        self.leave_all(id);
-        let conn = self.conns.remove(id.slot());
-        self.stats.connections -= 1;
-        self.stats.closed += 1;
-        let closing = conn.is_closing();
-        if drop {
-            self.actions.push_back(HubAction::Drop(id));
-        }
-        if !closing {
-            let user = conn.identity.map(|identity| identity.user);
-            self.report(|| Report::Closed { conn: id, user, cause });
-        }
-    }
-
     fn notice(&mut self, now: Time, id: ConnId, kind: &str, data: Option<String>, reply_to: Option<&str>) {
+        match self.peek(id).map(|conn| &conn.nature) {
+            Some(Nature::Plain) => {}
+            Some(Nature::Socket { .. }) => return self.tell_socket(now, id, kind, data.as_deref(), reply_to),
+            // What is no client understands no notices.
+            Some(Nature::Engine(_) | Nature::Probe(_)) | None => return,
+        }
         let data = data.as_deref().map(Json::trusted);
         let text = self.composer.notice(kind, data, reply_to, self.wall.unix(now));
         self.push(now, id, Frame::text(&text));
     }
 
     fn dialect(&self, id: ConnId) -> DialectName {
-        let route = self.peek(id).and_then(|conn| self.config.routes.get(usize::from(conn.route)));
-        route.map(|route| route.dialect).unwrap_or_default()
+        self.route(id).map(|route| route.dialect).unwrap_or_default()
+    }
+
+    fn route(&self, id: ConnId) -> Option<&Route> {
+        self.config.routes.get(usize::from(self.peek(id)?.route))
     }
 
     fn report(&mut self, report: impl FnOnce() -> Report) {

@@ -3,6 +3,7 @@
 //! Embedders with one thread, simulations and fuzzers use this; a runtime with several threads runs several hubs and one
 //! backplane, and carries what they say to each other ([`crate::door`]) itself.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +14,9 @@ use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
 use crate::door::{Ask, Publish, PublishId, Published, ReadId, Tell, Unavailable};
 use crate::frame::Message;
 use crate::health::SourceHealth;
-use crate::hub::{CloseCause, Hub, HubAction, Opened, Outbox, Refused};
+use crate::hub::{
+    AckId, Arguments, ClientEvent, CloseCause, ExchangeId, Hub, HubAction, NoAck, Opened, Outbox, PollAnswer, Refused,
+};
 use crate::id::{ConnId, ShardId, Ticket};
 use crate::message::{Composer, Outgoing};
 use crate::pattern::Pattern;
@@ -66,6 +69,8 @@ pub struct Node {
 #[allow(missing_docs, reason = "each is documented at the method of the same name")]
 pub enum Event {
     Open(http::Request<()>),
+    Exchange(ExchangeId, http::Request<Bytes>),
+    Abandon(ExchangeId),
     Receive(ConnId, OwnedMessage),
     Fail(ConnId, u16),
     Close(ConnId, u16),
@@ -95,6 +100,12 @@ pub enum OwnedMessage {
 pub enum Action {
     /// See [`HubAction::Drop`].
     Drop(ConnId),
+    /// See [`HubAction::Respond`].
+    Respond(ExchangeId, PollAnswer),
+    /// See [`HubAction::Client`].
+    Client(ClientEvent),
+    /// See [`HubAction::Acked`].
+    Acked(AckId, Result<Arguments, NoAck>),
     /// See [`BackplaneAction::Store`].
     Store {
         /// Names the question.
@@ -152,6 +163,8 @@ impl Node {
     pub fn handle(&mut self, now: Time, event: Event) -> Result<Option<Opened>, Refused> {
         match event {
             Event::Open(request) => return self.open(now, &request).map(Some),
+            Event::Exchange(exchange, request) => self.exchange(now, exchange, &request),
+            Event::Abandon(exchange) => self.abandon(now, exchange),
             Event::Receive(conn, message) => self.receive(now, conn, message.borrow()),
             Event::Fail(conn, code) => self.hub.fail(now, conn, code, "protocol error"),
             Event::Close(conn, code) => self.hub.close(now, conn, code, "closed by the host"),
@@ -188,6 +201,16 @@ impl Node {
         self.hub.open(now, request)
     }
 
+    /// See [`Hub::exchange`].
+    pub fn exchange(&mut self, now: Time, exchange: ExchangeId, request: &http::Request<Bytes>) {
+        self.hub.exchange(now, exchange, request);
+    }
+
+    /// See [`Hub::abandon`].
+    pub fn abandon(&mut self, now: Time, exchange: ExchangeId) {
+        self.hub.abandon(now, exchange);
+    }
+
     /// See [`Hub::receive`].
     pub fn receive(&mut self, now: Time, conn: ConnId, message: Message<'_>) {
         self.hub.receive(now, conn, message);
@@ -196,6 +219,26 @@ impl Node {
     /// See [`Hub::closed`].
     pub fn closed(&mut self, now: Time, conn: ConnId, cause: CloseCause) {
         self.hub.closed(now, conn, cause);
+    }
+
+    /// See [`Hub::set_hosted`].
+    pub fn set_hosted(&mut self, on: bool) {
+        self.hub.set_hosted(on);
+    }
+
+    /// See [`Hub::emit`].
+    pub fn emit(&mut self, now: Time, conn: ConnId, event: &str, args: &Arguments) {
+        self.hub.emit(now, conn, event, args);
+    }
+
+    /// See [`Hub::emit_with_ack`].
+    pub fn emit_with_ack(&mut self, now: Time, conn: ConnId, event: &str, args: &Arguments, within: Duration, ack: AckId) {
+        self.hub.emit_with_ack(now, conn, event, args, within, ack);
+    }
+
+    /// See [`Hub::acknowledge`].
+    pub fn acknowledge(&mut self, now: Time, conn: ConnId, ack: u64, args: &Arguments) {
+        self.hub.acknowledge(now, conn, ack, args);
     }
 
     /// Publishes a message to a room, on all nodes. [`Action::Published`] tells what came of it.
@@ -295,6 +338,9 @@ impl Node {
             match self.hub.poll_action() {
                 Some(HubAction::Ask(ask)) => self.backplane.ask(now, ShardId(0), ask),
                 Some(HubAction::Drop(conn)) => return Some(Action::Drop(conn)),
+                Some(HubAction::Respond(exchange, answer)) => return Some(Action::Respond(exchange, answer)),
+                Some(HubAction::Client(event)) => return Some(Action::Client(event)),
+                Some(HubAction::Acked(ack, result)) => return Some(Action::Acked(ack, result)),
                 Some(HubAction::Report(report)) => return Some(Action::Report(report)),
                 None if self.hub.is_drained() && !self.leaving => {
                     self.leaving = true;

@@ -1,9 +1,13 @@
-//! Surveys: what operators ask of all nodes at once, and how the answers of many become one.
+//! Surveys: what is asked of all nodes at once, and how the answers of many become one.
 //!
 //! Each node answers for itself with the first entries of the page that is asked for, so that the first ones of all answers
 //! together are the page: whatever comes before the end of a page on some node is in that node's answer.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::hub::Arguments;
 
 /// Most entries of a page.
 pub const MOST: usize = 1_000;
@@ -32,6 +36,18 @@ pub enum Question {
         /// How many at the most.
         limit: usize,
     },
+    /// What do the Socket.IO clients in a room answer to this event? Only the host asks it, with
+    /// [`Question::acks`].
+    Acks {
+        /// The room.
+        room: Box<str>,
+        /// The event's name.
+        event: Box<str>,
+        /// Its arguments, a JSON array.
+        args: Box<str>,
+        /// How long each client has to answer, in milliseconds.
+        within_ms: u64,
+    },
 }
 
 /// An answer.
@@ -49,6 +65,13 @@ pub enum Survey {
     Rooms {
         /// Those of the page.
         rooms: Vec<RoomEntry>,
+    },
+    /// What Socket.IO clients have answered.
+    Acks {
+        /// How many were asked. Those that did not answer in time are counted here alone.
+        clients: u64,
+        /// The arguments of each answer, a JSON array; no more than [`MOST`], and 256 KiB of each hub, in no order.
+        answers: Vec<Box<str>>,
     },
 }
 
@@ -88,17 +111,35 @@ pub struct Surveyed {
 }
 
 impl Question {
+    /// Sends an event to the Socket.IO clients in a room, on all nodes, and asks for their answers. The room `user:<id>` is that of all
+    /// connections of a user. Binary data in answers is left out.
+    pub fn acks(room: &str, event: &str, args: &Arguments, within: Duration) -> Question {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        Question::Acks { room: room.into(), event: event.into(), args: args.as_str().into(), within_ms }
+    }
+
+    /// How long the answering itself may take, beside the way of question and answers.
+    pub(crate) fn takes(&self) -> Duration {
+        match self {
+            Question::Connections { .. } | Question::Rooms { .. } => Duration::ZERO,
+            Question::Acks { within_ms, .. } => Duration::from_millis(*within_ms),
+        }
+    }
+
     /// The answer of somebody who has nothing.
     pub fn nothing(&self) -> Survey {
         match self {
             Question::Connections { .. } => Survey::Connections { total: 0, connections: Vec::new() },
             Question::Rooms { .. } => Survey::Rooms { rooms: Vec::new() },
+            Question::Acks { .. } => Survey::Acks { clients: 0, answers: Vec::new() },
         }
     }
 
-    fn limit(&self) -> usize {
+    /// The most entries of a page.
+    pub(crate) fn limit(&self) -> usize {
         match self {
             Question::Connections { limit, .. } | Question::Rooms { limit, .. } => (*limit).min(MOST),
+            Question::Acks { .. } => MOST,
         }
     }
 }
@@ -137,6 +178,11 @@ impl Survey {
                     is_same
                 });
                 rooms.truncate(question.limit());
+            }
+            (Survey::Acks { clients, answers }, Survey::Acks { clients: more, answers: others }) => {
+                *clients = clients.saturating_add(more);
+                answers.extend(others);
+                answers.truncate(question.limit());
             }
             _ => {}
         }

@@ -54,7 +54,7 @@ fn play(data: &[u8]) -> String {
 
 /// Reads one operation and carries it out.
 fn step(host: &mut Host, input: &mut Input<'_>) {
-    match input.below(32) {
+    match input.below(36) {
         0..=2 => {
             let request = words::request(input);
             host.open(&request, input.below(2) == 1);
@@ -90,7 +90,7 @@ fn step(host: &mut Host, input: &mut Input<'_>) {
             _ => host.pass(Duration::ZERO),
         },
         30 => host.pass_to_deadline(),
-        _ => match input.below(8) {
+        31 => match input.below(8) {
             0 => host.close_all(),
             1 => match input.below(16) {
                 // Rarely, as it is the end of most that can happen.
@@ -102,6 +102,11 @@ fn step(host: &mut Host, input: &mut Input<'_>) {
                 host.publish(room, &words::payload(input));
             }
         },
+        32..=34 => {
+            let session = host.session(input);
+            host.exchange(words::exchange(input, session.as_deref()));
+        }
+        _ => host.abandon(input.below(256)),
     }
 }
 

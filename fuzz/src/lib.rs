@@ -7,11 +7,13 @@
 pub mod batch;
 pub mod canary;
 pub mod channel;
+pub mod engine_io;
 pub mod handshake;
 pub mod http_wire;
 pub mod hub_ops;
 pub mod json_frame;
 pub mod seeds;
+pub mod socket_io;
 pub mod ws_wire;
 
 mod input;
@@ -22,10 +24,12 @@ use std::{env, fs};
 pub type Target = fn(&[u8]);
 
 /// The targets whose corpora are kept and replayed.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("batch", batch::run),
     ("channel", channel::run),
     ("json_frame", json_frame::run),
+    ("engine_io", engine_io::run),
+    ("socket_io", socket_io::run),
     ("ws_wire", ws_wire::run),
     ("handshake", handshake::run),
     ("http_wire", http_wire::run),

@@ -20,6 +20,8 @@ pub fn all() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         .chain(of("handshake", heads()))
         .chain(of("http_wire", requests()))
         .chain(of("hub_ops", scripts()))
+        .chain(of("engine_io", BODIES.iter().map(|body| body.as_bytes().to_vec()).collect()))
+        .chain(of("socket_io", PACKETS.iter().map(|packet| packet.as_bytes().to_vec()).chain([deep()]).collect()))
 }
 
 const EVENT: &str = r#"{"event_id":"e-1","timestamp":"2025-10-06T01:00:00Z","workspace":{"id":"w-1","name":"x"},"file":{"path":"a/b.py","event_type":"modify"},"change":{"type":"diff","lines":[1,2.5e3,null,true]}}"#;
@@ -135,6 +137,53 @@ const FRAMES: [&str; 24] = [
     r#"{"type":"publish","data":{"room":"r"}}"#,
     r#"{"type":"publish","data":[[[[[[[[[[[[]]]]]]]]]]]]}"#,
 ];
+
+/// Bodies of polling clients.
+const BODIES: [&str; 12] = [
+    "",
+    "4hello",
+    "2probe\x1e3probe\x1e5",
+    "1\x1e6\x1e0{}",
+    "b\x1ebAQIDBA==\x1e4",
+    "bAQIDBA",
+    "bAQIDBB==",
+    "b====",
+    "4\u{e9}\x1e",
+    "40/ws,{\"token\":\"t\"}\x1e42/ws,1[\"ping\",{}]\x1e3",
+    "1x",
+    "4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4\x1e4",
+];
+
+/// Packets of Socket.IO, with the attachments that follow.
+const PACKETS: [&str; 22] = [
+    "0",
+    "0/custom",
+    r#"0/ws,{"token":"a,b"}"#,
+    "0[]",
+    "1/ws,",
+    r#"4/ws,{"message":"no"}"#,
+    r#"2["a"]"#,
+    r#"2/ws,18446744073709551615["subscribe",{"room":"project:7"}]"#,
+    r#"2[7, 1.50 , "x,]\"",{"b":[null,true]}]"#,
+    r#"2["\u0061\ud800"]"#,
+    r#"2["a","\ud800",1e999]"#,
+    r#"2["conn\u0065ct"]"#,
+    "2abc[\"a\"]",
+    "2{}",
+    r#"31[{"status":"success","rooms":[]}]"#,
+    "3[]",
+    r#"50-["a"]"#,
+    "52-/ws,3[\"a\",{\"x\":[{\"_placeholder\":true,\"num\":1}]},{\"num\":0,\"_placeholder\":true}]\x1eone\x1etwo\x1elate",
+    "61-7[{\"_placeholder\":true,\"num\":0}]\x1e",
+    r#"51-["a",{"_\u0070laceholder":true,"num":1}]"#,
+    r#"51-["a",{"_placeholder":true,"num":0,"num":1}]"#,
+    r#"54-["a"]"#,
+];
+
+/// A packet that is nested as deep as it may be.
+fn deep() -> Vec<u8> {
+    format!("51-[0,{}{}]", "[".repeat(126), "]".repeat(126)).into_bytes()
+}
 
 fn streams() -> Vec<Vec<u8>> {
     let long = vec![b'x'; 200];
@@ -256,6 +305,11 @@ fn scripts() -> Vec<Vec<u8>> {
     let pass = |span: u8| vec![27, span];
     let takes = |choice: u8| vec![17, choice];
     let good_entry = vec![26, 3, 0, 2, 0, 1];
+    // Of clients that poll: Socket.IO, or an echo. What is said is one packet.
+    let (sockets, echoes) = (0, 2);
+    let handshake = |path: u8| vec![32, 0, path, 5, 0, 3, 19];
+    let poll = |path: u8| vec![32, 0, path, 6, 0, 3, 19];
+    let post = |path: u8, packet: &[u8]| [&[32, 0, path, 6, 3, 0][..], packet, &[3, 19]].concat();
     let script = |steps: &[&[u8]]| [&[7][..], &steps.concat()].concat();
     vec![
         script(&[&anyone, &user, &admin, &settle, &join(0, 0), &join(1, 0), &settle, &publish(1, 0, 3), &settle, &flush]),
@@ -327,5 +381,40 @@ fn scripts() -> Vec<Vec<u8>> {
         ]),
         script(&[&open(0, 0, 0), &anyone, &[31, 2, 9, 1], &settle]),
         script(&[&anyone, &join(0, 0), &say(0, &[9, 0]), &join(0, 0), &settle, &say(0, &[9, 0]), &settle, &flush]),
+        script(&[&handshake(echoes), &post(echoes, &[9, 1]), &poll(echoes), &poll(echoes), &post(echoes, &[9, 2]), &deadline]),
+        script(&[
+            &handshake(echoes),
+            &poll(echoes),
+            &poll(echoes),
+            &poll(echoes),
+            &handshake(echoes),
+            &poll(echoes),
+            &[35, 0],
+            &settle,
+        ]),
+        script(&[
+            &handshake(sockets),
+            &post(sockets, &[3, 0]),
+            &post(sockets, &[7, 0]),
+            &poll(sockets),
+            &poll(sockets),
+            &[31, 2, 0, 9],
+            &settle,
+            &flush,
+            &settle,
+            &post(sockets, &[11, 1]),
+            &post(sockets, &[12]),
+            &poll(sockets),
+            &pass(5),
+            &deadline,
+        ]),
+        script(&[
+            &handshake(sockets),
+            &post(sockets, &[3, 5]),
+            &poll(sockets),
+            &post(sockets, &[10, 7]),
+            &deadline.repeat(3),
+            &settle,
+        ]),
     ]
 }

@@ -22,6 +22,16 @@ fn json_frame() {
 }
 
 #[test]
+fn engine_io() {
+    replay("engine_io");
+}
+
+#[test]
+fn socket_io() {
+    replay("socket_io");
+}
+
+#[test]
 fn ws_wire() {
     replay("ws_wire");
 }

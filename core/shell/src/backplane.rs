@@ -364,6 +364,7 @@ impl<T, M> fmt::Debug for BackplaneTask<T, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::Clients;
     use crate::gateway::{Host, Parts};
     use crate::processor::Processors;
     use roomcast_core::config::Config;
@@ -417,10 +418,10 @@ mod tests {
         let submitted = Submitted::default();
         let recorder = Recorder(submitted.clone());
         let lanes = Box::new(move |_| -> Box<dyn Lanes> { Box::new(recorder) });
-        let (processors, snapshots) = (Processors::default(), Snapshots::default());
-        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes, processors, snapshots };
+        let (processors, snapshots, clients) = (Processors::default(), Snapshots::default(), Clients::default());
+        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes, processors, snapshots, clients };
         let config = Arc::new(Config::default());
-        let Parts { gateway, mut backplane, .. } = Gateway::<Nothing>::build(config, host).unwrap();
+        let Parts { gateway, shards: _not_ended, mut backplane } = Gateway::<Nothing>::build(config, host).unwrap();
         let mut poll = || {
             let _ = Pin::new(&mut backplane).poll(&mut Context::from_waker(Waker::noop()));
             submitted.lock().unwrap().drain(..).collect::<Vec<_>>()

@@ -45,6 +45,7 @@ mod patience;
 mod phantom;
 mod rooms;
 mod server;
+mod sessions;
 mod silence;
 mod timer;
 mod transport;
@@ -117,6 +118,7 @@ pub fn run<S: Subject>(subject: &S, surroundings: &Surroundings) {
         mailbox::cases(),
         bytes::cases(),
         rooms::cases(),
+        sessions::cases(),
         crowd::cases(),
         lanes::cases(),
         phantom::cases(),

@@ -18,10 +18,10 @@ pub(crate) struct Flusher {
 }
 
 impl Flusher {
-    /// The next bytes to write of an outbox, which is not empty.
+    /// The next bytes to write of an outbox; none where it is empty.
     pub(crate) fn next<'a>(&'a mut self, outbox: &Outbox<'a>) -> &'a [u8] {
         let mut pieces = outbox.pieces();
-        let first = pieces.next().unwrap_or_default();
+        let Some(first) = pieces.next() else { return &[] };
         if outbox.len() == 1 || first.len() >= MOST {
             return first;
         }

@@ -2,7 +2,7 @@
 //!
 //! A worker is a gateway without shards: it has no clients, publishes and listens.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::time::Time;
 
 use crate::backplane::{self, BackplaneTask, Post};
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::log;
@@ -33,11 +34,14 @@ use crate::shard::{self, Shard};
 use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
 
+mod clients;
 mod events;
+mod exchange;
 mod listening;
 mod stored;
 
 pub use events::Emitted;
+pub(crate) use exchange::HungUp;
 pub use stored::Stored;
 
 /// How long each half may take to end in a gateway that was not drained.
@@ -53,6 +57,8 @@ pub struct Gateway<T> {
     composer: Mutex<Composer>,
     clock: Clock,
     next: AtomicUsize,
+    /// How many requests of Engine.IO sessions there have been.
+    exchanges: AtomicU64,
     /// Publishes that may wait for the backplane's task at the most.
     most_publishes: usize,
     drain: Drain,
@@ -85,6 +91,8 @@ pub struct Host<M> {
     pub processors: Processors,
     /// What gives the states of rooms.
     pub snapshots: Snapshots,
+    /// What hears Socket.IO clients.
+    pub clients: Clients,
 }
 
 /// The figures of a gateway, posted by its tasks.
@@ -115,6 +123,7 @@ impl<T: Transport> Gateway<T> {
             composer: Mutex::new(Composer::new(seed)),
             clock,
             next: AtomicUsize::new(0),
+            exchanges: AtomicU64::new(0),
             most_publishes: config.relay.publishes_in_flight,
             drain: config.drain.clone(),
             draining_since: OnceLock::new(),
@@ -124,7 +133,8 @@ impl<T: Transport> Gateway<T> {
             let mut hub = Hub::new(config.clone(), number, host.seed)?;
             hub.set_wall_clock(now, unix);
             hub.set_reporting(log::wanted());
-            shards.push(Shard::new(number, hub, gateway.clone(), (host.timer)()));
+            hub.set_hosted(host.clients.are_heard());
+            shards.push(Shard::new(number, hub, gateway.clone(), host.clients.clone(), (host.timer)()));
         }
         let mut backplane = Backplane::new(config, host.seed, now)?;
         backplane.set_hubs(count);
@@ -138,15 +148,39 @@ impl<T: Transport> Gateway<T> {
 
     /// Takes over a socket of which nothing has been read yet, or only `read`. A worker closes it.
     pub fn accept(&self, io: T, read: Vec<u8>) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.shards.len());
-        if let Some(shard) = turn.and_then(|turn| self.shards.get(turn)) {
+        if let Some(shard) = self.turn() {
             shard.post(shard::Input::Arrived(io, read));
         }
     }
 
-    /// Answers an HTTP request whose body is whole.
+    /// The shards take turns. A worker has none.
+    fn turn(&self) -> Option<&Arc<Mailbox<shard::Input<T>>>> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.shards.len())?;
+        self.shards.get(turn)
+    }
+
+    /// Answers an HTTP request whose body is whole. That of a session which polls is held until there is something to say: whose
+    /// client has gone is to be dropped.
     pub async fn respond(&self, request: Request<Bytes>) -> Response<Bytes> {
-        match self.api.plan(&request, self.clock.unix(), &self.view()) {
+        self.respond_on(None, Box::new(request), HungUp::default()).await
+    }
+
+    /// The same, for a client on one of the shards.
+    pub(crate) async fn respond_on(&self, at: Option<ShardId>, request: Box<Request<Bytes>>, hung_up: HungUp) -> Response<Bytes> {
+        // A request that polls waits for long: it must not hold the room that any other may need.
+        let request = match Box::pin(self.answer(request)).await {
+            Ok(response) => return response,
+            Err(request) => request,
+        };
+        match self.exchange(at, request, hung_up) {
+            Some(waiting) => waiting.await,
+            None => exchange::stopped(),
+        }
+    }
+
+    /// Answers a request, or gives it back if it is one of an Engine.IO session.
+    async fn answer(&self, request: Box<Request<Bytes>>) -> Result<Response<Bytes>, Box<Request<Bytes>>> {
+        let response = match self.api.plan(&request, self.clock.unix(), &self.view()) {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());
@@ -162,7 +196,9 @@ impl<T: Transport> Gateway<T> {
                 surveys::room_answer(&room, &surveyed, position)
             }
             Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
-        }
+            Plan::Exchange => return Err(request),
+        };
+        Ok(response)
     }
 
     /// Asks all nodes what they have.

@@ -69,7 +69,6 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// let Event::Request(request) = http.next(UnixMillis(0)) else { panic!() };
 /// assert_eq!((request.uri().path(), &request.body()[..]), ("/a", &b"hello"[..]));
 ///
-/// assert!(!http.wants_input());
 /// http.respond(UnixMillis(0), Response::new(Bytes::from_static(b"hi")));
 /// let answer = "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\ncontent-length: 2\r\n\r\nhi";
 /// assert_eq!(http.output(), answer.as_bytes());
@@ -281,13 +280,14 @@ impl Http {
         }
     }
 
-    /// Whether the socket is to be read. It is not while a request is answered or output waits: a client that does not read
-    /// gets nothing more done. Once the write side is closed, it is read until the client has closed its own.
+    /// Whether the socket is to be read. It is not while output waits: a client that does not read gets nothing more done. While
+    /// a request is answered, it is read until something of the next one is there, so that a client that has gone is noticed.
+    /// Once the write side is closed, it is read until the client has closed its own.
     pub fn wants_input(&self) -> bool {
         let reads = match self.stage {
-            Stage::Idle | Stage::Head(_) | Stage::Body(_) => self.input.is_empty(),
+            Stage::Idle | Stage::Head(_) | Stage::Body(_) | Stage::Answer => self.input.is_empty(),
             Stage::Close => true,
-            Stage::Answer | Stage::Write { .. } | Stage::Done => false,
+            Stage::Write { .. } | Stage::Done => false,
         };
         reads && !self.ended && self.output.is_empty()
     }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backplane;
+pub mod clients;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use roomcast_core::config::{Away, Config, ConfigError, Secret};
 use roomcast_core::store::redis::Redis;
 
+use crate::clients::Clients;
 use crate::gateway::{Gateway, Host, Parts};
 use crate::lanes::{Address, AddressError, ClusterLanes, Connect, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
@@ -35,6 +36,8 @@ pub struct Options {
     pub processors: Processors,
     /// Code of the host that gives the states of rooms.
     pub snapshots: Snapshots,
+    /// Code of the host that hears what Socket.IO clients do.
+    pub clients: Clients,
 }
 
 /// The store of a gateway.
@@ -58,6 +61,7 @@ impl Default for Options {
             seed: None,
             processors: Processors::default(),
             snapshots: Snapshots::default(),
+            clients: Clients::default(),
         }
     }
 }
@@ -137,8 +141,8 @@ impl Options {
                 }
             }
         };
-        let Options { shards, processors, snapshots, .. } = self;
-        let host = Host { shards, seed, timer, lanes, processors, snapshots };
+        let Options { shards, processors, snapshots, clients, .. } = self;
+        let host = Host { shards, seed, timer, lanes, processors, snapshots, clients };
         Gateway::build(config, host).map_err(StartError::Config)
     }
 }

@@ -5,6 +5,7 @@
 //! one write for each connection that has something new. Under load many messages leave in one write; without load nothing
 //! waits for anything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_channel::oneshot;
 use http::{HeaderValue, Request, StatusCode, header};
 use roomcast_core::door::Tell;
-use roomcast_core::hub::{CloseCause, Hub, HubAction};
+use roomcast_core::hub::{AckId, Arguments, CloseCause, ExchangeId, Hub, HubAction, NoAck, PollAnswer};
 use roomcast_core::id::{ConnId, ShardId};
 use roomcast_core::time::Time;
 use roomcast_core::timers::Timers;
@@ -25,9 +27,10 @@ use slab::Slab;
 use tracing::trace;
 
 use crate::backplane;
+use crate::clients::{Clients, Order, Replies};
 use crate::clock::Clock;
 use crate::flush::Flusher;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, HungUp};
 use crate::handshake;
 use crate::http::Http;
 use crate::log;
@@ -51,6 +54,14 @@ pub enum Input<T> {
     Ready(u32),
     /// A new socket, and what has been read of it already.
     Arrived(T, Vec<u8>),
+    /// The socket of a client that asks for a WebSocket, for a session of this shard; what is read of it goes on behind the request.
+    Moved(T, Box<Request<()>>, Vec<u8>),
+    /// A request of an Engine.IO session, and where its answer goes.
+    Exchange(Box<Request<Bytes>>, ExchangeId, oneshot::Sender<PollAnswer>),
+    /// Nobody waits for the answer to a request any more.
+    Abandon(ExchangeId),
+    /// The host says something to a client.
+    Order(ConnId, Order),
     /// The backplane tells.
     Tell(Tell),
     /// Close every connection at the configured rate, open no more, and say when none is left.
@@ -83,6 +94,12 @@ pub struct Shard<T, M> {
     outgoing: Vec<backplane::Input>,
     read_buffer: Box<[u8]>,
     flusher: Flusher,
+    /// Who waits for the answers to requests of Engine.IO sessions.
+    exchanges: BTreeMap<ExchangeId, oneshot::Sender<PollAnswer>>,
+    /// Who waits for clients to acknowledge an event, and how many have.
+    acks: BTreeMap<AckId, oneshot::Sender<Result<Arguments, NoAck>>>,
+    asked: u64,
+    clients: Clients,
     /// Who waits until no connection is left.
     draining: Option<oneshot::Sender<()>>,
     stop_at: Option<Time>,
@@ -105,7 +122,7 @@ enum Stage {
 }
 
 impl<T: Transport, M: Timer> Shard<T, M> {
-    pub(crate) fn new(number: ShardId, hub: Hub, gateway: Arc<Gateway<T>>, timer: M) -> Shard<T, M> {
+    pub(crate) fn new(number: ShardId, hub: Hub, gateway: Arc<Gateway<T>>, clients: Clients, timer: M) -> Shard<T, M> {
         Shard {
             number,
             hub,
@@ -121,6 +138,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             outgoing: Vec::new(),
             read_buffer: vec![0; READ_BUFFER].into(),
             flusher: Flusher::default(),
+            exchanges: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            asked: 0,
+            clients,
             draining: None,
             stop_at: None,
         }
@@ -135,7 +156,20 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         for input in inbox.drain(..) {
             match input {
                 Input::Ready(index) => self.drive(now, index),
-                Input::Arrived(io, read) => self.insert(now, io, read),
+                Input::Arrived(io, read) => {
+                    let index = self.insert(io, Http::new(read));
+                    self.drive(now, index);
+                }
+                Input::Moved(io, request, rest) => {
+                    let index = self.insert(io, Http::new(Vec::new()));
+                    self.open(now, index, &request, rest);
+                }
+                Input::Exchange(request, exchange, done) => self.exchange(now, &request, exchange, done),
+                Input::Abandon(exchange) => {
+                    self.exchanges.remove(&exchange);
+                    self.hub.abandon(now, exchange);
+                }
+                Input::Order(conn, order) => self.carry_out(now, conn, order),
                 Input::Tell(tell) => self.hub.tell(now, tell),
                 Input::Drain(drained) => {
                     self.hub.drain(now, self.gateway.shard_count());
@@ -158,18 +192,18 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             self.lose_patience(now);
         }
         self.act(now);
-        self.flush(now);
-        busy
+        // What comes of writing may be followed by more: by what the host says to it.
+        self.flush(now) || busy
     }
 
-    fn insert(&mut self, now: Time, io: T, read: Vec<u8>) {
+    fn insert(&mut self, io: T, http: Http) -> u32 {
         self.serial = self.serial.wrapping_add(1);
         let entry = self.sockets.vacant_entry();
         let index = entry.key() as u32;
         let waker = ReadyWaker::new(index, self.mailbox.clone());
-        let stage = Stage::Http(Box::new(Serving::new(Http::new(read))));
+        let stage = Stage::Http(Box::new(Serving::new(http)));
         entry.insert(Socket { io, waker, serial: self.serial, blocked: false, stage });
-        self.drive(now, index);
+        index
     }
 
     /// A socket may be readable, writable or both.
@@ -193,10 +227,11 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     fn serve(&mut self, now: Time, index: u32) {
         let unix = self.clock.unix();
         let gateway = &self.gateway;
-        let respond = |request| -> Answer {
-            let gateway = gateway.clone();
+        let number = self.number;
+        let respond = |request, hung_up: &HungUp| -> Answer {
+            let (gateway, request, hung_up) = (gateway.clone(), Box::new(request), hung_up.clone());
             Box::pin(async move {
-                let mut response = gateway.respond(request).await;
+                let mut response = gateway.respond_on(Some(number), request, hung_up).await;
                 if gateway.is_draining() {
                     // The next request is better sent to another node.
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -221,8 +256,19 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                     self.patience.arm(deadline, (index, socket.serial));
                 }
             }
-            Served::Upgrade(request, rest) => self.open(now, index, &request, rest),
+            Served::Upgrade(request, rest) => match self.gateway.owner(&request) {
+                Some(owner) if owner != self.number => self.hand_over(index, owner, request, rest),
+                _ => self.open(now, index, &request, rest),
+            },
             Served::Over => self.remove(now, index, CloseCause::Gone),
+        }
+    }
+
+    /// A client asks for a WebSocket for a session of another shard: that goes on with it. A wake-up that still comes here finds
+    /// nobody, or somebody who has nothing to do.
+    fn hand_over(&mut self, index: u32, owner: ShardId, request: Request<()>, rest: Vec<u8>) {
+        if let Some(socket) = self.sockets.try_remove(index as usize) {
+            self.gateway.mailbox(owner).post(Input::Moved(socket.io, Box::new(request), rest));
         }
     }
 
@@ -246,6 +292,28 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         // Frames that came together with the request are served.
         self.feed(now, index, &mut rest);
         self.read(now, index);
+    }
+
+    /// A client of an Engine.IO session sends a request. Once the shard stops, nobody answers.
+    fn exchange(&mut self, now: Time, request: &Request<Bytes>, exchange: ExchangeId, done: oneshot::Sender<PollAnswer>) {
+        if self.stop_at.is_none() {
+            self.exchanges.insert(exchange, done);
+            self.hub.exchange(now, exchange, request);
+        }
+    }
+
+    /// The host says something to a client.
+    fn carry_out(&mut self, now: Time, conn: ConnId, order: Order) {
+        match order {
+            Order::Emit { event, args } => self.hub.emit(now, conn, &event, &args),
+            Order::EmitWithAck { event, args, within, done } => {
+                self.asked += 1;
+                let ack = AckId(self.asked);
+                self.acks.insert(ack, done);
+                self.hub.emit_with_ack(now, conn, &event, &args, within, ack);
+            }
+            Order::Acknowledge { ack, args } => self.hub.acknowledge(now, conn, ack, &args),
+        }
     }
 
     fn read(&mut self, now: Time, index: u32) {
@@ -321,6 +389,22 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             match action {
                 HubAction::Ask(ask) => self.outgoing.push(backplane::Input::Ask(self.number, ask)),
                 HubAction::Report(report) => log::write(&report),
+                HubAction::Respond(exchange, answer) => {
+                    if let Some(done) = self.exchanges.remove(&exchange) {
+                        // Whoever waited may just have gone.
+                        let _ = done.send(answer);
+                    }
+                }
+                HubAction::Client(event) => {
+                    let Shard { hub, gateway, clients, number: shard, .. } = self;
+                    let post = |conn, order| gateway.order(conn, order);
+                    clients.tell(&event, Replies { now, hub, shard: *shard, post: &post });
+                }
+                HubAction::Acked(ack, result) => {
+                    if let Some(done) = self.acks.remove(&ack) {
+                        let _ = done.send(result);
+                    }
+                }
                 HubAction::Drop(conn) => {
                     if let Some(index) = self.socket_of(conn) {
                         self.drop_socket(now, index);
@@ -330,14 +414,17 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         }
     }
 
-    /// One write for each connection that has something new.
-    fn flush(&mut self, now: Time) {
+    /// One write for each connection that has something new. Whether there was any.
+    fn flush(&mut self, now: Time) -> bool {
+        let mut any = false;
         while let Some(conn) = self.hub.poll_flush() {
             self.flush_one(now, conn);
+            any = true;
         }
         self.flusher.forget();
         // What was written may have been a connection's last word.
         self.act(now);
+        any
     }
 
     fn flush_one(&mut self, now: Time, conn: ConnId) {
@@ -446,6 +533,13 @@ impl<T: Transport, M: Timer> Future for Shard<T, M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl<T, M> Drop for Shard<T, M> {
+    /// Whoever waits for it, or comes later, waits in vain and is told so.
+    fn drop(&mut self) {
+        self.mailbox.close();
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Instant;
 /// A byte stream that never blocks: it says `Pending` and wakes the task when it can go on.
 ///
 /// The implementation for a runtime's socket is a few lines; so is one for a TLS session or a pipe in memory.
+///
+/// It may be handed to another task, on another thread: the waker of the last poll is the one that counts.
 pub trait Transport: Unpin + Send + 'static {
     /// Reads what is there; 0 bytes mean that the peer has closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;

@@ -5,7 +5,8 @@
 //! operator ◀── joined ◀── its own hubs, and the channel of the asked node ◀──answer──┘
 //! ```
 //!
-//! This is ephemeral by nature: what does not come within a second is left out, and said to be missing.
+//! This is ephemeral by nature: what does not come within a second, and the time that the answering itself may take, is left out,
+//! and said to be missing.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use crate::store::{Answer, Lane, StoreError, StoreOp};
 use crate::survey::{Question, Survey, Surveyed};
 use crate::time::Time;
 
-/// How long answers are waited for.
+/// How long answers are waited for that take no time to be given.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Surveys under way at the most. More are answered with nothing.
 const MOST: usize = 64;
@@ -143,7 +144,7 @@ impl Surveys {
             return None;
         }
         self.last += 1;
-        let until = now + PATIENCE;
+        let until = now + PATIENCE + question.takes();
         let asking = matches!(asker, Asker::Here(..));
         let survey = question.nothing();
         for shard in (0..self.hubs).map(ShardId) {

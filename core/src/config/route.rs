@@ -46,6 +46,14 @@ pub struct Route {
     /// it. A connection that is not allowed to be in it is closed.
     #[serde(default)]
     pub room: Option<String>,
+    /// Claims that a token must have here, beside those that say whose it is.
+    #[serde(default)]
+    pub claims: Vec<String>,
+    /// How long a Socket.IO client may be away and still recover its connection: what it was sent meanwhile follows, on any node,
+    /// or it is told that it could not be recovered. Off where this is missing, because each event has one more argument
+    /// then, of which clients other than `socket.io-client` know nothing.
+    #[serde(default, with = "humantime_serde")]
+    pub recovery: Option<Duration>,
 }
 
 /// The dialects a route can speak.
@@ -58,6 +66,18 @@ pub enum DialectName {
     /// Every message comes back as it is: for conformance suites and for measuring the path to a client. Tokens and what is
     /// sent to everybody are treated as elsewhere.
     Echo,
+    /// Socket.IO 5 over Engine.IO 4, by long-polling and WebSocket (PROTOCOL section 4).
+    SocketIo,
+    /// An Engine.IO session in which every message comes back as it is, for conformance suites.
+    #[serde(rename = "engineio-echo")]
+    EngineEcho,
+}
+
+impl DialectName {
+    /// Whether it is spoken in Engine.IO sessions.
+    pub fn is_engine(self) -> bool {
+        matches!(self, DialectName::SocketIo | DialectName::EngineEcho)
+    }
 }
 
 /// Whether a route demands a token.
@@ -69,18 +89,27 @@ pub enum AuthMode {
     Required,
     /// A connection without a token stays and may do what anyone may. A bad token is refused all the same.
     Optional,
+    /// Tokens are not looked at: everybody may do what anyone may.
+    Ignored,
 }
 
 impl Route {
     /// A route of the JSON dialect.
     pub fn json(path: &str, auth: AuthMode) -> Route {
         let (dialect, drain) = (DialectName::default(), DrainStyle::default());
-        Route { path: path.into(), dialect, auth, restore: None, drain, room: None }
+        let (restore, room, claims, recovery) = (None, None, Vec::new(), None);
+        Route { path: path.into(), dialect, auth, restore, drain, room, claims, recovery }
     }
 
     /// The same, bound to a room.
     pub fn bound(path: &str, room: &str, auth: AuthMode) -> Route {
         Route { room: Some(room.into()), ..Route::json(path, auth) }
+    }
+
+    /// A route of Socket.IO, whose clients are all in a room, and whose tokens are those of system E.
+    pub fn socketio(path: &str, room: &str) -> Route {
+        let claims = ["sub", "email", "role", "token_type", "exp"].map(String::from).into();
+        Route { dialect: DialectName::SocketIo, claims, ..Route::bound(path, room, AuthMode::Required) }
     }
 
     /// A route that echoes.
@@ -89,9 +118,13 @@ impl Route {
     }
 
     /// The index of the route that serves a path, and the room it is bound to. A path that is there as it is wins over those
-    /// with a placeholder; else the first one that fits.
+    /// with a placeholder; else the first one that fits. The last slash of a path of Socket.IO may be missing.
     pub fn find(routes: &[Route], path: &str) -> Option<(usize, Option<String>)> {
-        if let Some(exact) = routes.iter().position(|route| route.path == path && route.placeholder().is_none()) {
+        let is_exact = |route: &Route| {
+            let without = || route.path.strip_suffix('/').filter(|_| route.dialect.is_engine());
+            (route.path == path || without() == Some(path)) && route.placeholder().is_none()
+        };
+        if let Some(exact) = routes.iter().position(is_exact) {
             return Some((exact, routes.get(exact)?.room.clone()));
         }
         (0..).zip(routes).find_map(|(index, route)| {
@@ -104,6 +137,8 @@ impl Route {
     pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
         let at = format!("{path}.path");
         check(self.path.starts_with('/'), &at, "must start with /")?;
+        let recovers = self.recovery.is_none() || self.dialect == DialectName::SocketIo;
+        check(recovers, &format!("{path}.recovery"), "is for routes of the dialect socketio")?;
         let has = |text: &str| text.contains(['{', '}']);
         let Some(placeholder) = self.placeholder() else {
             check(!has(&self.path), &at, "may have one placeholder, which is a whole segment, as in /ws/jobs/{id}")?;

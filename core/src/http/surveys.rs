@@ -37,7 +37,7 @@ pub fn room(name: &str) -> Question {
 
 /// The answer, once the nodes have given theirs.
 pub fn answer(question: &Question, surveyed: &Surveyed) -> Response<Bytes> {
-    let (Question::Connections { limit, .. } | Question::Rooms { limit, .. }) = question;
+    let limit = question.limit();
     let mut body = match &surveyed.survey {
         Survey::Connections { total, connections } => {
             let entry = |entry: &crate::survey::ConnectionEntry| {
@@ -45,14 +45,15 @@ pub fn answer(question: &Question, surveyed: &Surveyed) -> Response<Bytes> {
                 let id = entry.id.to_string();
                 json!({"id": id, "node": entry.node, "user_id": entry.user_id, "path": entry.path, "rooms": entry.rooms})
             };
-            let last = connections.last().filter(|_| connections.len() >= *limit);
+            let last = connections.last().filter(|_| connections.len() >= limit);
             let next = last.map(|last| format!("{}:{}", last.node, last.id));
             json!({"connections": connections.iter().map(entry).collect::<Vec<_>>(), "total": total, "next": next})
         }
         Survey::Rooms { rooms } => {
-            let next = rooms.last().filter(|_| rooms.len() >= *limit).map(|last| &last.room);
+            let next = rooms.last().filter(|_| rooms.len() >= limit).map(|last| &last.room);
             json!({"rooms": rooms, "next": next})
         }
+        Survey::Acks { clients, answers } => json!({"clients": clients, "answers": answers.len()}),
     };
     put_nodes(&mut body, surveyed);
     super::json(StatusCode::OK, body.to_string())
@@ -62,7 +63,7 @@ pub fn answer(question: &Question, surveyed: &Surveyed) -> Response<Bytes> {
 pub fn room_answer(name: &str, surveyed: &Surveyed, position: Option<Position>) -> Response<Bytes> {
     let members = match &surveyed.survey {
         Survey::Rooms { rooms } => rooms.first().map_or(0, |room| room.members),
-        Survey::Connections { .. } => 0,
+        Survey::Connections { .. } | Survey::Acks { .. } => 0,
     };
     let mut body = json!({"room": name, "members": members});
     if let (Some(position), Some(body)) = (position, body.as_object_mut()) {

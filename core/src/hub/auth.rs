@@ -53,6 +53,7 @@ const INVALID: AuthError = AuthError { code: "token_invalid", message: "The toke
 const EXPIRED: AuthError = AuthError { code: "token_expired", message: "The token has expired" };
 const NOT_YET: AuthError = AuthError { code: "token_not_yet_valid", message: "The token is not valid yet" };
 const TYPE: AuthError = AuthError { code: "token_type", message: "The token is not an access token" };
+const MISSING: AuthError = AuthError { code: "token_claims", message: "The token lacks a claim that is required here" };
 const CLAIMS: AuthError = AuthError { code: "token_claims", message: "The token names no user" };
 
 impl Verifier {
@@ -87,6 +88,14 @@ impl Verifier {
     /// # Errors
     /// A token with a wrong signature, form, type or time, or without a user.
     pub fn verify(&self, token: &str, now: UnixMillis) -> Result<Identity, AuthError> {
+        self.verify_with(token, now, &[])
+    }
+
+    /// The same of a token that must have further claims.
+    ///
+    /// # Errors
+    /// See [`Verifier::verify`]; and a token without one of the claims.
+    pub fn verify_with(&self, token: &str, now: UnixMillis, required: &[String]) -> Result<Identity, AuthError> {
         let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation);
         let claims = decoded.map_err(|_| INVALID)?.claims;
 
@@ -100,6 +109,9 @@ impl Verifier {
         let kind = claims.get("token_type").or_else(|| claims.get("type"));
         if kind.is_some_and(|kind| kind != "access") {
             return Err(TYPE);
+        }
+        if required.iter().any(|name| claims.get(name).is_none_or(Value::is_null)) {
+            return Err(MISSING);
         }
         let user = self.user_claims.iter().filter_map(|name| claims.get(name)).find_map(user_id).ok_or(CLAIMS)?;
         let role = claims.get("role").and_then(Value::as_str).map(Box::from);
@@ -131,6 +143,16 @@ impl Identity {
     }
 }
 
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Hidden(pub(super) Box<str>);
+
+impl core::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Hidden(…)")
+    }
+}
+
 /// What a handshake offers as credentials.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Credentials<'a> {
@@ -141,7 +163,7 @@ pub(super) struct Credentials<'a> {
 
 impl<'a> Credentials<'a> {
     /// `Authorization: Bearer`, then `?token=`, then the subprotocol (PROTOCOL section 1).
-    pub(super) fn of(request: &'a http::Request<()>) -> Credentials<'a> {
+    pub(super) fn of<B>(request: &'a http::Request<B>) -> Credentials<'a> {
         let header = bearer(request.headers());
         let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();

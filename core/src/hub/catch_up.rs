@@ -13,12 +13,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::room::{Membership, Memory, Reply, Room, Wish};
+use super::wire::{Content, Wire};
 use super::{Hub, HubAction, Wake, find};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::door::{Ask, ReadId, Unavailable};
-use crate::frame::Frame;
 use crate::id::ConnId;
 use crate::message::{Json, Outgoing, RoomName};
 use crate::position::Position;
@@ -37,6 +37,10 @@ const INBOX_PAGE: usize = 100;
 const LOG_PAGE: usize = 500;
 /// What could not be read is read again after this time, where nobody waits for an answer.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// About the bytes of a message beside its envelope; and of the offset that those are told who can recover.
+const AROUND: usize = 64;
+const OFFSET: usize = 768;
 
 /// Those who catch up in one room.
 #[derive(Debug, Default)]
@@ -143,7 +147,7 @@ impl Hub {
         let Some(room) = rooms.get_mut(index) else { return };
         let mut readers = room.catch_up.iter_mut().flat_map(|catch_up| &mut catch_up.readers);
         if let Some(reader) = readers.find(|reader| reader.conn == id) {
-            reader.stays |= reply.is_none();
+            reader.stays |= reply.as_ref().is_none_or(|reply| reply.quiet);
             return reader.replies.extend(reply);
         }
         if conn.rooms.iter().any(|membership| membership.room as usize == index) {
@@ -167,8 +171,11 @@ impl Hub {
             }
         };
         conn.joining = conn.joining.saturating_add(1);
-        let (stays, replies) = (reply.is_none(), reply.into_iter().collect());
-        let reader = Reader { conn: id, replies, wish, stays, recovered: None, state: None, at: None, stage: Stage::Failed };
+        let (stays, goes_on) = (reply.as_ref().is_none_or(|reply| reply.quiet), reply.as_ref().is_some_and(|reply| reply.quiet));
+        let replies = reply.into_iter().collect();
+        // Of an inbox a client that recovers has some already.
+        let at = wish.recover.filter(|_| goes_on && room.memory == Memory::Inbox);
+        let reader = Reader { conn: id, replies, wish, stays, recovered: None, state: None, at, stage: Stage::Failed };
         match query {
             Some(query) => self.read_for(index, reader, query),
             None => self.have_read(index, reader, Wanted::State),
@@ -177,6 +184,9 @@ impl Hub {
 
     /// Part of what a room remembers is here, or cannot be had.
     pub(super) fn paged(&mut self, now: Time, read: ReadId, result: Result<Page, Unavailable>) {
+        if self.proven(now, read, &result) {
+            return;
+        }
         let Some(index) = self.reads.remove(&read) else { return self.history_read(now, read, result) };
         let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
         let Some((Wanted::Messages(query, count), mut readers)) = catch_up.take(read) else { return };
@@ -184,9 +194,10 @@ impl Hub {
         match result {
             Ok(page) => {
                 // Those who have been sent the same so far are sent the same now.
-                while let Some(at) = readers.first().map(|reader| reader.at) {
-                    let group = readers.extract_if(.., |reader| reader.at == at).collect();
-                    self.prepare(now, index, query, count, &page, group);
+                while let Some(first) = readers.first() {
+                    let (at, wire) = (first.at, self.wire(first.conn));
+                    let group = readers.extract_if(.., |reader| reader.at == at && self.wire(reader.conn) == wire).collect();
+                    self.prepare(now, index, query, count, &page, (group, wire));
                 }
             }
             Err(Unavailable) => readers.into_iter().for_each(|reader| self.fail_reader(now, index, reader)),
@@ -252,14 +263,13 @@ impl Hub {
         members.into_iter().for_each(|id| self.tell_lost(now, id, index));
     }
 
-    /// A connection no longer wants to catch up in a room. Whether it did.
-    pub(super) fn stop_reading(&mut self, id: ConnId, index: usize) -> bool {
-        let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return false };
-        let before = catch_up.readers.len();
-        catch_up.readers.retain(|reader| reader.conn != id);
-        let stopped = catch_up.readers.len() < before;
+    /// A connection no longer wants to catch up in a room. Where it did: how it was to be answered.
+    pub(super) fn stop_reading(&mut self, id: ConnId, index: usize) -> Option<Vec<Reply>> {
+        let catch_up = self.rooms.get_mut(index)?.catch_up.as_mut()?;
+        let at = catch_up.readers.iter().position(|reader| reader.conn == id);
+        let replies = at.map(|at| catch_up.readers.remove(at).replies);
         self.end_catch_up(index);
-        stopped
+        replies
     }
 
     /// A connection no longer catches up anywhere. What is being read for it is dropped when it comes.
@@ -323,6 +333,8 @@ impl Hub {
     fn give_up(&mut self, now: Time, index: usize, mut reader: Reader) {
         let id = reader.conn;
         if reader.at.is_some() {
+            let position = self.rooms.get(index).and_then(Room::told_position);
+            self.answer_all(now, index, &mut reader, position, Some(false));
             self.stop_joining(id);
             self.add_member(id, index);
             return self.tell_lost(now, id, index);
@@ -357,13 +369,28 @@ impl Hub {
         let Some(data) = str::from_utf8(&state).ok().map(Json::trusted) else { return };
         let message = Outgoing { kind: "current_state", data, timestamp: None, message_id: None };
         let envelope = self.composer.envelope(room, &message, self.wall.unix(now));
-        self.push(now, reader.conn, Frame::text(&envelope.payload));
+        let messages = core::iter::once((&envelope.payload, Position::default()));
+        let content = self.wire(reader.conn).content(&self.config, Memory::Nothing, messages);
+        self.push_content(now, reader.conn, room, &content);
+    }
+
+    /// Queues messages of a room for a connection.
+    fn push_content(&mut self, now: Time, id: ConnId, room: &str, content: &Content) {
+        let session = self.get(id).and_then(|conn| conn.session.as_deref_mut());
+        let frame = content.frame(room, session);
+        self.push(now, id, frame);
+    }
+
+    /// How a connection is sent messages.
+    fn wire(&self, id: ConnId) -> Wire {
+        self.peek(id).map_or(Wire::Json, Connection::wire)
     }
 
     /// What a reader wants cannot be read. A client that waits for an answer gets one; others are sent it later.
     fn fail_reader(&mut self, now: Time, index: usize, mut reader: Reader) {
         let id = reader.conn;
-        let replies = core::mem::take(&mut reader.replies);
+        // Who is only to be told of a loss need not be told of this.
+        let replies: Vec<Reply> = reader.replies.extract_if(.., |reply| !reply.quiet).collect();
         let answered = !replies.is_empty();
         for reply in replies {
             let text = "What the room remembers cannot be read at the moment";
@@ -416,8 +443,13 @@ impl Hub {
     }
 
     /// Notes that what waits for a connection ends with a message of an inbox.
-    pub(super) fn mark(&mut self, id: ConnId, room: &RoomName, upto: Position) {
-        if let Some(queue) = self.get(id).filter(|conn| conn.phase == Phase::Open).and_then(|conn| conn.queue.as_mut()) {
+    pub(super) fn mark(&mut self, now: Time, id: ConnId, room: &RoomName, upto: Position) {
+        let Some(conn) = self.peek(id).filter(|conn| conn.phase == Phase::Open) else { return };
+        if conn.recovers() {
+            return self.prove_soon(now, id);
+        }
+        let id = conn.carrier().unwrap_or(id);
+        if let Some(queue) = self.get(id).and_then(|conn| conn.queue.as_mut()) {
             queue.mark(room.clone(), upto);
         }
     }
@@ -439,7 +471,10 @@ impl Hub {
         position: Option<Position>,
         recovered: Option<bool>,
     ) {
-        let (Some(Reply { to, echo }), Some(room)) = (reply, self.rooms.get(index)) else { return };
+        let (Some(Reply { to, echo, quiet }), Some(room)) = (reply, self.rooms.get(index)) else { return };
+        if quiet && recovered != Some(false) {
+            return;
+        }
         let mut data = Object::new().string("room", &room.name).position(position);
         if let Some(recovered) = recovered {
             data = data.boolean("recovered", recovered);
@@ -450,6 +485,10 @@ impl Hub {
     /// Tells a member that it has missed messages, and from where it is sent what follows.
     fn tell_lost(&mut self, now: Time, id: ConnId, index: usize) {
         let position = self.rooms.get(index).and_then(Room::told_position);
+        let room = self.rooms.get(index).map(|room| room.name.clone());
+        if let (Some(room), Some(position), Some(recovery)) = (room, position, self.recovery(id)) {
+            recovery.enter(&room, position);
+        }
         self.tell_subscribed(now, id, index, Some(Reply::default()), position, Some(false));
     }
 }

@@ -8,10 +8,12 @@
 use core::time::Duration;
 
 use super::auth::Identity;
+use super::engine::Engine;
 use super::limit::{ErrorBudget, Limiter};
 use super::outbox::Queue;
 use super::room::Membership;
 use super::session::Session;
+use super::wire::Wire;
 use crate::config::Config;
 use crate::id::ConnId;
 use crate::time::{Time, WallClock};
@@ -22,6 +24,7 @@ pub(super) const EXPIRY_NOTICE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnId,
+    pub(super) nature: Nature,
     /// Index of its route in the configuration.
     pub(super) route: u16,
     pub(super) phase: Phase,
@@ -53,12 +56,26 @@ pub(super) struct Connection {
     pub(super) armed: Time,
 }
 
+/// What a connection is made of.
+#[derive(Debug)]
+pub(super) enum Nature {
+    /// A WebSocket that speaks the dialect of its route.
+    Plain,
+    /// An Engine.IO session, by whichever transport. What it says and hears are packets of its sockets.
+    Engine(Box<Engine>),
+    /// A WebSocket that is to replace the polling of a session.
+    Probe(ConnId),
+    /// A namespace of Socket.IO that a client has connected to: what it is sent goes through its carrier, a session.
+    Socket { carrier: ConnId, namespace: u8 },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Without a token, on a route that demands one.
+    /// Without a token, on a route that demands one; or a session without a namespace, or a WebSocket that has yet to become one's
+    /// transport.
     Authenticating,
     Open,
-    /// A close frame is the last in its outbox. `answered` says that the peer has sent its own.
+    /// Nothing is added to its outbox any more, where a close frame may be the last. `answered` says that the peer has sent its own.
     Closing {
         answered: bool,
     },
@@ -79,6 +96,7 @@ impl Connection {
     pub(super) fn new(id: ConnId, (route, room): (u16, Option<String>), phase: Phase, now: Time, config: &Config) -> Connection {
         Connection {
             id,
+            nature: Nature::Plain,
             route,
             phase,
             dirty: false,
@@ -96,6 +114,51 @@ impl Connection {
             ping_at: now + config.heartbeat.ping,
             deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },
             armed: Time::NEVER,
+        }
+    }
+
+    /// Whether it can be in rooms: it is a client, and no mere transport.
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self.nature, Nature::Plain | Nature::Socket { .. })
+    }
+
+    /// Where what it is sent waits, where that is not with itself.
+    pub(super) fn carrier(&self) -> Option<ConnId> {
+        match self.nature {
+            Nature::Socket { carrier, .. } => Some(carrier),
+            _ => None,
+        }
+    }
+
+    /// How it is sent messages.
+    pub(super) fn wire(&self) -> Wire {
+        match self.nature {
+            Nature::Socket { namespace, .. } => Wire::SocketIo { namespace, recovers: self.recovers() },
+            _ => Wire::Json,
+        }
+    }
+
+    /// Whether it has no socket, but requests that are answered when there is something to say.
+    pub(super) fn polls(&self) -> bool {
+        self.engine().is_some_and(|engine| engine.polling.is_some())
+    }
+
+    /// Whether it can be recovered when its client has been away.
+    pub(super) fn recovers(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.recovery.is_some())
+    }
+
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        match &self.nature {
+            Nature::Engine(engine) => Some(engine),
+            _ => None,
+        }
+    }
+
+    pub(super) fn engine_mut(&mut self) -> Option<&mut Engine> {
+        match &mut self.nature {
+            Nature::Engine(engine) => Some(engine),
+            _ => None,
         }
     }
 

@@ -53,7 +53,9 @@ impl Hub {
         if self.drain.is_some() {
             return;
         }
-        let mut left: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.id).collect();
+        // Namespaces go with their sessions.
+        let transports = self.conns.iter().map(|(_, conn)| conn).filter(|conn| conn.carrier().is_none());
+        let mut left: Vec<ConnId> = transports.map(|conn| conn.id).collect();
         // Fisher and Yates; the bias of the remainder is of no account.
         for at in (1..left.len()).rev() {
             left.swap(at, (self.dice.next_u64() % (at as u64 + 1)) as usize);
@@ -112,20 +114,23 @@ impl Hub {
             drain.turn
         });
         let after = ((u128::from(turn) * u128::from(spread)) >> 64) as u64;
-        self.notice(now, id, "reconnect", Some(Object::new().number("after_ms", after).finish()), None);
+        let data = Object::new().number("after_ms", after).finish();
+        let sockets = self.sockets_of(id);
+        let clients = if sockets.is_empty() { vec![id] } else { sockets };
+        clients.into_iter().for_each(|client| self.notice(now, client, "reconnect", Some(data.clone()), None));
         match style {
             DrainStyle::Close => self.close(now, id, 1001, "the server is going away"),
-            DrainStyle::Abort => self.abort(now, id),
+            DrainStyle::Abort => self.abort(now, id, "the server is going away"),
         }
         true
     }
 
     /// Ends a connection without a close frame, once what is queued for it is written.
-    fn abort(&mut self, now: Time, id: ConnId) {
+    pub(super) fn abort(&mut self, now: Time, id: ConnId, cause: &'static str) {
         // The notice may have been too much for it.
         if self.peek(id).is_some_and(|conn| !conn.is_closing()) {
             self.leave_all(id);
-            self.begin_closing(now, id, "the server is going away", true);
+            self.begin_closing(now, id, cause, true);
             self.drop_if_written(id);
         }
     }

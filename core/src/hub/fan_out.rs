@@ -1,12 +1,12 @@
 //! Fan-out: frames on their way into the outboxes of connections.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
+use slab::Slab;
 
 use super::connection::{Connection, Phase};
-use super::outbox::Spares;
+use super::outbox::{Queue, Spares, Unflushed};
 use super::room::Memory;
+use super::wire::Framed;
 use super::{EVERYBODY, Hub, find};
 use crate::config::Limits;
 use crate::frame::{Frame, FrameKind};
@@ -19,13 +19,22 @@ use crate::time::Time;
 impl Hub {
     /// Queues a frame for a connection; one that reads too slowly is closed.
     pub(super) fn push(&mut self, now: Time, id: ConnId, frame: Frame) {
-        let Hub { conns, config, spares, dirty, pressed, .. } = self;
+        let Hub { conns, config, spares, unflushed, pressed, .. } = self;
+        let id = find(conns, id).and_then(|conn| conn.carrier()).unwrap_or(id);
         let Some(conn) = find(conns, id) else { return };
-        match enqueue(conn, frame, &config.limits, spares, dirty) {
+        match enqueue(conn, frame, &config.limits, spares, unflushed) {
             Fill::Roomy => {}
             Fill::Pressed => *pressed = true,
             Fill::Full => self.too_slow(now, id),
         }
+    }
+
+    /// Queues what was queued for another connection, whose place this one takes.
+    pub(super) fn inherit(&mut self, id: ConnId, queue: Queue) {
+        let Hub { conns, spares, unflushed, .. } = self;
+        let Some(conn) = find(conns, id) else { return };
+        conn.queue.get_or_insert_with(|| spares.take()).append(queue);
+        unflushed.note(conn);
     }
 
     /// Hands messages to the members of a room, but not to those of one user if that is said: framed once, shared by all.
@@ -47,39 +56,47 @@ impl Hub {
                 catch_up.keep(&payloads, positions, (outbox_messages / 4, outbox_bytes / 4));
             }
         }
-        // Where nothing is remembered, there are no positions either.
-        let frame = match memory {
-            Memory::Nothing => Frame::texts(&payloads),
-            memory => memory.frame(payloads.iter().zip(positions.iter().copied())),
-        };
-        let mut slow = Vec::new();
+        let (mut slow, mut unproven) = (Vec::new(), Vec::new());
         let mut clients = 0;
-        let Hub { conns, rooms, config, spares, dirty, pressed, .. } = self;
-        let mut hand_over = |conn: &mut Connection| {
+        let Hub { conns, rooms, config, spares, unflushed, pressed, .. } = self;
+        let mut framed = Framed { config, memory, payloads: &payloads, positions, contents: Vec::new() };
+        let mut hand_over = |conns: &mut Slab<Connection>, slot: u32| {
+            let Some(conn) = conns.get_mut(slot as usize) else { return };
             if except.is_some() && conn.identity.as_ref().map(|identity| &*identity.user) == except {
                 return;
             }
             clients += 1;
-            match enqueue(conn, frame.clone(), &config.limits, spares, dirty) {
+            let frame = framed.by(conn.wire()).frame(name, conn.session.as_deref_mut());
+            if memory == Memory::Inbox && conn.recovers() {
+                unproven.push(conn.id);
+            }
+            let is_proven = !conn.recovers();
+            let conn = match conn.carrier() {
+                None => conn,
+                Some(carrier) => match find(conns, carrier) {
+                    Some(carrier) => carrier,
+                    None => return,
+                },
+            };
+            match enqueue(conn, frame, &config.limits, spares, unflushed) {
                 Fill::Roomy => {}
                 Fill::Pressed => *pressed = true,
                 Fill::Full => return slow.push(conn.id),
             }
-            if let (Memory::Inbox, Some(last), Some(queue)) = (memory, positions.last(), &mut conn.queue) {
+            if let (Memory::Inbox, Some(last), Some(queue), true) = (memory, positions.last(), &mut conn.queue, is_proven) {
                 queue.mark(name.clone(), *last);
             }
         };
         if **name == *EVERYBODY {
-            conns.iter_mut().map(|(_, conn)| conn).filter(|conn| conn.phase == Phase::Open).for_each(&mut hand_over);
+            let open = conns.iter().filter(|(_, conn)| conn.phase == Phase::Open && conn.is_client());
+            let open: Vec<u32> = open.map(|(slot, _)| slot as u32).collect();
+            open.into_iter().for_each(|slot| hand_over(conns, slot));
         } else if let Some(room) = index.and_then(|index| rooms.get(index)) {
-            for slot in &room.members {
-                if let Some(conn) = conns.get_mut(*slot as usize) {
-                    hand_over(conn);
-                }
-            }
+            room.members.iter().for_each(|slot| hand_over(conns, *slot));
         }
+        unproven.into_iter().for_each(|id| self.prove_soon(now, id));
         slow.into_iter().for_each(|id| self.too_slow(now, id));
-        self.stats.deliveries += (clients * frame.messages()) as u64;
+        self.stats.deliveries += (clients * payloads.len()) as u64;
         if clients > 0 {
             payloads.into_iter().for_each(|payload| self.report(|| Report::Broadcast { room: name.clone(), payload, clients }));
         }
@@ -87,8 +104,14 @@ impl Hub {
 
     /// An outbox has overflowed. What waits there is dropped, or the close frame would never be read.
     fn too_slow(&mut self, now: Time, id: ConnId) {
-        let Some(queue) = self.get(id).and_then(|conn| conn.queue.as_mut()) else { return };
+        // Two namespaces of one session may have found it full.
+        let Some(conn) = self.get(id).filter(|conn| !conn.is_closing()) else { return };
+        let Some(queue) = &mut conn.queue else { return };
         queue.clear();
+        if queue.is_empty() {
+            // A poll is not to be answered with nothing.
+            conn.queue = None;
+        }
         self.stats.slow += 1;
         self.close(now, id, 4008, "slow consumer");
     }
@@ -104,7 +127,7 @@ enum Fill {
 }
 
 /// Queues a frame for a connection that is not closing. A close frame is always taken.
-fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Spares, dirty: &mut VecDeque<ConnId>) -> Fill {
+fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Spares, unflushed: &mut Unflushed) -> Fill {
     if conn.is_closing() {
         return Fill::Roomy;
     }
@@ -116,9 +139,7 @@ fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Sp
     if !queue.push(frame, bytes, frames) {
         return Fill::Full;
     }
-    if !conn.dirty {
-        conn.dirty = true;
-        dirty.push_back(conn.id);
-    }
-    if queue.is_pressed(limits.outbox_bytes, limits.outbox_messages) { Fill::Pressed } else { Fill::Roomy }
+    let is_pressed = queue.is_pressed(limits.outbox_bytes, limits.outbox_messages);
+    unflushed.note(conn);
+    if is_pressed { Fill::Pressed } else { Fill::Roomy }
 }

@@ -63,24 +63,25 @@ impl Hub {
         let until = now + self.config.limits.join_timeout;
         for Applicant { conn, reply, wish, .. } in overdue {
             let Some(applicant) = self.get(conn).filter(|conn| !conn.is_closing()) else { continue };
-            let Some(reply) = reply else {
+            if reply.as_ref().is_none_or(|reply| reply.quiet) {
                 if let Some(joining) = self.rooms.joining(index) {
-                    joining.waiting.push(Applicant { conn, until, reply: None, wish });
+                    joining.waiting.push(Applicant { conn, until, reply, wish });
                     self.timers.arm(until, Wake::Join(index, number));
                 }
                 continue;
-            };
+            }
             applicant.joining = applicant.joining.saturating_sub(1);
-            self.error(now, conn, ErrorCode::Unavailable, "The room cannot be joined at the moment", reply.to.as_deref());
+            let to = reply.and_then(|reply| reply.to);
+            self.error(now, conn, ErrorCode::Unavailable, "The room cannot be joined at the moment", to.as_deref());
         }
         self.leave_if_deserted(index);
     }
 
     /// A connection leaves a room, or stops waiting for it. Whether it was in it makes no difference.
-    pub(super) fn unsubscribe(&mut self, id: ConnId, name: &str) {
+    pub(super) fn unsubscribe(&mut self, now: Time, id: ConnId, name: &str) {
         self.forget_place(id, name);
         let Some(index) = self.rooms.find(name) else { return };
-        self.withdraw(id, index);
+        self.withdraw(now, id, index);
         let Some(conn) = self.get(id) else { return };
         let Some(at) = conn.rooms.iter().position(|membership| membership.room as usize == index) else { return };
         let membership = conn.rooms.swap_remove(at);
@@ -151,18 +152,27 @@ impl Hub {
         to: Option<&str>,
         echo: Option<(&'static str, Box<str>)>,
     ) {
+        if self.namespace(id).is_some() {
+            return self.tell_socket(now, id, kind, Some(&data), to);
+        }
         let fields = echo.as_ref().map(|(name, value)| (*name, Json::trusted(value)));
         let unix = self.wall.unix(now);
         let text = self.composer.notice_with(kind, Some(Json::trusted(&data)), to, fields.as_slice(), unix);
         self.push(now, id, crate::frame::Frame::text(&text));
     }
 
-    /// Ends a connection's waiting for a room.
-    fn withdraw(&mut self, id: ConnId, index: usize) {
-        let waiting = self.rooms.joining(index).map(|joining| joining.waiting.extract_if(.., |one| one.conn == id).count());
-        let withdrawn = waiting.unwrap_or(0) as u16 + u16::from(self.stop_reading(id, index));
+    /// Ends a connection's waiting for a room. Whoever waits for an answer to a subscription is told that there will be none.
+    fn withdraw(&mut self, now: Time, id: ConnId, index: usize) {
+        let joining = self.rooms.joining(index).into_iter();
+        let waiting: Vec<Applicant> = joining.flat_map(|joining| joining.waiting.extract_if(.., |one| one.conn == id)).collect();
+        let reading = self.stop_reading(id, index);
+        let withdrawn = waiting.len() as u16 + u16::from(reading.is_some());
         if let Some(conn) = self.get(id) {
             conn.joining = conn.joining.saturating_sub(withdrawn);
+        }
+        let replies = waiting.into_iter().filter_map(|one| one.reply).chain(reading.into_iter().flatten());
+        for to in replies.filter_map(|reply| reply.to) {
+            self.error(now, id, ErrorCode::Unavailable, "The subscription was withdrawn", Some(&to));
         }
         self.leave_if_deserted(index);
     }

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::connection::Connection;
 use crate::frame::{Frame, FrameKind};
+use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
 
@@ -117,6 +119,20 @@ impl Queue {
         self.marks.pop_front_if(|(left, ..)| *left == 0).map(|(_, room, upto)| (room, upto))
     }
 
+    /// Appends all that waits in another one, which is none of a socket: of a frame that is partly written, whole messages are.
+    pub(super) fn append(&mut self, mut other: Queue) {
+        if let Some(first) = other.frames.front_mut().filter(|_| other.written > 0) {
+            let rest = first.rest(other.written);
+            other.messages -= first.messages() - rest.messages();
+            *first = rest;
+        }
+        let before = self.bytes;
+        self.marks.extend(other.marks.drain(..).map(|(left, room, upto)| (before + left, room, upto)));
+        self.frames.append(&mut other.frames);
+        self.bytes += other.bytes;
+        self.messages += other.messages;
+    }
+
     /// Drops what waits, but for the rest of a frame that is partly written and the answer to the upgrade request: the peer
     /// could not make sense of what follows.
     pub(super) fn clear(&mut self) {
@@ -142,6 +158,23 @@ impl Queue {
             self.frames.pop_front();
         }
         self.written = bytes;
+    }
+}
+
+/// The connections with something new to write: those with a socket, and those that poll.
+#[derive(Debug, Default)]
+pub(super) struct Unflushed {
+    pub(super) sockets: VecDeque<ConnId>,
+    pub(super) polls: VecDeque<ConnId>,
+}
+
+impl Unflushed {
+    /// Notes that a connection has something new to write, once until it is flushed.
+    pub(super) fn note(&mut self, conn: &mut Connection) {
+        if core::mem::replace(&mut conn.dirty, true) {
+            return;
+        }
+        if conn.polls() { &mut self.polls } else { &mut self.sockets }.push_back(conn.id);
     }
 }
 
@@ -197,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_partly_polled_goes_on_behind_what_waits_already() {
+        let texts = ["one", "two", "three"].map(|text| Bytes::from_static(text.as_bytes()));
+        let mut polled = Queue::default();
+        assert!(polled.push(Frame::texts(&texts), 1000, 1000) && polled.push(Frame::text(b"four"), 1000, 1000));
+        polled.written(Frame::text(b"one").len());
+        let mut taken_over = queue(&["probe"]);
+        taken_over.append(polled);
+        assert_eq!(waiting(&taken_over), waiting(&queue(&["probe", "two", "three", "four"])));
+        assert_eq!((taken_over.outbox().bytes(), taken_over.outbox().messages()), (waiting(&taken_over).len(), 4));
+        taken_over.written(usize::MAX);
+        assert!(taken_over.is_empty() && taken_over.outbox().messages() == 0);
+    }
+
+    #[test]
     fn clearing_keeps_the_rest_of_a_frame_that_has_begun() {
         let mut begun = queue(&["one", "two"]);
         begun.written(2);
@@ -209,6 +256,20 @@ mod tests {
         answered.push_front("101".into());
         answered.clear();
         assert_eq!(waiting(&answered), b"101");
+    }
+
+    #[test]
+    fn what_is_left_of_several_messages_moves_to_another_queue() {
+        let several = Frame::texts(&["one".into(), "two".into(), "three".into()]);
+        let (mut polled, mut socket) = (Queue::default(), queue(&["probe"]));
+        assert!(polled.push(several, 1000, 1000) && polled.push(Frame::text(b"four"), 1000, 1000));
+        polled.written(Frame::text(b"one").len());
+        let expected = [waiting(&socket), waiting(&polled)].concat();
+        socket.append(polled);
+        assert_eq!(waiting(&socket), expected);
+        assert_eq!((socket.outbox().bytes(), socket.outbox().messages()), (expected.len(), 4));
+        socket.written(usize::MAX);
+        assert!(socket.is_empty() && socket.messages == 0);
     }
 
     #[test]

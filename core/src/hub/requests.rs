@@ -1,10 +1,10 @@
 //! What a client asks for in the JSON dialect, and what it is told.
 
-use super::auth::AuthError;
+use super::auth::{AuthError, Identity};
 use super::connection::{EXPIRY_NOTICE, Phase};
 use super::room::{Reply, Wish};
 use super::{EVERYBODY, Hub, HubAction, Intent, access};
-use crate::config::Keep;
+use crate::config::{AuthMode, Keep};
 use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
 use crate::door::{Ask, Publish, PublishId, Published};
 use crate::id::ConnId;
@@ -24,7 +24,7 @@ pub(super) struct Publisher {
 impl Hub {
     /// A text message of the JSON dialect.
     pub(super) fn request(&mut self, now: Time, id: ConnId, text: &str) {
-        if !self.within_rate(now, id) {
+        if !self.within_rate(now, id, None) {
             return;
         }
         match json::parse(text) {
@@ -34,14 +34,14 @@ impl Hub {
     }
 
     pub(super) fn refuse_binary(&mut self, now: Time, id: ConnId) {
-        if self.within_rate(now, id) {
+        if self.within_rate(now, id, None) {
             self.error(now, id, ErrorCode::UnsupportedMessage, "Binary messages are not supported here", None);
         }
     }
 
     /// Checks a token; a good one opens the connection, a bad one closes it.
     pub(super) fn authenticate(&mut self, now: Time, id: ConnId, token: &str, reply_to: Option<&str>) {
-        let identity = match self.verifier.verify(token, self.wall.unix(now)) {
+        let identity = match self.verify(now, id, token) {
             Ok(identity) => identity,
             Err(AuthError { code, message }) => {
                 self.stats.auth_failed += 1;
@@ -75,6 +75,12 @@ impl Hub {
             self.enter_bound(now, id);
         }
         self.arm(now, id);
+    }
+
+    /// Checks a token, and whether it has the claims that the connection's route demands.
+    pub(super) fn verify(&self, now: Time, id: ConnId, token: &str) -> Result<Identity, AuthError> {
+        let claims = self.route(id).map_or(&[][..], |route| &route.claims);
+        self.verifier.verify_with(token, self.wall.unix(now), claims)
     }
 
     /// The token will expire soon: a new one may be sent on the same connection.
@@ -118,7 +124,7 @@ impl Hub {
 
     /// Takes one from the connection's message rate. A client that sends too fast is told when to go on; that alone costs
     /// nothing of its error budget, because a page that subscribes to many things at once means no harm.
-    fn within_rate(&mut self, now: Time, id: ConnId) -> bool {
+    pub(super) fn within_rate(&mut self, now: Time, id: ConnId, reply_to: Option<&str>) -> bool {
         let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
         let Some(conn) = self.get(id) else { return false };
         let Err(wait) = conn.limiter.take(now, rate, burst) else { return true };
@@ -128,11 +134,11 @@ impl Hub {
             .string("message", "Too many requests")
             .number("retry_after_ms", wait.as_micros().div_ceil(1000) as u64)
             .finish();
-        self.notice(now, id, "error", Some(data), None);
+        self.notice(now, id, "error", Some(data), reply_to);
         false
     }
 
-    fn perform(&mut self, now: Time, id: ConnId, request: Option<&str>, command: Command<'_>) {
+    pub(super) fn perform(&mut self, now: Time, id: ConnId, request: Option<&str>, command: Command<'_>) {
         let Some(conn) = self.peek(id) else { return };
         if conn.phase == Phase::Authenticating && !matches!(command, Command::Auth { .. } | Command::Ping) {
             return self.error(now, id, ErrorCode::Unauthorized, "Authenticate first", request);
@@ -142,10 +148,13 @@ impl Hub {
                 let data = Object::new().string("status", "ok").finish();
                 self.notice(now, id, "pong", Some(data), request);
             }
+            Command::Auth { .. } if self.route(id).is_some_and(|route| route.auth == AuthMode::Ignored) => {
+                self.error(now, id, ErrorCode::UnsupportedMessage, "Tokens are not looked at here", request);
+            }
             Command::Auth { token } => self.authenticate(now, id, &token, request),
             Command::Subscribe(topic) => self.request_room(now, id, request, topic),
             Command::Unsubscribe(Topic { room, echo, .. }) => {
-                self.unsubscribe(id, &room);
+                self.unsubscribe(now, id, &room);
                 let data = Object::new().string("room", &room).finish();
                 let echo = echo.map(|(name, value)| (name, value.as_str().into()));
                 self.confirm(now, id, "unsubscribed", data, request, echo);
@@ -173,7 +182,7 @@ impl Hub {
         }
         let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
         let wish = self.wish(&topic);
-        self.subscribe(now, id, &topic.room, Some(Reply { to: request.map(Box::from), echo }), wish);
+        self.subscribe(now, id, &topic.room, Some(Reply { to: request.map(Box::from), echo, quiet: false }), wish);
     }
 
     /// What a client wants to be sent of what its room remembers.
@@ -194,7 +203,11 @@ impl Hub {
         if let Err((code, message)) = self.may(id, Intent::Publish, room) {
             return self.error(now, id, code, message, request);
         }
-        let most = self.config.limits.publishes_in_flight;
+        let (most, longest) = (self.config.limits.publishes_in_flight, self.config.limits.message_bytes);
+        // The messages of some dialects may be longer.
+        if data.as_str().len() > longest {
+            return self.error(now, id, ErrorCode::LimitExceeded, "The message is too long", request);
+        }
         let Some(conn) = self.get(id) else { return };
         if usize::from(conn.publishing) >= most {
             return self.error(now, id, ErrorCode::LimitExceeded, "Too many publishes wait for the store", request);
@@ -235,7 +248,7 @@ impl Hub {
         let names: Vec<_> = rooms.map(|room| room.name.clone()).filter(|name| Some(&**name) != own.as_deref()).collect();
         for name in names {
             if self.may(id, Intent::Subscribe, &name).is_err() {
-                self.unsubscribe(id, &name);
+                self.unsubscribe(now, id, &name);
                 let data = Object::new().string("room", &name).string("reason", "forbidden").finish();
                 self.notice(now, id, "unsubscribed", Some(data), None);
             }

@@ -68,6 +68,8 @@ pub(super) struct Applicant {
 pub(super) struct Reply {
     pub(super) to: Option<Box<str>>,
     pub(super) echo: Option<(&'static str, Box<str>)>,
+    /// Only that something was missed is worth an answer.
+    pub(super) quiet: bool,
 }
 
 /// What a client wants to be sent of what a room remembers.

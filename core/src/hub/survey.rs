@@ -1,4 +1,4 @@
-//! What a hub answers to operators who ask all of them.
+//! What a hub answers to those who ask all of them.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,11 @@ use super::{Hub, HubAction};
 use crate::door::Ask;
 use crate::message::RoomName;
 use crate::survey::{ConnectionEntry, MOST, Question, RoomEntry, Survey};
+use crate::time::Time;
 
 impl Hub {
-    /// An operator asks. All connections or rooms are looked at, which takes its time, and is seldom.
-    pub(super) fn survey(&mut self, number: u64, question: &Question) {
+    /// Somebody asks. All connections or rooms are looked at, which takes its time, and is seldom.
+    pub(super) fn survey(&mut self, now: Time, number: u64, question: &Question) {
         let survey = match question {
             Question::Connections { user, after, limit } => {
                 let node: Box<str> = self.config.node.as_str().into();
@@ -18,7 +19,8 @@ impl Hub {
                     let identity = conn.identity.as_ref();
                     user.is_none() || identity.is_some_and(|identity| Some(&*identity.user) == user.as_deref())
                 };
-                let open = self.conns.iter().map(|(_, conn)| conn).filter(|conn| !conn.is_closing()).filter(of_user);
+                let clients = self.conns.iter().map(|(_, conn)| conn).filter(|conn| conn.is_client());
+                let open = clients.filter(|conn| !conn.is_closing()).filter(of_user);
                 let is_behind = |id: u64| after.as_ref().is_none_or(|(other, number)| (&*node, id) > (&**other, *number));
                 let (mut total, mut first) = (0, BTreeSet::new());
                 for conn in open {
@@ -46,6 +48,9 @@ impl Hub {
                 }
                 let entry = |(room, members): (RoomName, usize)| RoomEntry { room: Box::from(&*room), members: members as u64 };
                 Survey::Rooms { rooms: first.into_iter().map(entry).collect() }
+            }
+            Question::Acks { room, event, args, .. } => {
+                return self.gather_acks(now, number, room, (event, args), question.takes());
             }
         };
         self.actions.push_back(HubAction::Ask(Ask::Surveyed { number, survey }));

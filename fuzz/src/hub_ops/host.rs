@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use roomcast_core::config::{
-    AccessRule, Auth, AuthMode, BatchLimits, Config, Destination, Events, Limits, Relay, Route, Secret, Source, Who,
+    AccessRule, Auth, AuthMode, BatchLimits, Config, Destination, DialectName, Events, Limits, Relay, Route, Secret, Source, Who,
 };
 use roomcast_core::door::PublishId;
 use roomcast_core::frame::{Frame, FrameKind};
-use roomcast_core::hub::CloseCause;
+use roomcast_core::hub::{CloseCause, ExchangeId, PollAnswer};
 use roomcast_core::id::{ConnId, Ticket};
 use roomcast_core::message::{Json, Outgoing};
 use roomcast_core::node::{Action, Event, Node, OwnedMessage};
@@ -20,6 +20,7 @@ use roomcast_core::pattern::Pattern;
 use roomcast_core::store::memory::{ClientId, Memory};
 use roomcast_core::store::{Answer, Fields, Lane, StoreError, StoreOp};
 use roomcast_core::time::Time;
+use serde_json::Value;
 
 use super::client::Client;
 use super::words;
@@ -53,6 +54,12 @@ pub(super) struct Host {
     /// Told: these will be late when they are told again.
     told: VecDeque<(Ticket, Result<Answer, StoreError>)>,
     publishes: BTreeSet<PublishId>,
+    /// How many requests of sessions that poll there have been, and those whose clients wait for an answer.
+    exchanges: u64,
+    waiting: BTreeSet<ExchangeId>,
+    answered: BTreeSet<ExchangeId>,
+    /// The sessions of which an answer has told.
+    sessions: Vec<String>,
     /// Whether the last publish that was answered is stored.
     stored: bool,
     /// Connections whose sockets did not take all there was: they are written to again without being flushed.
@@ -82,6 +89,10 @@ impl Host {
             answers: Vec::new(),
             told: VecDeque::new(),
             publishes: BTreeSet::new(),
+            exchanges: 0,
+            waiting: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            sessions: Vec::new(),
             stored: true,
             full: BTreeSet::new(),
             takes: usize::MAX,
@@ -109,6 +120,41 @@ impl Host {
             return self.clients.keys().nth(at / 8 % self.clients.len()).copied();
         }
         self.known.get(at / 8 % self.known.len().max(1)).copied()
+    }
+
+    /// A client that polls sends a request.
+    pub(super) fn exchange(&mut self, request: Request<Bytes>) {
+        self.exchanges += 1;
+        let exchange = ExchangeId(self.exchanges);
+        self.waiting.insert(exchange);
+        self.handle(Event::Exchange(exchange, request));
+    }
+
+    /// A client that waits for an answer goes; or the host says so of one that has it, or never was.
+    pub(super) fn abandon(&mut self, at: usize) {
+        let exchange = self.waiting.iter().nth(at).copied().unwrap_or(ExchangeId(at as u64));
+        self.waiting.remove(&exchange);
+        self.handle(Event::Abandon(exchange));
+    }
+
+    /// Mostly a session that was opened, as far as there is one, and often the latest.
+    pub(super) fn session(&self, input: &mut Input<'_>) -> Option<String> {
+        let at = input.below(8);
+        self.sessions.iter().rev().nth(at).or(self.sessions.last().filter(|_| at < 7)).cloned()
+    }
+
+    fn responds(&mut self, exchange: ExchangeId, answer: PollAnswer) {
+        assert!(self.answered.insert(exchange), "{exchange:?} is answered twice");
+        assert!(exchange.0 <= self.exchanges, "nobody has asked {exchange:?}");
+        self.waiting.remove(&exchange);
+        let response = answer.into_response();
+        let body = str::from_utf8(response.body()).expect("answers are text");
+        // The first packet of a session says what it is called.
+        if let Some(open) = body.strip_prefix('0')
+            && let Ok(open) = serde_json::from_str::<Value>(open)
+        {
+            self.sessions.push(open["sid"].as_str().expect("a session has a name").to_owned());
+        }
     }
 
     pub(super) fn receive(&mut self, conn: ConnId, message: OwnedMessage) {
@@ -172,9 +218,13 @@ impl Host {
                     self.stored = result.is_ok();
                 }
                 Action::Flush => self.flush(),
+                Action::Respond(exchange, answer) => self.responds(exchange, answer),
                 // No source goes to this host, and it knows no states.
                 Action::Process(delivery) => panic!("{delivery:?}"),
                 Action::Snapshot(request) => panic!("{request:?}"),
+                // Nor does it want to know what clients do.
+                Action::Client(event) => panic!("{event:?}"),
+                Action::Acked(ack, result) => panic!("{ack:?} {result:?}"),
                 Action::Operated(..) | Action::Read(..) | Action::Surveyed(..) | Action::Report(_) => {}
             }
         }
@@ -339,7 +389,8 @@ impl Host {
         }
         for _ in 0..ENDLESS {
             self.settle();
-            if self.node.stats().rooms == 0 && self.publishes.is_empty() {
+            let stats = self.node.stats();
+            if (stats.connections, stats.rooms) == (0, 0) && self.publishes.is_empty() && self.waiting.is_empty() {
                 break;
             }
             self.pass_to_deadline();
@@ -347,6 +398,7 @@ impl Host {
         let stats = self.node.stats();
         assert_eq!((stats.connections, stats.memberships, stats.rooms), (0, 0, 0));
         assert!(self.publishes.is_empty(), "{:?} wait for ever", self.publishes);
+        assert!(self.waiting.is_empty(), "{:?} wait for ever", self.waiting);
         self.publish("chat:1", "last");
         self.settle();
         assert!(self.stored, "the node accepts nothing any more");
@@ -355,9 +407,11 @@ impl Host {
         self.trace
     }
 
-    /// Whether the node has as many connections as there are clients: not while a drop has not been polled.
+    /// Whether the node has as many connections as there are clients: not while a drop has not been polled. Those of sessions that
+    /// poll are not known here; they end when their time is up.
     fn is_settled(&self) -> bool {
-        self.node.stats().connections == self.clients.len() as u64
+        let (connections, clients) = (self.node.stats().connections, self.clients.len() as u64);
+        connections == clients || connections > clients && !self.sessions.is_empty()
     }
 
     fn note(&mut self, what: &str, value: &dyn std::fmt::Debug) {
@@ -370,7 +424,13 @@ fn config() -> Config {
     let rule = |rooms, subscribe, publish| AccessRule { rooms: Pattern::new(rooms), subscribe, publish };
     Config {
         auth: Auth { secret: Secret::new(words::SECRET), ..Auth::default() },
-        routes: vec![Route::json("/ws", AuthMode::Required), Route::json("/open", AuthMode::Optional), Route::echo("/echo")],
+        routes: vec![
+            Route::json("/ws", AuthMode::Required),
+            Route::json("/open", AuthMode::Optional),
+            Route::echo("/echo"),
+            Route { claims: Vec::new(), ..Route::socketio("/socket.io/", "chat:1") },
+            Route { dialect: DialectName::EngineEcho, ..Route::json("/engine.io/", AuthMode::Ignored) },
+        ],
         access: vec![
             rule("chat:*", Who::Anyone, Who::Anyone),
             rule("user:*", Who::Owner, Who::Admin),

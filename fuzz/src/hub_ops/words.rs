@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use roomcast_core::id::StreamId;
 use roomcast_core::position::Position;
@@ -60,6 +60,62 @@ pub(super) fn request(input: &mut Input<'_>) -> Request<()> {
         _ => Request::get(path).header("origin", input.pick(&["https://good.example", "https://evil.example"])),
     };
     request.body(()).expect("the request is well-formed")
+}
+
+/// A request of a client that polls: to open a session, for what it is sent, and with what it says; or an odd one.
+pub(super) fn exchange(input: &mut Input<'_>, session: Option<&str>) -> Request<Bytes> {
+    let path = input.pick(&["/socket.io/", "/socket.io/", "/engine.io/", "/engine.io", "/ws"]);
+    let session = session.map(|session| format!("&sid={session}")).unwrap_or_default();
+    let target = match input.below(16) {
+        0 => format!("{path}?EIO=3&transport=polling{session}"),
+        1 => format!("{path}?EIO=4&transport=websocket{session}"),
+        2 => format!("{path}?EIO=4&transport=polling&sid=nobody"),
+        3 => format!("{path}?EIO=4&transport=polling&j=0{session}"),
+        4 => path.to_owned(),
+        5 => format!("{path}?EIO=4&transport=polling"),
+        _ => format!("{path}?EIO=4&transport=polling{session}"),
+    };
+    let (method, body) = match input.below(8) {
+        0..=2 => (Method::GET, Vec::new()),
+        3..=6 => (Method::POST, packets(input)),
+        _ => (input.pick(&[&Method::OPTIONS, &Method::PUT, &Method::HEAD]).clone(), Vec::new()),
+    };
+    let request = Request::builder().method(method).uri(target);
+    let request = match input.below(4) {
+        0 => request.header("origin", input.pick(&["https://good.example", "https://evil.example"])),
+        1 => request.header("authorization", format!("Bearer {}", TOKENS[input.below(TOKENS.len())])),
+        _ => request,
+    };
+    request.body(body.into()).expect("the request is well-formed")
+}
+
+/// What a client that polls says.
+fn packets(input: &mut Input<'_>) -> Vec<u8> {
+    let packets: Vec<Vec<u8>> = (0..=input.below(3)).map(|_| packet(input)).collect();
+    packets.join(&0x1e)
+}
+
+fn packet(input: &mut Input<'_>) -> Vec<u8> {
+    let text = match input.below(16) {
+        0 => "1".to_owned(),
+        1..=2 => "3".to_owned(),
+        3..=5 => format!("40{{\"token\":\"{}\"}}", TOKENS[input.below(TOKENS.len())]),
+        6 => "40".to_owned(),
+        7 => format!("42[\"subscribe\",{}]", json!({"room": room(input)})),
+        8 => format!("42{}[\"unsubscribe\",{}]", input.byte(), json!({"room": room(input)})),
+        9 => format!("42[\"dance\",{:?}]", payload(input)),
+        10 => input
+            .pick(&["41", "40/nowhere,", "41/nowhere,", "44{}", "43[]", "430[]", "42{}", "42[]", "4", "6", "bAA", "2probe"])
+            .to_owned(),
+        11 => format!("45{}-[\"dance\",{{\"_placeholder\":true,\"num\":0}}]", input.below(3)),
+        12 => "bAAEC".to_owned(),
+        13 => format!("4{}", frame(input)),
+        _ => {
+            let length = input.below(64);
+            return input.take(length).to_vec();
+        }
+    };
+    text.into_bytes()
 }
 
 /// A client's text frame.

@@ -361,7 +361,8 @@ fn one_request_is_served_at_a_time() {
     let mut http = Http::new(get("").repeat(2).into_bytes());
     for turn in 0..2 {
         assert!(matches!(http.next(UNIX), Event::Request(_)));
-        assert!(matches!(http.next(UNIX), Event::Wait) && !http.wants_input(), "it is not answered");
+        assert!(matches!(http.next(UNIX), Event::Wait), "it is not answered");
+        assert_eq!(http.wants_input(), turn == 1, "only whether the client is still there is of interest");
         http.respond(UNIX, Response::new(Bytes::new()));
         assert!(matches!(http.next(UNIX), Event::Wait) && !http.wants_input(), "the answer is not written");
         http.written(http.output().len() - 1);
@@ -373,6 +374,21 @@ fn one_request_is_served_at_a_time() {
         assert_eq!(http.wants_input(), turn == 1, "what is there comes first");
     }
     assert!(http.output().is_empty() && matches!(http.next(UNIX), Event::Wait));
+}
+
+#[test]
+fn a_client_that_waits_is_listened_to_until_it_has_sent_something() {
+    let mut http = Http::new(get("").into_bytes());
+    assert!(matches!(http.next(UNIX), Event::Request(_)));
+    assert!(http.wants_input());
+    http.feed(get("Connection: close\r\n").as_bytes());
+    assert!(!http.wants_input() && matches!(http.next(UNIX), Event::Wait));
+    http.respond(UNIX, Response::new(Bytes::new()));
+    http.written(usize::MAX);
+    assert!(matches!(http.next(UNIX), Event::Request(_)), "what came meanwhile is served");
+    assert!(http.wants_input());
+    http.ended();
+    assert!(!http.wants_input(), "there is nothing behind the end");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use roomcast_core::time::{Time, UnixMillis};
 
+use crate::gateway::HungUp;
 use crate::http::{Event, Http};
 use crate::transport::Transport;
 
@@ -23,6 +24,7 @@ pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 pub(super) struct Serving {
     http: Http,
     answer: Option<Answer>,
+    hung_up: HungUp,
     /// Our side is closed.
     closed: bool,
     /// The deadline that the shard has armed for it.
@@ -44,45 +46,52 @@ pub(super) enum Served {
 
 impl Serving {
     pub(super) fn new(http: Http) -> Serving {
-        Serving { http, answer: None, closed: false, armed: Time::NEVER }
+        Serving { http, answer: None, hung_up: HungUp::default(), closed: false, armed: Time::NEVER }
     }
 
-    /// Goes on as far as possible. `respond` makes the answer to a request.
+    /// Goes on as far as possible. `respond` makes the answer to a request, and learns there when the client has closed its side.
     pub(super) fn drive<T: Transport>(
         &mut self,
         (now, unix): (Time, UnixMillis),
         cx: &mut Context<'_>,
         io: &mut T,
         buffer: &mut [u8],
-        respond: &dyn Fn(Request<Bytes>) -> Answer,
+        respond: &dyn Fn(Request<Bytes>, &HungUp) -> Answer,
     ) -> Served {
         let (mut reads, mut requests) = (0, 0);
         loop {
-            if let Some(answer) = &mut self.answer {
-                let Poll::Ready(response) = answer.as_mut().poll(cx) else { break };
+            if let Some(answer) = &mut self.answer
+                && let Poll::Ready(response) = answer.as_mut().poll(cx)
+            {
                 self.answer = None;
                 self.http.respond(unix, response);
             }
-            match self.write(cx, io) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Served::Over,
-                Poll::Pending => break,
-            }
-            if requests == REQUESTS {
-                return Served::Again(self.http.deadline(now));
-            }
-            match self.http.next(unix) {
-                Event::Wait => {}
-                Event::Request(request) => {
-                    requests += 1;
-                    self.answer = Some(respond(request));
+            if self.answer.is_none() {
+                match self.write(cx, io) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Served::Over,
+                    Poll::Pending => break,
                 }
-                Event::Upgrade(request, rest) => return Served::Upgrade(request, rest),
-            }
-            if self.http.is_done() && self.http.output().is_empty() {
-                return Served::Over;
+                if requests == REQUESTS {
+                    return Served::Again(self.http.deadline(now));
+                }
+                match self.http.next(unix) {
+                    Event::Wait => {}
+                    Event::Request(request) => {
+                        requests += 1;
+                        self.answer = Some(respond(request, &self.hung_up));
+                        continue;
+                    }
+                    Event::Upgrade(request, rest) => return Served::Upgrade(request, rest),
+                }
+                if self.http.is_done() && self.http.output().is_empty() {
+                    return Served::Over;
+                }
             }
             if !self.http.wants_input() {
+                if self.answer.is_some() {
+                    break;
+                }
                 continue;
             }
             if reads == READS {
@@ -91,7 +100,10 @@ impl Serving {
             reads += 1;
             match io.poll_read(cx, buffer) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(0)) => self.http.ended(),
+                Poll::Ready(Ok(0)) => {
+                    self.http.ended();
+                    self.hung_up.set();
+                }
                 Poll::Ready(Ok(read)) => self.http.feed(&buffer[..read]),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(_)) => return Served::Over,
@@ -135,6 +147,9 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipe::Pipe;
+    use futures_channel::oneshot;
+    use std::sync::{Arc, Mutex};
     use std::task::Waker;
     use std::time::Duration;
 
@@ -160,7 +175,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         for second in 0..1000 {
             let now = Time::ZERO + Duration::from_secs(second);
-            match serving.drive((now, UnixMillis(0)), &mut cx, &mut io, &mut [0; 64], &|_| unreachable!()) {
+            match serving.drive((now, UnixMillis(0)), &mut cx, &mut io, &mut [0; 64], &|_, _| unreachable!()) {
                 Served::Again(deadline) if deadline > now => {}
                 _ => return,
             }
@@ -174,10 +189,91 @@ mod tests {
         let mut io = Flood(request.repeat(65536 / request.len()), 0);
         let mut serving = Serving::new(Http::new(Vec::new()));
         let mut cx = Context::from_waker(Waker::noop());
-        let served = serving.drive((Time::ZERO, UnixMillis(0)), &mut cx, &mut io, &mut vec![0; 65536], &|_| {
+        let served = serving.drive((Time::ZERO, UnixMillis(0)), &mut cx, &mut io, &mut vec![0; 65536], &|_, _| {
             Box::pin(async { Response::new(Bytes::new()) })
         });
         assert!(matches!(served, Served::Again(_)));
         assert!(io.1 < 100, "{} requests answered, each with a write of its own, in one turn", io.1);
+    }
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost:\r\n\r\n";
+
+    /// What answers wait for, the last first.
+    type Words = Arc<Mutex<Vec<oneshot::Receiver<()>>>>;
+
+    /// One turn of a connection. Each answer waits for a word, and says whether the client had closed its side by then.
+    fn turn(serving: &mut Serving, io: &mut impl Transport, words: &Words) -> Served {
+        let respond = |_, hung_up: &HungUp| -> Answer {
+            let (word, hung_up) = (words.lock().unwrap().pop().unwrap(), hung_up.clone());
+            Box::pin(async move {
+                let _ = word.await;
+                Response::new(if hung_up.is_set() { "alone".into() } else { "together".into() })
+            })
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        serving.drive((Time::ZERO, UnixMillis(0)), &mut cx, io, &mut [0; 64], &respond)
+    }
+
+    /// The words of two answers, the first first.
+    fn words() -> ([oneshot::Sender<()>; 2], Words) {
+        let ((first, one), (second, two)) = (oneshot::channel(), oneshot::channel());
+        ([first, second], Arc::new(Mutex::new(vec![two, one])))
+    }
+
+    #[test]
+    fn what_comes_while_a_request_is_answered_is_served_afterwards() {
+        let (mut pipe, mut serving, ([first, second], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new())), words());
+        pipe.feed(REQUEST);
+        let waits_for_ever = |served| matches!(served, Served::Waiting(Time::NEVER));
+        assert!(waits_for_ever(turn(&mut serving, &mut pipe, &words)), "no deadline cuts an answer that is held");
+        pipe.feed(REQUEST);
+        pipe.feed(b"more");
+        assert!(waits_for_ever(turn(&mut serving, &mut pipe, &words)) && pipe.written().is_empty());
+        assert_eq!(pipe.ends().to_read.len(), 1, "no more is read than is needed to see that it is there");
+        first.send(()).unwrap();
+        assert!(waits_for_ever(turn(&mut serving, &mut pipe, &words)));
+        assert_eq!(pipe.written().matches("together").count(), 1);
+        second.send(()).unwrap();
+        assert!(matches!(turn(&mut serving, &mut pipe, &words), Served::Waiting(deadline) if deadline < Time::NEVER));
+        assert_eq!(pipe.written().matches("together").count(), 2);
+    }
+
+    #[test]
+    fn an_answer_learns_that_its_client_has_closed_and_is_sent_all_the_same() {
+        let (mut pipe, mut serving, ([first, _], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new())), words());
+        pipe.feed(REQUEST);
+        pipe.ends().ended = true;
+        for _ in 0..3 {
+            let served = turn(&mut serving, &mut pipe, &words);
+            assert!(matches!(served, Served::Waiting(Time::NEVER)), "what has ended is not read again and again");
+        }
+        first.send(()).unwrap();
+        assert!(matches!(turn(&mut serving, &mut pipe, &words), Served::Over));
+        assert!(pipe.written().ends_with("alone"), "{}", pipe.written());
+    }
+
+    #[test]
+    fn a_connection_that_breaks_while_it_waits_is_over() {
+        struct Broken(Pipe);
+        impl Transport for Broken {
+            fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+                self.0.poll_read(cx, buffer).map(|read| match read {
+                    Ok(0) => Err(io::ErrorKind::ConnectionReset.into()),
+                    read => read,
+                })
+            }
+            fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                self.0.poll_write(cx, bytes)
+            }
+            fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.0.poll_close(cx)
+            }
+        }
+        let (pipe, mut serving, ([first, _], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new())), words());
+        pipe.feed(REQUEST);
+        pipe.ends().ended = true;
+        assert!(matches!(turn(&mut serving, &mut Broken(pipe), &words), Served::Over));
+        drop(serving);
+        assert!(first.is_canceled(), "nobody waits for the answer");
     }
 }

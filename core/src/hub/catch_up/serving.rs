@@ -4,10 +4,13 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Reader, Stage};
-use crate::frame::Frame;
+use super::{AROUND, OFFSET, Reader, Stage};
+use crate::config::Config;
+use crate::hub::connection::Connection;
 use crate::hub::room::{Memory, Room};
+use crate::hub::wire::{Content, Wire};
 use crate::hub::{Hub, Wake};
+use crate::id::ConnId;
 use crate::position::Position;
 use crate::store::{Page, Query};
 use crate::time::Time;
@@ -22,7 +25,7 @@ pub(super) struct Serving {
     pub(super) id: u64,
     /// What comes before it, and its end.
     start: Position,
-    frame: Option<Frame>,
+    content: Option<Content>,
     end: Position,
     /// How far a reader comes with it. The end, unless it is known that nothing else follows for a while.
     reach: Position,
@@ -50,7 +53,15 @@ impl Turn {
 
 impl Hub {
     /// Makes ready what readers who have been sent the same so far are sent of a page.
-    pub(super) fn prepare(&mut self, now: Time, index: usize, query: Query, count: usize, page: &Page, readers: Vec<Reader>) {
+    pub(super) fn prepare(
+        &mut self,
+        now: Time,
+        index: usize,
+        query: Query,
+        count: usize,
+        page: &Page,
+        (readers, wire): (Vec<Reader>, Wire),
+    ) {
         let Some(Room { memory, position: live, catch_up: Some(catch_up), .. }) = self.rooms.get(index) else { return };
         let (memory, live) = (*memory, *live);
         // The room has begun anew. This hub will be told; until then it goes on with what it knows.
@@ -75,7 +86,15 @@ impl Hub {
         let is_new = |position: Position| sent.is_none_or(|sent| position.epoch != sent.epoch || position.is_after(sent));
         let new: Vec<&(Position, Bytes)> =
             messages.iter().filter(|(position, _)| is_new(*position) && !position.is_after(live)).collect();
-        let part = self.fitting(&new);
+        let part = self.fitting(&new, wire);
+        // What is gone from an inbox was taken by another connection of its user.
+        let hole = match (sent, new.first()) {
+            (Some(sent), Some((first, _))) if memory == Memory::Inbox && wire.recovers() => {
+                sent.epoch != first.epoch || sent.offset.checked_add(1) != Some(first.offset)
+            }
+            _ => false,
+        };
+        let misled: Vec<ConnId> = readers.iter().filter(|_| hole).map(|reader| reader.conn).collect();
         let (end, cut) = (part.last().map_or(start, |(position, _)| *position), part.len() < new.len());
         // How far the reader comes with this page: all of an inbox may be less than what the room has had.
         let reach = match query {
@@ -89,14 +108,15 @@ impl Hub {
             Query::Newest if new.is_empty() && !page.messages.is_empty() => live,
             _ => end,
         };
-        let frame = (!part.is_empty()).then(|| frame_of(memory, part));
+        let content = (!part.is_empty()).then(|| content_of(&self.config, wire, memory, part));
         let recovered = matches!(query, Query::After(_)).then_some(true);
         self.reads_made += 1;
         let id = self.reads_made;
         let Some(catch_up) = self.rooms.get_mut(index).and_then(|room| room.catch_up.as_mut()) else { return };
-        catch_up.servings.push(Serving { id, start, frame, end, reach, cut, recovered });
+        catch_up.servings.push(Serving { id, start, content, end, reach, cut, recovered });
         catch_up.readers.extend(readers.into_iter().map(|reader| Reader { stage: Stage::Served(id), ..reader }));
         self.servings.push_back((index, id));
+        misled.into_iter().for_each(|conn| self.tell_lost(now, conn, index));
     }
 
     /// Sends what is ready, but no more at a time than is soon written: what is said meanwhile need not wait for all of it.
@@ -129,18 +149,24 @@ impl Hub {
         };
         let (name, memory, live) = (name.clone(), *memory, *live);
         let mut reader = catch_up.readers.remove(at);
-        let Some(Serving { start, frame, end, reach, cut, recovered, .. }) =
+        let Some(Serving { start, content, end, reach, cut, recovered, .. }) =
             catch_up.servings.iter().find(|other| other.id == serving).cloned()
         else {
             return false;
         };
         let is_last = !live.is_after(reach) || (!cut && !catch_up.base.is_after(reach));
         let missed: Vec<_> = catch_up.buffer.iter().filter(|(position, _)| is_last && position.is_after(reach)).collect();
-        let missed = missed.last().map(|(last, _)| (frame_of(memory, &missed), *last));
-        let frames: Vec<(Frame, Position)> = frame.map(|frame| (frame, end)).into_iter().chain(missed).collect();
+        let wire = self.conns.get(reader.conn.slot()).map_or(Wire::Json, Connection::wire);
+        let missed = missed.last().map(|(last, _)| (content_of(&self.config, wire, memory, &missed), *last));
+        let contents: Vec<(Content, Position)> = content.map(|content| (content, end)).into_iter().chain(missed).collect();
 
         let id = reader.conn;
         if !self.is_open(id) {
+            return true;
+        }
+        if !self.has_room_for(id, &contents) {
+            // It is sent so much of other rooms that this has to wait.
+            self.pause(index, reader);
             return true;
         }
         if reader.at.is_none() {
@@ -150,14 +176,15 @@ impl Hub {
             self.send_state(now, &name, &mut reader);
             self.remember_place(id, index, start);
         }
-        let is_stuck = frames.is_empty() && memory == Memory::Inbox;
-        let is_empty = frames.is_empty();
-        for (frame, end) in frames {
+        let is_stuck = contents.is_empty() && memory == Memory::Inbox;
+        let is_empty = contents.is_empty();
+        for (content, end) in contents {
+            let frame = content.frame(&name, self.get(id).and_then(|conn| conn.session.as_deref_mut()));
             self.stats.deliveries += frame.messages() as u64;
             self.turn.bytes += frame.len();
             self.push(now, id, frame);
             if memory == Memory::Inbox {
-                self.mark(id, &name, end);
+                self.mark(now, id, &name, end);
             }
         }
         if !self.is_open(id) {
@@ -175,22 +202,39 @@ impl Hub {
         } else if is_empty {
             self.read_for(index, reader, Query::After(end));
         } else {
-            reader.stage = Stage::Paused;
-            self.keep_reader(index, reader);
-            match self.paused.get_mut(&id) {
-                Some(rooms) => rooms.push(index),
-                None => drop(self.paused.insert(id, vec![index])),
-            }
+            self.pause(index, reader);
         }
         true
     }
 
+    /// A reader goes on when its outbox is empty.
+    fn pause(&mut self, index: usize, mut reader: Reader) {
+        let id = reader.conn;
+        reader.stage = Stage::Paused;
+        self.keep_reader(index, reader);
+        match self.paused.get_mut(&id) {
+            Some(rooms) => rooms.push(index),
+            None => drop(self.paused.insert(id, vec![index])),
+        }
+    }
+
+    /// Whether a connection can be sent these without coming near the bounds of its outbox. One that has nothing to write can.
+    fn has_room_for(&self, id: ConnId, contents: &[(Content, Position)]) -> bool {
+        let Some(conn) = self.conns.get(id.slot()) else { return true };
+        let carrier = conn.carrier().unwrap_or(id);
+        let Some(queue) = self.conns.get(carrier.slot()).and_then(|conn| conn.queue.as_ref()) else { return true };
+        let (waiting, limits) = (queue.outbox(), &self.config.limits);
+        let (messages, bytes) =
+            contents.iter().map(|(content, _)| content.size(OFFSET)).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        waiting.messages() + messages <= limits.outbox_messages / 4 * 3 && waiting.bytes() + bytes <= limits.outbox_bytes / 4 * 3
+    }
+
     /// As many of the messages as half an outbox takes, and at least one.
-    fn fitting<'a>(&self, messages: &'a [&'a (Position, Bytes)]) -> &'a [&'a (Position, Bytes)] {
+    fn fitting<'a>(&self, messages: &'a [&'a (Position, Bytes)], wire: Wire) -> &'a [&'a (Position, Bytes)] {
         let limits = &self.config.limits;
         let mut bytes = 0;
         let fits = |(_, payload): &&&(Position, Bytes)| {
-            bytes += payload.len() + 64;
+            bytes += payload.len() + AROUND + if wire.recovers() { OFFSET } else { 0 };
             bytes <= limits.outbox_bytes / 2
         };
         let count = messages.iter().take((limits.outbox_messages / 2).max(1)).take_while(fits).count();
@@ -208,6 +252,6 @@ fn before(first: Option<Position>, memory: Memory, live: Position) -> Position {
     }
 }
 
-fn frame_of(memory: Memory, messages: &[&(Position, Bytes)]) -> Frame {
-    memory.frame(messages.iter().map(|(position, payload)| (payload, *position)))
+fn content_of(config: &Config, wire: Wire, memory: Memory, messages: &[&(Position, Bytes)]) -> Content {
+    wire.content(config, memory, messages.iter().map(|(position, payload)| (payload, *position)))
 }
