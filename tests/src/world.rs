@@ -27,9 +27,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use roomcast_core::config::{AuthMode, Config, Route};
 use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome};
 use roomcast_core::door::{PublishId, Published};
-use roomcast_core::hub::CloseCause;
 use roomcast_core::id::{ConnId, StreamId, Ticket};
-use roomcast_core::node::{Action, OwnedMessage};
+use roomcast_core::node::{Action, Node, OwnedMessage};
 use roomcast_core::store::memory::{ClientId, Memory};
 use roomcast_core::store::{Answer, Lane, StoreError, StoreOp};
 use roomcast_core::survey::Surveyed;
@@ -38,22 +37,28 @@ use roomcast_core::time::{Time, UnixMillis};
 pub mod batches;
 mod channels;
 mod client;
+mod clients;
 pub mod commands;
 mod dead_letters;
 mod digest;
 mod faults;
+mod frames;
 mod host;
 mod jobs;
 mod operators;
 pub mod oracle;
 pub mod processing;
 mod publishing;
+mod socketio;
 pub mod swarm;
 
 use client::Client;
 use digest::Digest;
-use host::Host;
+use host::{Host, Peer};
 use oracle::Oracles;
+use socketio::{Letter, Sessions};
+
+pub use socketio::{SessionNumber, Transport};
 
 /// Where the wall clock starts.
 pub const WALL_START: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -73,6 +78,7 @@ pub struct World {
     replica: Option<Memory>,
     hosts: Vec<Host>,
     clients: Vec<Client>,
+    sessions: Sessions,
     events: BTreeMap<(Time, u64), Happening>,
     sequence: u64,
     /// The entries that were added to the source, with what each should become.
@@ -113,7 +119,9 @@ enum Happening {
     /// An answer reaches a node, unless that node's connection is another by now.
     Answer { node: usize, boot: u32, ticket: Ticket, answer: Result<Answer, StoreError> },
     /// A client's message reaches a node.
-    Upstream { client: usize, session: u32, message: OwnedMessage },
+    Upstream { peer: Peer, session: u32, message: OwnedMessage },
+    /// A request of a client that polls reaches a node, or its answer the client.
+    Letter { engine: usize, session: u32, letter: Letter },
 }
 
 impl World {
@@ -140,6 +148,7 @@ impl World {
             config,
             hosts: Vec::new(),
             clients: Vec::new(),
+            sessions: Sessions::default(),
             events: BTreeMap::new(),
             sequence: 0,
             added: BTreeMap::new(),
@@ -162,140 +171,6 @@ impl World {
         }
         world.settle();
         world
-    }
-
-    // ---- clients --------------------------------------------------------------------------------------------------------
-
-    /// A client whose connection is gone comes back, to any node, and asks to go on in every room that it has a position of.
-    pub fn come_back(&mut self, client: ClientNumber, node: usize) {
-        if self.is_connected(client) {
-            return;
-        }
-        self.reopen(client, node);
-        let rooms: Vec<(String, String)> =
-            self.clients[client.0].rooms().filter_map(|(name, room)| Some((name.to_owned(), room.position.clone()?))).collect();
-        for (room, position) in rooms {
-            self.recover(client, &room, &position);
-        }
-    }
-
-    /// A client whose connection is gone comes back, and asks for nothing.
-    pub fn reopen(&mut self, ClientNumber(client): ClientNumber, node: usize) {
-        if self.clients[client].place().is_none() && self.hosts[node].peek().is_some() {
-            self.clients[client].come_back();
-            let path = if self.clients[client].user.is_some() { "/ws" } else { "/open" };
-            self.attach(client, node, path);
-        }
-    }
-
-    /// A client asks for a room from a position on.
-    pub fn recover(&mut self, client: ClientNumber, room: &str, position: &str) {
-        self.send(client, &format!(r#"{{"type":"subscribe","room":"{room}","recover":"{position}"}}"#));
-    }
-
-    /// How far a client has come in a room, as it was told.
-    pub fn position(&self, ClientNumber(client): ClientNumber, room: &str) -> Option<&str> {
-        self.clients[client].room(room)?.position.as_deref()
-    }
-
-    /// What a client was told of its attempts to recover in a room, and of losses there.
-    pub fn recovered(&self, ClientNumber(client): ClientNumber, room: &str) -> &[bool] {
-        self.clients[client].room(room).map_or(&[], |room| &room.recovered)
-    }
-
-    /// A client with a token connects to a node.
-    pub fn connect(&mut self, node: usize, user: &str) -> ClientNumber {
-        self.open(node, "/ws", Some(user))
-    }
-
-    /// A client without a token connects where none is demanded.
-    pub fn connect_unknown(&mut self, node: usize) -> ClientNumber {
-        self.open(node, "/open", None)
-    }
-
-    /// A client asks for a room.
-    pub fn subscribe(&mut self, client: ClientNumber, room: &str) {
-        self.send(client, &format!(r#"{{"type":"subscribe","room":"{room}"}}"#));
-    }
-
-    /// A client leaves a room.
-    pub fn unsubscribe(&mut self, client: ClientNumber, room: &str) {
-        self.send(client, &format!(r#"{{"type":"unsubscribe","room":"{room}"}}"#));
-    }
-
-    /// A client sends any text.
-    pub fn send(&mut self, ClientNumber(client): ClientNumber, text: &str) {
-        self.clients[client].note_sent(text);
-        self.send_message(client, OwnedMessage::Text(text.to_owned()));
-    }
-
-    /// A client no longer answers anything, as if its computer had gone to sleep.
-    pub fn fall_silent(&mut self, ClientNumber(client): ClientNumber) {
-        self.clients[client].answers = false;
-    }
-
-    /// A client stops reading, or reads again.
-    pub fn set_reading(&mut self, ClientNumber(client): ClientNumber, reads: bool) {
-        self.clients[client].reads = reads;
-        self.write(client);
-    }
-
-    /// A client's connection breaks.
-    pub fn cut(&mut self, ClientNumber(client): ClientNumber) {
-        if let Some((node, conn)) = self.clients[client].disconnect() {
-            self.hosts[node].forget(conn);
-            if let Some(running) = self.hosts[node].node() {
-                running.closed(self.now, conn, CloseCause::Gone);
-            }
-            self.pump(node);
-        }
-    }
-
-    /// The events a client saw in a room, in order, by the number each carries.
-    pub fn seen(&self, ClientNumber(client): ClientNumber, room: &str) -> &[u64] {
-        self.clients[client].seen(room)
-    }
-
-    /// Who joined (`+`) and left (`-`) a room, in order, as a client was told.
-    pub fn told(&self, ClientNumber(client): ClientNumber, room: &str) -> Vec<String> {
-        self.clients[client].told(room)
-    }
-
-    /// A client asks who is in a room, and waits for the answer.
-    pub fn who(&mut self, client: ClientNumber, room: &str) -> serde_json::Value {
-        self.send(client, &format!(r#"{{"type":"presence","data":{{"room":"{room}"}}}}"#));
-        self.settle();
-        self.last_notice(client, "presence").expect("the question is answered")["data"].clone()
-    }
-
-    /// The users in a room, as the store knows them.
-    pub fn here(&self, room: &str) -> Vec<&str> {
-        self.memory.here(room).map(|(user, _)| user).collect()
-    }
-
-    /// A token for a user, without an end.
-    pub fn token(&mut self, node: usize, user: &str) -> String {
-        self.hosts[node].token(user, &self.config)
-    }
-
-    /// The types of the server's own frames a client saw, in order.
-    pub fn notices(&self, ClientNumber(client): ClientNumber) -> Vec<&str> {
-        self.clients[client].notices.iter().map(|(kind, _)| kind.as_str()).collect()
-    }
-
-    /// The last of the server's own frames of a type that a client saw, as JSON.
-    pub fn last_notice(&self, ClientNumber(client): ClientNumber, kind: &str) -> Option<&serde_json::Value> {
-        self.clients[client].notices.iter().rev().find(|(other, _)| other == kind).map(|(_, frame)| frame)
-    }
-
-    /// The code a client was closed with, if it was.
-    pub fn close_code(&self, ClientNumber(client): ClientNumber) -> Option<u16> {
-        self.clients[client].close_code
-    }
-
-    /// Whether a client's connection exists.
-    pub fn is_connected(&self, ClientNumber(client): ClientNumber) -> bool {
-        self.clients[client].place().is_some()
     }
 
     // ---- publishers -----------------------------------------------------------------------------------------------------
@@ -350,6 +225,7 @@ impl World {
         // Long enough for every time-out, back-off and claim; longer for an entry that has failed several times before.
         let claim_after = self.config.sources.first().map_or(Duration::from_secs(15), |source| source.claim_after);
         self.run(claim_after * 4);
+        self.forget_lost_sessions();
         for _ in 0..1 << self.deliveries().min(6) {
             if self.pending() > 0 {
                 self.run(claim_after);
@@ -410,7 +286,8 @@ impl World {
                         self.pump(node);
                     }
                 }
-                Happening::Upstream { client, session, message } => self.upstream(client, session, &message),
+                Happening::Upstream { peer, session, message } => self.upstream(peer, session, &message),
+                Happening::Letter { engine, session, letter } => self.arrive(engine, session, letter),
             }
             self.after_store();
         }
@@ -428,20 +305,23 @@ impl World {
         oracle::after_step(self);
     }
 
-    fn send_message(&mut self, client: usize, message: OwnedMessage) {
-        let session = self.clients[client].session();
+    fn send_message(&mut self, peer: Peer, message: OwnedMessage) {
         let delay = self.delay();
+        let (session, last_arrival) = match peer {
+            Peer::Client(client) => (self.clients[client].session(), &mut self.clients[client].last_arrival),
+            Peer::Engine(engine) => {
+                let engine = &mut self.sessions.engines[engine];
+                (engine.session, &mut engine.last_arrival)
+            }
+        };
         // What a client sends arrives in its order.
-        let at = (self.now + delay).max(self.clients[client].last_arrival);
-        self.clients[client].last_arrival = at;
-        self.schedule(at, Happening::Upstream { client, session, message });
+        let at = (self.now + delay).max(*last_arrival);
+        *last_arrival = at;
+        self.schedule(at, Happening::Upstream { peer, session, message });
     }
 
-    fn upstream(&mut self, client: usize, session: u32, message: &OwnedMessage) {
-        let Some((node, conn)) = self.clients[client].place() else { return };
-        if self.clients[client].session() != session {
-            return;
-        }
+    fn upstream(&mut self, peer: Peer, session: u32, message: &OwnedMessage) {
+        let Some((node, conn)) = self.place(peer).filter(|_| self.session(peer) == session) else { return };
         let now = self.now;
         if let Some(running) = self.hosts[node].node() {
             running.receive(now, conn, message.borrow());
@@ -453,14 +333,14 @@ impl World {
     fn pump(&mut self, node: usize) {
         loop {
             let now = self.now;
-            let Some(running) = self.hosts[node].node() else { return };
-            let Some(action) = running.poll_action(now) else {
-                // What is written may be a connection's last word, after which it is dropped.
-                if !self.flush(node) {
-                    return;
-                }
-                continue;
-            };
+            let poll = |running: &mut Node| running.poll_action(now);
+            let mut action = self.hosts[node].node().and_then(poll);
+            if action.is_none() {
+                self.flush(node);
+                // What is written may be a connection's last word, after which it is dropped; and who polls is answered.
+                action = self.hosts[node].node().and_then(poll);
+            }
+            let Some(action) = action else { return };
             self.digest.add(node, &action);
             self.perform(node, action);
         }
@@ -471,6 +351,9 @@ impl World {
             Action::Process(delivery) => self.hand(node, delivery),
             // The World knows no states of rooms.
             Action::Snapshot(request) => panic!("{request:?}"),
+            Action::Respond(exchange, answer) => self.respond(exchange, answer),
+            Action::Client(event) => self.told_host(event),
+            Action::Acked(ack, result) => self.client_acked(ack, result),
             Action::Store { ticket, lane, op } => self.submit(node, ticket, lane, op),
             Action::Interrupt(lane) => {
                 let at = self.hosts[node].arrival(lane, self.now);
@@ -491,14 +374,12 @@ impl World {
                     self.after_store();
                 }
             }
-            Action::Drop(conn) => {
-                if let Some(client) = self.hosts[node].forget(conn) {
-                    self.clients[client].disconnect();
-                }
-            }
-            Action::Flush => {
-                self.flush(node);
-            }
+            Action::Drop(conn) => match self.hosts[node].forget(conn) {
+                Some(Peer::Client(client)) => drop(self.clients[client].disconnect()),
+                Some(Peer::Engine(engine)) => self.dropped(engine),
+                None => {}
+            },
+            Action::Flush => self.flush(node),
             Action::Published(id, result) => self.published(node, id, result),
             Action::Surveyed(_, surveyed) => self.surveyed = Some(surveyed),
             Action::Operated(id, outcome) => drop(self.operated.insert((node, id), outcome)),
@@ -506,22 +387,19 @@ impl World {
         }
     }
 
-    /// Writes to every client that has something new. Whether there was any.
-    fn flush(&mut self, node: usize) -> bool {
-        let mut any = false;
-        while let Some(conn) = self.hosts[node].node().and_then(|running| running.poll_flush()) {
-            any = true;
-            if let Some(client) = self.hosts[node].client_of(conn) {
-                self.write(client);
+    /// Writes to every client that has something new.
+    fn flush(&mut self, node: usize) {
+        while let Some(conn) = self.hosts[node].node().and_then(Node::poll_flush) {
+            if let Some(peer) = self.hosts[node].peer_of(conn) {
+                self.write(peer);
             }
         }
-        any
     }
 
     /// Writes what waits for a client, in pieces of any size, as a socket would.
-    fn write(&mut self, client: usize) {
-        let Some((node, conn)) = self.clients[client].place() else { return };
-        while self.clients[client].reads {
+    fn write(&mut self, peer: Peer) {
+        let Some((node, conn)) = self.place(peer) else { return };
+        while self.reads(peer) {
             let Some(running) = self.hosts[node].node() else { return };
             let Some(outbox) = running.outbox(conn) else { break };
             let whole: Vec<u8> = outbox.pieces().flatten().copied().collect();
@@ -530,14 +408,41 @@ impl World {
                 _ => whole.len(),
             };
             running.written(conn, length);
-            self.digest.bytes(client, &whole[..length]);
+            self.digest.bytes(peer, &whole[..length]);
             let marks = self.oracles.lengths();
-            if let Some(reply) = self.clients[client].receive(&whole[..length], &marks) {
-                self.send_message(client, reply);
+            match peer {
+                Peer::Client(client) => {
+                    if let Some(reply) = self.clients[client].receive(&whole[..length], &marks) {
+                        self.send_message(peer, reply);
+                    }
+                }
+                Peer::Engine(engine) => self.read(engine, &whole[..length], &marks),
             }
         }
         let Some(running) = self.hosts[node].node() else { return };
         oracle::bounds(running, conn, &self.config);
+    }
+
+    /// Where a client's WebSocket is, if it has one.
+    fn place(&self, peer: Peer) -> Option<(usize, ConnId)> {
+        match peer {
+            Peer::Client(client) => self.clients[client].place(),
+            Peer::Engine(engine) => self.sessions.engines[engine].place(),
+        }
+    }
+
+    fn session(&self, peer: Peer) -> u32 {
+        match peer {
+            Peer::Client(client) => self.clients[client].session(),
+            Peer::Engine(engine) => self.sessions.engines[engine].session,
+        }
+    }
+
+    fn reads(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Client(client) => self.clients[client].reads,
+            Peer::Engine(engine) => self.sessions.engines[engine].reads,
+        }
     }
 
     fn submit(&mut self, node: usize, ticket: Ticket, lane: Lane, op: StoreOp) {
@@ -588,7 +493,7 @@ impl World {
             && let Ok(opened) = running.open(now, &request)
         {
             self.clients[number].attach(node, opened.conn);
-            self.hosts[node].attach(opened.conn, number);
+            self.hosts[node].attach(opened.conn, Peer::Client(number));
             self.pump(node);
         }
     }
@@ -599,7 +504,7 @@ impl World {
         let store = self.memory.connect(&config.node);
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let mut running = roomcast_core::node::Node::new(Arc::new(config), seed, self.now).expect("the configuration is valid");
+        let mut running = Node::new(Arc::new(config), seed, self.now).expect("the configuration is valid");
         running.set_wall_clock(self.now, WALL_START + (self.now - Time::ZERO));
         running.set_reporting(true);
         Host::new(running, store, boot)
@@ -623,9 +528,5 @@ impl World {
     fn next_number(&mut self) -> u64 {
         self.events_made += 1;
         self.events_made
-    }
-
-    fn connection_of(&self, client: usize) -> Option<(usize, ConnId)> {
-        self.clients[client].place()
     }
 }

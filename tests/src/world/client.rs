@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roomcast_core::id::ConnId;
 use roomcast_core::node::OwnedMessage;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::frames::Frames;
 use super::oracle::Event;
+use super::socketio::Socket;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -17,7 +19,7 @@ pub(super) struct Client {
     /// Whether it answers pings and close frames.
     pub(super) answers: bool,
     pub(super) last_arrival: roomcast_core::time::Time,
-    unparsed: Vec<u8>,
+    frames: Frames,
     /// What the server itself said: type and frame.
     pub(super) notices: Vec<(String, Value)>,
     pub(super) close_code: Option<u16>,
@@ -26,6 +28,8 @@ pub(super) struct Client {
     asked: BTreeSet<String>,
     /// The room that its path is bound to.
     pub(super) bound: Option<String>,
+    /// What it has beside if it speaks Socket.IO, and not JSON on a WebSocket of its own.
+    pub(super) socket: Option<Socket>,
 }
 
 /// What a client knows of a room.
@@ -74,12 +78,13 @@ impl Client {
             reads: true,
             answers: true,
             last_arrival: roomcast_core::time::Time::ZERO,
-            unparsed: Vec::new(),
+            frames: Frames::default(),
             notices: Vec::new(),
             close_code: None,
             rooms: BTreeMap::new(),
             asked: BTreeSet::new(),
             bound: None,
+            socket: None,
         }
     }
 
@@ -94,6 +99,11 @@ impl Client {
         self.rooms.values_mut().for_each(|room| room.touched = false);
     }
 
+    /// Whether it is connected.
+    pub(super) fn is_there(&self) -> bool {
+        self.socket.as_ref().map_or(self.place.is_some(), Socket::is_in)
+    }
+
     pub(super) fn place(&self) -> Option<(usize, ConnId)> {
         self.place
     }
@@ -106,7 +116,8 @@ impl Client {
         for room in self.rooms.values_mut() {
             room.interrupted = room.member_since.take().or(room.interrupted);
         }
-        self.unparsed.clear();
+        self.frames.clear();
+        self.socket.iter_mut().for_each(Socket::end);
         self.place.take()
     }
 
@@ -130,6 +141,14 @@ impl Client {
                 room.member_since = room.member_since.map(|_| (length, room.seen.len()));
                 room.interrupted = room.interrupted.map(|_| (length, room.seen.len()));
             }
+        }
+    }
+
+    /// The client is told that it goes on in all its rooms.
+    pub(super) fn go_on(&mut self) {
+        for (name, room) in &mut self.rooms {
+            assert!(room.doubtful.is_none(), "C10: {:?} is told that it has recovered what is lost in {name}", self.user);
+            room.member_since = room.interrupted.take().or(room.member_since);
         }
     }
 
@@ -165,11 +184,10 @@ impl Client {
     /// Bytes arrive. `lengths` are those of the rooms' logs at this moment. What is to be answered, if anything.
     pub(super) fn receive(&mut self, bytes: &[u8], lengths: &BTreeMap<String, usize>) -> Option<OwnedMessage> {
         let mut reply = None;
-        self.unparsed.extend_from_slice(bytes);
-        while let Some((opcode, payload, length)) = frame(&self.unparsed) {
-            self.unparsed.drain(..length);
+        self.frames.extend(bytes);
+        while let Some((opcode, payload)) = self.frames.next() {
             match opcode {
-                0x1 => self.text(&payload, lengths),
+                0x1 => self.hear(serde_json::from_slice(&payload).expect("the server sends one JSON object in a frame"), lengths),
                 0x8 => {
                     assert_eq!(self.close_code, None, "one close frame");
                     let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
@@ -183,9 +201,43 @@ impl Client {
         reply.filter(|_| self.answers)
     }
 
-    fn text(&mut self, payload: &[u8], lengths: &BTreeMap<String, usize>) {
+    /// An event of Socket.IO arrives: a list of its name and its arguments.
+    pub(super) fn hear_event(&mut self, event: Value, lengths: &BTreeMap<String, usize>) {
+        let name = event[0].as_str().expect("every event has a name").to_owned();
+        let envelope = &event[1];
+        if matches!(name.as_str(), "connection_established" | "connection_error") {
+            assert_eq!(envelope["type"], name.replace('_', "."));
+            assert!(envelope["timestamp"].is_string() && envelope["data"].is_object() && envelope.get("source").is_some());
+            return self.notices.push((name, envelope.clone()));
+        }
+        if !envelope["type"].is_string() {
+            // It is none of Roomcast's own.
+            return self.notices.push((name, event));
+        }
+        assert_eq!(envelope["type"], name, "an event is named as its type");
+        let is_message = envelope["room"].is_string();
+        assert!(!is_message || envelope.get("source").is_some(), "a message has a source: {envelope}");
+        self.hear(envelope.clone(), lengths);
+    }
+
+    /// What a Socket.IO client asked for by an event of this name is answered: a list of arguments.
+    pub(super) fn hear_answer(&mut self, asked: &str, answer: Value, lengths: &BTreeMap<String, usize>) {
+        let kind = match (asked, answer[0]["status"].as_str()) {
+            (_, None) => return self.notices.push((asked.to_owned(), answer)),
+            (_, Some("error")) => "error",
+            ("subscribe", _) => "subscribed",
+            ("unsubscribe", _) => "unsubscribed",
+            ("ping", _) => "pong",
+            ("debug:rooms", _) => "rooms",
+            (other, _) => other,
+        };
+        assert_eq!(answer.as_array().map(Vec::len), Some(1));
+        self.hear(json!({ "type": kind, "data": answer[0] }), lengths);
+    }
+
+    /// A frame arrives, or what comes to the same.
+    fn hear(&mut self, frame: Value, lengths: &BTreeMap<String, usize>) {
         assert_eq!(self.close_code, None, "nothing follows a close frame");
-        let frame: Value = serde_json::from_slice(payload).expect("the server sends one JSON object in a frame");
         let kind = frame["type"].as_str().expect("every frame has a type").to_owned();
         if let Some(event) = Event::read(&frame) {
             let room = frame["room"].as_str().expect("a room's message names the room");
@@ -232,6 +284,8 @@ impl Client {
                 let goes_on = frame["data"]["position"].as_str().is_some_and(|at| room.position.as_deref() == Some(at));
                 match recovered {
                     Some(true) if !goes_on => room.member_since = Some((length, room.seen.len())),
+                    // Who asks again before the answer is told the same.
+                    Some(true) if room.member_since.is_some() => {}
                     Some(true) => room.member_since = Some(room.interrupted.take().expect("only what was can be recovered")),
                     Some(false) => room.member_since = Some((length, room.seen.len())),
                     None if room.member_since.is_none() => room.member_since = Some((length, room.seen.len())),
@@ -267,17 +321,4 @@ impl Client {
         let member = self.rooms.get(room).is_some_and(|room| room.member_since.is_some());
         assert!(member, "C7: {:?} was sent a message of {room} without being its member", self.user);
     }
-}
-
-/// The first whole frame: opcode, payload and length on the wire. A server's frames are final and not masked.
-fn frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    assert_eq!(first & 0xF0, 0x80, "final, without reserved bits");
-    assert_eq!(second & 0x80, 0, "not masked");
-    let (length, header) = match second {
-        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize, 10),
-        short => (usize::from(short), 2),
-    };
-    Some((first & 0x0F, bytes.get(header..header + length)?.to_vec(), header + length))
 }

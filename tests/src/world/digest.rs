@@ -5,6 +5,8 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
+use super::host::Peer;
+
 #[derive(Default)]
 pub(super) struct Digest(SipHasher13);
 
@@ -16,8 +18,8 @@ impl Digest {
     }
 
     /// A client was sent bytes.
-    pub(super) fn bytes(&mut self, client: usize, bytes: &[u8]) {
-        self.0.write_usize(client);
+    pub(super) fn bytes(&mut self, peer: Peer, bytes: &[u8]) {
+        self.0.write(format!("{peer:?}").as_bytes());
         self.0.write(bytes);
     }
 

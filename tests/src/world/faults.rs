@@ -5,6 +5,7 @@ use roomcast_core::id::StreamId;
 use roomcast_core::store::{Lane, StoreError};
 use roomcast_core::time::UnixMillis;
 
+use super::host::Peer;
 use super::{Happening, World, batches, commands};
 
 impl World {
@@ -19,10 +20,14 @@ impl World {
         if host.node().is_none() {
             return;
         }
-        for client in host.crash() {
-            self.clients[client].disconnect();
+        let (peers, store) = (host.crash(), host.store);
+        for peer in peers {
+            if let Peer::Client(client) = peer {
+                self.clients[client].disconnect();
+            }
         }
-        self.memory.disconnect(host.store);
+        self.end_sessions_of(node);
+        self.memory.disconnect(store);
         self.publishing.retain(|(other, _), _| *other != node);
     }
 

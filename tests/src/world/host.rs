@@ -9,6 +9,16 @@ use roomcast_core::node::Node;
 use roomcast_core::store::Lane;
 use roomcast_core::store::memory::ClientId;
 use roomcast_core::time::Time;
+use serde_json::Value;
+
+/// What is on the other end of a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A client of its own.
+    Client(usize),
+    /// A session of Socket.IO, for all its clients.
+    Engine(usize),
+}
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -22,7 +32,7 @@ pub(super) struct Host {
     pub(super) in_flight: BTreeMap<Ticket, Lane>,
     last_arrival: BTreeMap<Lane, Time>,
     last_departure: BTreeMap<Lane, Time>,
-    clients: BTreeMap<ConnId, usize>,
+    peers: BTreeMap<ConnId, Peer>,
     tokens: BTreeMap<String, String>,
 }
 
@@ -36,7 +46,7 @@ impl Host {
             in_flight: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             last_departure: BTreeMap::new(),
-            clients: BTreeMap::new(),
+            peers: BTreeMap::new(),
             tokens: BTreeMap::new(),
         }
     }
@@ -49,24 +59,24 @@ impl Host {
         self.node.as_ref()
     }
 
-    /// The node dies; the clients it had.
-    pub(super) fn crash(&mut self) -> Vec<usize> {
+    /// The node dies; whom it was connected to.
+    pub(super) fn crash(&mut self) -> Vec<Peer> {
         self.node = None;
         self.in_flight.clear();
-        std::mem::take(&mut self.clients).into_values().collect()
+        std::mem::take(&mut self.peers).into_values().collect()
     }
 
-    pub(super) fn attach(&mut self, conn: ConnId, client: usize) {
-        let before = self.clients.insert(conn, client);
+    pub(super) fn attach(&mut self, conn: ConnId, peer: Peer) {
+        let before = self.peers.insert(conn, peer);
         assert_eq!(before, None, "the identifier of a connection is given once");
     }
 
-    pub(super) fn forget(&mut self, conn: ConnId) -> Option<usize> {
-        self.clients.remove(&conn)
+    pub(super) fn forget(&mut self, conn: ConnId) -> Option<Peer> {
+        self.peers.remove(&conn)
     }
 
-    pub(super) fn client_of(&self, conn: ConnId) -> Option<usize> {
-        self.clients.get(&conn).copied()
+    pub(super) fn peer_of(&self, conn: ConnId) -> Option<Peer> {
+        self.peers.get(&conn).copied()
     }
 
     /// When something sent on a lane at `at` arrives, after what was sent before.
@@ -89,13 +99,15 @@ impl Host {
 
     /// A token for a user, without an end.
     pub(super) fn token(&mut self, user: &str, config: &Config) -> String {
-        let make = || {
-            let claims = serde_json::json!({ "sub": user });
-            encode(&Header::default(), &claims, &EncodingKey::from_secret(config.auth.secret.expose()))
-                .expect("the claims can be signed")
-        };
+        let make = || sign(&serde_json::json!({ "sub": user }), config);
         self.tokens.entry(user.to_owned()).or_insert_with(make).clone()
     }
+}
+
+/// A token with these claims.
+pub(super) fn sign(claims: &Value, config: &Config) -> String {
+    let key = EncodingKey::from_secret(config.auth.secret.expose());
+    encode(&Header::default(), claims, &key).expect("the claims can be signed")
 }
 
 fn in_order(last: &mut BTreeMap<Lane, Time>, lane: Lane, at: Time) -> Time {

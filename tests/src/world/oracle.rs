@@ -20,6 +20,7 @@ mod c5_fan_out;
 mod c6_inbox;
 mod c8_bounds;
 mod presence;
+mod requests;
 
 pub(super) use c8_bounds::bounds;
 pub(super) use presence::Event;
@@ -197,4 +198,5 @@ pub(super) fn converged(world: &World) {
     c10_fork::converged(world);
     c8_bounds::converged(world);
     presence::converged(world);
+    requests::converged(world);
 }

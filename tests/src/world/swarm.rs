@@ -12,7 +12,7 @@ use roomcast_core::processor::Verdict;
 
 use super::batches::Form;
 use super::processing::Handed;
-use super::{ClientNumber, World, commands, processing};
+use super::{ClientNumber, Transport, World, commands, processing};
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ fn config(seed: u64) -> Config {
     config.sources.iter_mut().for_each(|source| source.cluster = seed % 5 == 1);
     // Runs are long, and there is nothing to be learnt from more proofs.
     config.relay.probe = Duration::from_secs(10);
+    // Sessions whose clients are gone without a word do not last long.
+    (config.socketio.ping_interval, config.socketio.ping_timeout) = (Duration::from_secs(10), Duration::from_secs(20));
     let host = config::Host { at_once: 4, ..config::Host::new("p") };
     let keep = Keep::History(History { size: 30, ttl: Duration::from_secs(60), newest: (seed % 4) as u32 });
     let remembers = if seed.is_multiple_of(2) { "*:*" } else { "project:*" };
@@ -101,6 +103,8 @@ enum Kind {
     Cut,
     Return,
     Reading,
+    LosePoll,
+    Upgrade,
     Crash,
     Restart,
     CutStore,
@@ -122,7 +126,7 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 28] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
@@ -137,6 +141,8 @@ const KINDS: [Kind; 26] = [
     Kind::Cut,
     Kind::Return,
     Kind::Reading,
+    Kind::LosePoll,
+    Kind::Upgrade,
     Kind::Crash,
     Kind::Restart,
     Kind::CutStore,
@@ -177,8 +183,15 @@ impl Swarm<'_> {
             }
             Kind::Connect => {
                 let (node, user) = (self.below(self.nodes), format!("user-{}", self.below(4)));
-                let client = if self.below(5) == 0 { self.world.connect_unknown(node) } else { self.world.connect(node, &user) };
-                self.clients.push(client);
+                match self.below(9) {
+                    0 => self.clients.push(self.world.connect_unknown(node)),
+                    kind @ 1..4 => {
+                        let transport = [Transport::WebSocket, Transport::Polling, Transport::Upgrading][kind - 1];
+                        let namespaces = &["/ws", "/"][..1 + self.below(2)];
+                        self.clients.extend(self.world.connect_namespaces(node, &user, transport, namespaces));
+                    }
+                    _ => self.clients.push(self.world.connect(node, &user)),
+                }
             }
             Kind::Subscribe => {
                 let room = self.room();
@@ -256,6 +269,8 @@ impl Swarm<'_> {
                 let reads = self.below(2) == 0;
                 self.with_client(|world, client| world.set_reading(client, reads));
             }
+            Kind::LosePoll => self.with_client(World::lose_answer),
+            Kind::Upgrade => self.with_client(World::upgrade),
             Kind::Crash => {
                 let node = self.below(self.nodes);
                 self.world.crash(node);

@@ -4,8 +4,8 @@
 use super::super::World;
 
 pub(super) fn converged(world: &World) {
-    for (number, client) in world.clients.iter().enumerate() {
-        let is_there = world.connection_of(number).is_some() && client.close_code.is_none();
+    for client in &world.clients {
+        let is_there = client.is_there() && client.close_code.is_none();
         assert!(!is_there || !client.is_misled(), "C10: {:?} was never told that it has lost messages", client.user);
     }
 }

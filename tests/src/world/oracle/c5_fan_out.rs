@@ -3,8 +3,8 @@
 use super::super::World;
 
 pub(super) fn converged(world: &World) {
-    for (number, client) in world.clients.iter().enumerate() {
-        if world.connection_of(number).is_none() || client.close_code.is_some() {
+    for client in &world.clients {
+        if !client.is_there() || client.close_code.is_some() {
             continue;
         }
         for (name, room) in client.rooms().filter(|(name, _)| !world.config.is_local(name)) {

@@ -14,13 +14,15 @@ pub(in super::super) fn bounds(node: &Node, conn: ConnId, config: &Config) {
 }
 
 pub(super) fn converged(world: &World) {
-    let connected = world.clients.iter().filter(|client| client.place().is_some()).count() as u64;
+    let alone = world.clients.iter().filter(|client| client.place().is_some()).count();
+    let sessions = world.sessions.engines.iter().filter(|engine| engine.is_there()).count();
+    let connected = (alone + sessions) as u64;
     let stats = world.stats();
     assert_eq!(stats.connections, connected, "C8: connections the nodes know of");
     let rooms: u64 = world
         .clients
         .iter()
-        .filter(|client| client.place().is_some() && client.close_code.is_none())
+        .filter(|client| client.is_there() && client.close_code.is_none())
         .map(|client| {
             // Everybody with a token is in the room of their own from the start, and may leave it.
             let own = client.user.as_ref().map(|user| format!("user:{user}"));
@@ -32,9 +34,9 @@ pub(super) fn converged(world: &World) {
         })
         .sum();
     let views = || {
-        let connected = world.clients.iter().filter(|client| client.place().is_some());
+        let connected = world.clients.iter().filter(|client| client.is_there());
         connected
-            .map(|client| format!("{:?} {:?} {:?}", client.user, client.place(), client.rooms().collect::<Vec<_>>()))
+            .map(|client| format!("{:?} {:?} {:?}", client.user, client.socket, client.rooms().collect::<Vec<_>>()))
             .collect::<Vec<_>>()
     };
     assert_eq!(stats.memberships, rooms, "C8: memberships the nodes know of, beside what the clients know: {:#?}", views());

@@ -73,7 +73,7 @@ pub(super) fn converged(world: &World) {
     let mut connected: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut rooms: BTreeSet<&str> = world.oracles.presence.here.keys().map(|(room, _)| room.as_str()).collect();
     for client in &world.clients {
-        let Some(user) = client.user.as_ref().filter(|_| client.place().is_some() && client.close_code.is_none()) else {
+        let Some(user) = client.user.as_ref().filter(|_| client.is_there() && client.close_code.is_none()) else {
             continue;
         };
         for (room, view) in client.rooms() {
