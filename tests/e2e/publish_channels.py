@@ -40,6 +40,7 @@ def parse_options() -> argparse.Namespace:
     emit.add_argument("event")
     emit.add_argument("data", type=json.loads)
     emit.add_argument("--room", type=json.loads, help="as JSON; everybody without it")
+    emit.add_argument("--count", type=int, help="so many, each with its number as n")
     emit.add_argument("--pickled", action="store_true", help="the bytes of version 5.10")
     emit.set_defaults(publish=publish_event)
     return parser.parse_args()
@@ -72,7 +73,9 @@ def publish_event(options: argparse.Namespace) -> None:
     if options.pickled:
         return publish_pickle(options)
     manager = socketio.RedisManager(options.url, write_only=True)
-    manager.emit(options.event, options.data, namespace="/ws", room=options.room)
+    events = [options.data] if options.count is None else ({"n": n} | options.data for n in range(options.count))
+    for data in events:
+        manager.emit(options.event, data, namespace="/ws", room=options.room)
 
 
 def publish_pickle(options: argparse.Namespace) -> None:

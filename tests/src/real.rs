@@ -11,13 +11,18 @@ pub mod engine;
 pub mod gateway;
 pub mod http;
 pub mod ordeal;
+pub mod packets;
+pub mod poller;
 pub mod process;
+pub mod protocol;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod replication;
 pub mod sentinel;
+pub mod session;
 pub mod setup;
+pub mod socketio;
 pub mod stream;
 pub mod traffic;
 

@@ -63,6 +63,18 @@ pub fn open_page(script: &str, arguments: &[&str]) -> Process {
     Process::spawn(script, node("ws").arg(script).args(arguments))
 }
 
+/// Starts a server on the npm package `socket.io` that accepts tokens of this secret. It prints where it listens.
+///
+/// # Panics
+///
+/// When it cannot be started.
+#[must_use]
+pub fn serve_socketio(secret: &str) -> Process {
+    let mut command = node("socket.io");
+    command.args(["--expose-gc", "socketio_server.mjs"]).env("SECRET", secret);
+    Process::spawn("socketio_server.mjs", &mut command)
+}
+
 /// A command that runs a script with the Python packages of the tests, redis-py among them.
 ///
 /// # Panics
@@ -70,9 +82,28 @@ pub fn open_page(script: &str, arguments: &[&str]) -> Process {
 /// When they are not installed.
 #[must_use]
 pub fn python(script: &Path) -> Command {
-    let mut command = Command::new(installed(&directory().join(".venv/bin/python")));
+    python_of(".venv", script)
+}
+
+fn python_of(environment: &str, script: &Path) -> Command {
+    let mut command = Command::new(installed(&directory().join(environment).join("bin/python")));
     command.arg(script);
     command
+}
+
+/// Starts a script of clients of Socket.IO that obey what they are told: `socketio.mjs`, or one in Python with the packages of an
+/// environment, `.venv` or `.venv-2023`.
+///
+/// # Panics
+///
+/// When it cannot be started.
+#[must_use]
+pub fn start_socketio(environment: Option<&str>, arguments: &[&str]) -> Process {
+    let Some(environment) = environment else {
+        return Process::spawn_listening("socketio.mjs", node("socket.io-client").arg("socketio.mjs").args(arguments));
+    };
+    let mut command = python_of(environment, &directory().join("socketio_client.py"));
+    Process::spawn_listening("socketio_client.py", command.args(arguments))
 }
 
 /// Opens the console in a browser and lets it subscribe to `workspace:test-workspace`.
@@ -99,6 +130,18 @@ pub fn open_console(url: &str, screenshot: &Path) -> Process {
 #[must_use]
 pub fn follow_room(url: &str, token: &str, room: &str) -> Process {
     Process::spawn("follow.mjs", node("playwright-core").arg("follow.mjs").args([url, token, room]))
+}
+
+/// Opens pages of two origins in a browser, `http://127.0.0.1:*` and `http://localhost:*`, that connect to a gateway's Socket.IO.
+///
+/// What the process prints stands at the beginning of `socketio_page.mjs`.
+///
+/// # Panics
+///
+/// When the script cannot be started.
+#[must_use]
+pub fn open_socketio_pages(url: &str, token: &str, room: &str) -> Process {
+    Process::spawn("socketio_page.mjs", node("playwright-core").arg("socketio_page.mjs").args([url, token, room]))
 }
 
 /// A command that runs Node where the packages of the tests are, this one among them.

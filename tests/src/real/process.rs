@@ -1,6 +1,6 @@
 //! A child process whose output is kept and which never outlives its owner.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,8 +26,21 @@ impl Process {
     ///
     /// When the program cannot be started.
     pub fn spawn(name: &str, command: &mut Command) -> Self {
+        Self::spawn_with(Stdio::null(), name, command)
+    }
+
+    /// The same, and it can be told something ([`Process::tell`]).
+    ///
+    /// # Panics
+    ///
+    /// As [`Process::spawn`].
+    pub fn spawn_listening(name: &str, command: &mut Command) -> Self {
+        Self::spawn_with(Stdio::piped(), name, command)
+    }
+
+    fn spawn_with(stdin: Stdio, name: &str, command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -44,6 +57,17 @@ impl Process {
         self.child.id()
     }
 
+    /// Writes a line to what it reads.
+    ///
+    /// # Panics
+    ///
+    /// When it does not listen, or has ended.
+    pub fn tell(&self, line: &str) {
+        let mut stdin = self.child.stdin.as_ref().expect("it was started to listen");
+        let told = stdin.write_all(format!("{line}\n").as_bytes());
+        told.unwrap_or_else(|error| panic!("{} does not listen ({error}); its output:\n{}", self.name, self.tail()));
+    }
+
     /// How many lines were printed so far: a mark for [`Process::wait_for_log_since`].
     #[must_use]
     pub fn log_mark(&self) -> usize {
@@ -54,6 +78,12 @@ impl Process {
     #[must_use]
     pub fn log_lines(&self) -> Vec<String> {
         self.log.lock().lines.clone()
+    }
+
+    /// The lines printed after the mark was taken.
+    #[must_use]
+    pub fn log_lines_since(&self, mark: usize) -> Vec<String> {
+        self.log.lock().lines.get(mark..).unwrap_or_default().to_vec()
     }
 
     /// Waits for a line that contains `pattern`, printed before now or later, and returns it.
@@ -283,6 +313,15 @@ mod tests {
         process.wait_for_end_of_output(PATIENCE);
         assert_eq!(process.log_lines().len(), 10_001);
         assert_eq!(process.log_lines().last().unwrap(), "last");
+    }
+
+    #[test]
+    fn who_listens_is_told() {
+        let process = Process::spawn_listening("cat", &mut Command::new("cat"));
+        process.tell("a line");
+        process.tell("another");
+        process.wait_for_log("another", PATIENCE);
+        assert_eq!(process.log_lines_since(1), ["another"]);
     }
 
     #[test]

@@ -51,11 +51,13 @@ impl Proxy {
         let (seen, open, target) = (silences.clone(), connections.clone(), server.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                // Who cuts finds it, or it leads where those lead that come afterwards.
+                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
                 let server = *target.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Ok(server) = TcpStream::connect(server) {
                     forward(&client, &server, seen.clone(), REQUESTS);
                     forward(&server, &client, seen.clone(), ANSWERS);
-                    open.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+                    open.push(client);
                 }
             }
         });
