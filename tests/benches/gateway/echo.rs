@@ -9,10 +9,11 @@ use crate::Options;
 use crate::connection::{Connection, connect, wait, watch};
 use crate::frame;
 use crate::limit::Mode;
+use crate::room::Member as _;
 use crate::rounds::{self, Contestant, Load};
 use crate::sample::{Meter, Sample};
 use crate::server::{ECHO, Server, Stable};
-use crate::table::{self, Reference};
+use crate::table;
 
 /// The letters at the start of a message that tell it from every other.
 const NUMBER: usize = 16;
@@ -30,9 +31,9 @@ pub(crate) fn measure(stable: &Stable, options: &Options) {
     let mut contestants: Vec<Contestant<Echo>> = stable.start_each(&[Mode::Echo]).map(open).collect();
     let rounds = rounds::run(&mut contestants, &[clients], options);
     println!("\necho on {clients} connections, messages of {bytes} bytes, {} rounds of {} s\n", options.rounds, options.seconds);
-    table::print("round trips/s", &Reference::all(&[(Mode::Echo, "x raw")], stable), &rounds);
+    table::print("round trips/s", &stable.references(&[(Mode::Echo, "x raw")]), &rounds);
     for client in contestants.iter().flat_map(|contestant| &contestant.load.clients) {
-        client.connection.check_nothing_is_left();
+        client.connection.line.check_nothing_is_left();
     }
 }
 
@@ -61,7 +62,7 @@ impl Echo {
         let connections = connect(server.addr(), ECHO, None, 0..clients);
         let epoll = Epoll::new(EpollCreateFlags::empty()).expect("there are files left");
         for (token, connection) in connections.iter().enumerate() {
-            watch(&epoll, &connection.stream, token as u64);
+            watch(&epoll, &connection.line.stream, token as u64);
         }
         let numbers = (0..).step_by(NUMBERS as usize);
         let clients =

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::limit;
 use crate::memory::Memory;
-use crate::room::connect_subscribers;
 use crate::server::{Server, Stable};
+use crate::subscribers::connect_subscribers;
 
 /// What the first connections bring into being belongs to the process, not to a connection.
 const FIRST: usize = 100;

@@ -10,24 +10,34 @@
 //! cargo bench -p roomcast-tests --bench gateway [-- --gateways roomcast --measure echo | --only-limit]
 //! ```
 
+#[path = "../common/connection.rs"]
 mod connection;
 mod echo;
 mod fanout;
 #[path = "../common/frame.rs"]
 mod frame;
+#[path = "../common/histogram.rs"]
 mod histogram;
 mod idle;
 mod limit;
+#[path = "../common/line.rs"]
+mod line;
 #[path = "../common/machine.rs"]
 mod machine;
+#[path = "../common/memory.rs"]
 mod memory;
+#[path = "../common/room.rs"]
 mod room;
+#[path = "../common/rounds.rs"]
 mod rounds;
+#[path = "../common/sample.rs"]
 mod sample;
 mod server;
 mod server_frame;
 #[path = "../common/statistics.rs"]
 mod statistics;
+mod subscribers;
+#[path = "../common/table.rs"]
 mod table;
 
 use clap::{Parser, ValueEnum};

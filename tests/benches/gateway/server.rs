@@ -11,6 +11,7 @@ use roomcast_tests::real::process::Process;
 
 use crate::limit;
 use crate::machine::Cores;
+use crate::table::Reference;
 
 /// What signs the tokens that the gateways accept.
 pub(crate) const SECRET: &str = "a secret of the benchmark, long enough for HS256";
@@ -60,9 +61,11 @@ impl Stable {
         Self { cores, configuration: Configuration::write(), gateways }
     }
 
-    /// The names of the gateways.
-    pub(crate) fn gateways(&self) -> impl Iterator<Item = &str> {
-        self.gateways.iter().map(|(name, _)| name.as_str())
+    /// With whom all are compared: the raw limits, and the first gateway if there are others.
+    pub(crate) fn references(&self, limits: &[(limit::Mode, &str)]) -> Vec<Reference> {
+        let limits = limits.iter().map(|(mode, label)| Reference::new(mode.name(), label));
+        let first = self.gateways.first().filter(|_| self.gateways.len() > 1);
+        limits.chain(first.map(|(name, _)| Reference::new(name, &format!("x {name}")))).collect()
     }
 
     /// Starts one server after the other, raw ones first, as they are asked for.

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::limit::Mode;
 use crate::rounds::Run;
 use crate::sample::Sample;
-use crate::server::Stable;
 use crate::statistics::{grouped, median, median_ratio, print_aligned, spread};
 
 /// A server with which all are compared.
@@ -16,12 +14,9 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The raw limits, and the first gateway if there are others.
-    pub(crate) fn all(limits: &[(Mode, &str)], stable: &Stable) -> Vec<Self> {
-        let limits = limits.iter().map(|(mode, label)| Self { server: mode.name().to_owned(), label: (*label).to_owned() });
-        let gateways: Vec<&str> = stable.gateways().collect();
-        let first = gateways.first().filter(|_| gateways.len() > 1);
-        limits.chain(first.map(|name| Self { server: (*name).to_owned(), label: format!("x {name}") })).collect()
+    /// The server of this name, in columns with this head.
+    pub(crate) fn new(server: &str, label: &str) -> Self {
+        Self { server: server.to_owned(), label: label.to_owned() }
     }
 }
 
