@@ -10,7 +10,7 @@ import { chromium } from "playwright-core";
 
 const [url, token, room] = process.argv.slice(2);
 const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
-const [, client] = readme.match(/```js\n([^]*?)```/);
+const [, client] = readme.match(/\n## Rooms that remember\n[^]*?```js\n([^]*?)```/);
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",

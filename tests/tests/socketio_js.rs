@@ -4,7 +4,7 @@ use std::path::Path;
 
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::client::access_token;
-use roomcast_tests::real::e2e::{BROWSER_PATIENCE, open_socketio_pages};
+use roomcast_tests::real::e2e::{BROWSER_PATIENCE, open_socketio_pages, run_readme_socketio};
 use roomcast_tests::real::poll_until;
 use roomcast_tests::real::proxy::Proxy;
 use roomcast_tests::real::redis::RedisServer;
@@ -35,10 +35,21 @@ mod alone {
     use super::*;
 
     gateway_tests!(
+        the_client_of_the_readme_does_what_it_says,
         one_of_two_namespaces_is_left,
         polling_is_told_that_it_needs_sticky_sessions_and_websockets_do_not,
         pages_of_allowed_origins_connect_and_others_do_not,
     );
+
+    fn the_client_of_the_readme_does_what_it_says(binary: &Path) {
+        let gateway = Setup::new(binary).start();
+        let claims = json!({"email": "a@example.org", "role": "user", "token_type": "access"});
+        let token = access_token(SECRET, "a", &claims);
+        let client = run_readme_socketio(&format!("http://{}", gateway.addr()), &token);
+        client.wait_for_log("status: 'success'", BROWSER_PATIENCE);
+        gateway.publish("project:1", "project.updated", &json!({"name": "apollo"}));
+        client.wait_for_log("{ name: 'apollo' }", BROWSER_PATIENCE);
+    }
 
     fn one_of_two_namespaces_is_left(binary: &Path) {
         let gateway = Setup::new(binary).shards(2).start();

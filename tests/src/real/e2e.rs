@@ -38,10 +38,7 @@ pub fn publish_on_channel(options: &[&str]) -> Vec<String> {
 ///
 /// When there is none, or it fails.
 pub fn run_readme_publisher(language: &str, redis: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(directory().join("../../README.md")).expect("the README can be read");
-    let (_, section) = readme.split_once("\n## Publish from a worker\n").expect("the README has the section");
-    let (_, code) = section.split_once(&format!("```{language}\n")).unwrap_or_else(|| panic!("no {language} in the README"));
-    let (code, _) = code.split_once("```").expect("the code ends");
+    let code = readme_code("Publish from a worker", language);
     let mut command = match language {
         "python" => python(Path::new("-c")),
         _ => {
@@ -50,7 +47,29 @@ pub fn run_readme_publisher(language: &str, redis: &str) -> Vec<String> {
             command
         }
     };
-    run_to_end(language, command.arg(code).env("REDIS_URL", redis))
+    run_to_end(language, command.arg(&code).env("REDIS_URL", redis))
+}
+
+/// Runs the Socket.IO client of the README at a gateway, with a token. It prints what its subscription is answered, and the data of
+/// each `project.updated`.
+///
+/// # Panics
+///
+/// When it cannot be started.
+#[must_use]
+pub fn run_readme_socketio(url: &str, token: &str) -> Process {
+    let code = readme_code("Socket.IO", "js").replace("http://127.0.0.1:8098", url);
+    let code = format!("{code}\nconst token = process.env.TOKEN;\n");
+    let mut command = node("socket.io-client");
+    Process::spawn("the client of the README", command.args(["--input-type=module", "--eval", &code]).env("TOKEN", token))
+}
+
+/// The first code in a language that a section of the README has.
+fn readme_code(section: &str, language: &str) -> String {
+    let readme = std::fs::read_to_string(directory().join("../../README.md")).expect("the README can be read");
+    let (_, section) = readme.split_once(&format!("\n## {section}\n")).expect("the README has the section");
+    let (_, code) = section.split_once(&format!("```{language}\n")).unwrap_or_else(|| panic!("no {language} in the README"));
+    code.split_once("```").expect("the code ends").0.to_owned()
 }
 
 /// Opens a page of system B or C, `system_b.mjs` or `system_c.mjs`, with the arguments that stand at its beginning.
