@@ -243,12 +243,10 @@ impl Hub {
     /// A path that is not served (404), an origin that is not allowed (403), no room for another connection, or a hub that is
     /// being drained (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
-        if Route::find(&self.config.routes, request.uri().path())
-            .is_some_and(|(route, _)| self.config.routes[route].dialect.is_engine())
-        {
-            return self.open_engine(now, request).inspect_err(|_| self.stats.refused += 1);
-        }
         let (route, room) = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
+        if self.config.routes[route].dialect.is_engine() {
+            return self.open_engine(now, request, (route, room)).inspect_err(|_| self.stats.refused += 1);
+        }
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };
         let id = self.add(now, Nature::Plain, (route as u16, room), phase, request.uri().path());

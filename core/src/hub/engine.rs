@@ -76,10 +76,14 @@ impl<'a> Query<'a> {
 
 impl Hub {
     /// A WebSocket of an Engine.IO route: a session of its own, or the next transport of one that polls.
-    pub(super) fn open_engine(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
+    pub(super) fn open_engine(
+        &mut self,
+        now: Time,
+        request: &http::Request<()>,
+        (route, room): (usize, Option<String>),
+    ) -> Result<Opened, Refused> {
         let refused =
             |error: EngineError| Refused { status: StatusCode::BAD_REQUEST, message: error.message(), retry_after: None };
-        let (route, room) = self.admit(request)?;
         let query = Query::of(request);
         let conn = match (query.transport, query.version, query.sid) {
             (Some("websocket"), Some("4"), Some(sid)) => {
@@ -160,14 +164,15 @@ impl Hub {
     /// A session is pinged, and has to answer in time.
     pub(super) fn ping_session(&mut self, now: Time, id: ConnId) {
         let (timeout, idle_until) = (self.config.socketio.ping_timeout, now + self.config.socketio.connect_timeout);
-        let is_idle = self.dialect(id) == DialectName::SocketIo && self.sockets_of(id).is_empty();
+        let sockets = self.sockets_of(id);
+        let is_idle = self.dialect(id) == DialectName::SocketIo && sockets.is_empty();
         let Some(conn) = self.get(id) else { return };
         (conn.ping_at, conn.silent_at) = (Time::NEVER, now + timeout);
         if is_idle && conn.phase == Phase::Open {
             // Its namespaces were left, and it has to enter one again.
             (conn.phase, conn.deadline) = (Phase::Authenticating, idle_until);
         }
-        self.sockets_of(id).into_iter().for_each(|socket| self.note_ping(socket));
+        sockets.into_iter().for_each(|socket| self.note_ping(socket));
         self.push(now, id, Frame::text(b"2"));
     }
 
@@ -210,21 +215,16 @@ impl Hub {
             Nature::Plain => {}
             Nature::Engine(engine) => {
                 let Some(polling) = engine.polling else { return };
-                self.sids.remove(&polling.sid);
+                self.forget_polling(&polling);
                 if let Some(upgrade) = polling.upgrade {
                     self.remove(upgrade.conn, "its session has ended", true);
-                }
-                if let Some(answered) = polling.answered {
-                    self.held.remove(&answered);
                 }
                 if let Some(held) = polling.held {
                     self.held.remove(&held.exchange);
                     self.respond(held, PollAnswer::error(EngineError::UnknownSession));
                 }
             }
-            Nature::Probe(engine) => {
-                self.forget_probe(engine, id);
-            }
+            Nature::Probe(engine) => self.forget_probe(engine, id),
             Nature::Socket { carrier, namespace } => self.leave_session(id, carrier, namespace, was_let_in),
         }
     }

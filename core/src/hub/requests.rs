@@ -113,11 +113,16 @@ impl Hub {
         let data = Object::new().string("code", code.as_str()).string("message", message).finish();
         self.stats.errors += 1;
         self.notice(now, id, "error", Some(data), reply_to);
-        let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
         // What the store cannot do is not the client's fault.
-        let fault = code != ErrorCode::Unavailable;
-        let exceeded = fault && self.get(id).is_some_and(|conn| conn.errors.spend(now, budget, reset));
-        if exceeded {
+        if code != ErrorCode::Unavailable {
+            self.charge_error(now, id);
+        }
+    }
+
+    /// Takes one from the error budget of a connection, and closes it when that is exceeded.
+    pub(super) fn charge_error(&mut self, now: Time, id: ConnId) {
+        let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
+        if self.get(id).is_some_and(|conn| conn.errors.spend(now, budget, reset)) {
             self.close(now, id, 4009, "too many errors");
         }
     }

@@ -48,8 +48,7 @@ impl Hub {
         if recovers || self.restore(id).is_none() {
             return;
         }
-        let hash: String = Sha256::digest(token).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let hash: Box<str> = hash.into();
+        let hash = key_of(&Sha256::digest(token));
         let Some(conn) = self.get(id) else { return };
         match &mut conn.session {
             Some(session) => session.token = hash,
@@ -179,4 +178,9 @@ impl Hub {
         let route = self.route(id)?;
         if self.peek(id)?.recovers() { route.recovery } else { route.restore }
     }
+}
+
+/// Under what the store remembers the rooms of a connection: the beginning of a hash of a secret.
+pub(super) fn key_of(hash: &[u8]) -> Box<str> {
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

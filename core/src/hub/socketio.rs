@@ -165,12 +165,17 @@ impl Hub {
 
     /// What a connection is called among clients. With the secret that it can be recovered by, it follows from that.
     fn socket_sid(&mut self, pid: Option<&str>) -> String {
-        let mut sid = [0; 15];
         match pid {
-            Some(pid) => sid.copy_from_slice(&Sha256::digest(pid)[..15]),
-            None => self.dice.fill_bytes(&mut sid),
+            Some(pid) => BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(pid)[..15]),
+            None => self.random_name(),
         }
-        BASE64_URL_SAFE_NO_PAD.encode(sid)
+    }
+
+    /// A name that nobody guesses.
+    fn random_name(&mut self) -> String {
+        let mut name = [0; 15];
+        self.dice.fill_bytes(&mut name);
+        BASE64_URL_SAFE_NO_PAD.encode(name)
     }
 
     /// Whose connection it is, if anybody's, and by which token; or why it is refused.
@@ -256,11 +261,8 @@ impl Hub {
 
     /// A session has caused an error that is none of a namespace.
     fn count_fault(&mut self, now: Time, id: ConnId) {
-        let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
         self.stats.errors += 1;
-        if self.get(id).is_some_and(|conn| conn.errors.spend(now, budget, reset)) {
-            self.close(now, id, 4009, "too many errors");
-        }
+        self.charge_error(now, id);
     }
 
     /// A namespace is no longer part of its session.

@@ -220,9 +220,8 @@ impl Hub {
 
     /// Whether a connection can be sent these without coming near the bounds of its outbox. One that has nothing to write can.
     fn has_room_for(&self, id: ConnId, contents: &[(Content, Position)]) -> bool {
-        let Some(conn) = self.conns.get(id.slot()) else { return true };
-        let carrier = conn.carrier().unwrap_or(id);
-        let Some(queue) = self.conns.get(carrier.slot()).and_then(|conn| conn.queue.as_ref()) else { return true };
+        let carrier = self.peek(id).and_then(Connection::carrier).unwrap_or(id);
+        let Some(queue) = self.peek(carrier).and_then(|conn| conn.queue.as_ref()) else { return true };
         let (waiting, limits) = (queue.outbox(), &self.config.limits);
         let (messages, bytes) =
             contents.iter().map(|(content, _)| content.size(OFFSET)).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));

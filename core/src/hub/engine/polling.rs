@@ -87,10 +87,10 @@ impl Hub {
 
     /// The answer to a request, where it is to be answered at once.
     fn take(&mut self, now: Time, exchange: ExchangeId, request: &Request<Bytes>) -> Result<Option<PollAnswer>, Failure> {
-        if *request.method() == Method::OPTIONS {
-            return self.check_origin(request).map(|()| Some(PollAnswer::preflight())).map_err(Failure::of);
-        }
         self.check_origin(request).map_err(Failure::of)?;
+        if *request.method() == Method::OPTIONS {
+            return Ok(Some(PollAnswer::preflight()));
+        }
         let query = Query::of(request);
         match query.transport {
             _ if query.is_script => return Err(EngineError::Jsonp.into()),
@@ -126,8 +126,8 @@ impl Hub {
     /// The session that polls under an identifier, on its own route.
     pub(super) fn session(&self, route: Option<usize>, sid: &str) -> Result<ConnId, EngineError> {
         let sid = Sid::parse(sid).ok_or(EngineError::UnknownSession)?;
-        let missing = if sid.mark() == self.mark_of_node() { EngineError::UnknownSession } else { EngineError::Elsewhere };
-        let id = *self.sids.get(&sid).ok_or(missing)?;
+        let missing = || if sid.mark() == self.mark_of_node() { EngineError::UnknownSession } else { EngineError::Elsewhere };
+        let id = *self.sids.get(&sid).ok_or_else(missing)?;
         let is_there = self.peek(id).is_some_and(|conn| Some(usize::from(conn.route)) == route);
         if is_there { Ok(id) } else { Err(EngineError::BadRequest) }
     }
@@ -217,6 +217,14 @@ impl Hub {
         let Some(held) = polling.held.take() else { return };
         polling.answered = Some(held.exchange);
         self.respond(held, PollAnswer::text(body));
+    }
+
+    /// A session is named by nobody any more, nor is what it was answered last.
+    pub(super) fn forget_polling(&mut self, polling: &Polling) {
+        self.sids.remove(&polling.sid);
+        if let Some(answered) = polling.answered {
+            self.held.remove(&answered);
+        }
     }
 
     pub(super) fn respond(&mut self, held: Held, answer: PollAnswer) {

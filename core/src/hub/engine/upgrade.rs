@@ -67,8 +67,7 @@ impl Hub {
         let limits = (old.limiter, old.errors);
         let bound = old.bound.take();
         if let Some(polling) = engine.polling.take() {
-            self.sids.remove(&polling.sid);
-            polling.answered.map(|answered| self.held.remove(&answered));
+            self.forget_polling(&polling);
         }
         for socket in &engine.sockets {
             if let Some(Nature::Socket { carrier, .. }) = self.get(*socket).map(|conn| &mut conn.nature) {

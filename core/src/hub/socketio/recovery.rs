@@ -11,9 +11,6 @@
 
 use core::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use rand_chacha::rand_core::Rng as _;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -23,7 +20,7 @@ use crate::frame::{Frame, Texts};
 use crate::hub::access::Intent;
 use crate::hub::auth::Hidden;
 use crate::hub::room::{Memory, Reply, Wish};
-use crate::hub::session::Session;
+use crate::hub::session::{Session, key_of};
 use crate::hub::wire::OpenEvent;
 use crate::hub::{Hub, HubAction};
 use crate::id::ConnId;
@@ -244,9 +241,7 @@ impl Hub {
 
     /// A connection begins, to be recovered later.
     fn begin_anew(&mut self, now: Time, id: ConnId, auth: Option<&str>) {
-        let mut pid = [0; 15];
-        self.dice.fill_bytes(&mut pid);
-        let pid: Box<str> = BASE64_URL_SAFE_NO_PAD.encode(pid).into();
+        let pid: Box<str> = self.random_name().into();
         let key = self.recovery_key(id, &pid);
         let recovery = Recovery { pid: Hidden(pid.clone()), sent: Vec::new(), wanted: None };
         if let Some(conn) = self.get(id) {
@@ -264,8 +259,7 @@ impl Hub {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let hash: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        hash.into()
+        key_of(&hash.finalize())
     }
 
     /// A connection was sent something of an inbox: that it has arrived is soon to be proven.
