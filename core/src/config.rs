@@ -3,29 +3,36 @@
 //! The types deserialise from TOML or JSON; unknown keys are errors, so that a misspelt limit is never silently without effect.
 
 use core::fmt;
-use core::time::Duration;
 
 use serde::Deserialize;
 
 use crate::pattern::Pattern;
 
+mod access;
+mod auth;
 mod channel;
 mod destination;
 mod drain;
 mod limits;
+mod relay;
 mod room;
 mod route;
+mod secret;
 mod socketio;
 mod source;
 mod template;
 
+pub use access::{AccessRule, Who};
+pub use auth::Auth;
 pub use channel::{Channel, Form};
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use drain::{Drain, DrainStyle};
 pub use limits::{Heartbeat, Limits};
+pub use relay::Relay;
 pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
 pub use route::{AuthMode, DialectName, Route};
+pub use secret::Secret;
 pub use socketio::SocketIo;
 pub use source::Source;
 pub(crate) use template::{Piece, Template};
@@ -69,102 +76,6 @@ pub struct Config {
     pub channels: Vec<Channel>,
 }
 
-/// How tokens (JWT, HS256) are checked.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// The shared secret. At least one byte.
-    pub secret: Secret,
-    /// The claims that may name the user; the first present wins. A number is taken as its digits.
-    pub user_claims: Vec<String>,
-    /// Tolerance for clocks that differ, applied to `exp` and `nbf`.
-    #[serde(with = "humantime_serde")]
-    pub leeway: Duration,
-    /// Where set, the token's `aud` must contain it.
-    pub audience: Option<String>,
-    /// Where set, the token's `iss` must equal it.
-    pub issuer: Option<String>,
-}
-
-/// A secret that is never shown.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-/// Who may subscribe to and publish in the rooms of a pattern.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccessRule {
-    /// The rooms it is about.
-    pub rooms: Pattern,
-    /// Who may subscribe.
-    pub subscribe: Who,
-    /// Who may publish from a client connection.
-    #[serde(default)]
-    pub publish: Who,
-}
-
-/// A class of clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Who {
-    /// Every connection, also without a token.
-    Anyone,
-    /// Connections with a valid token; where the token lists `rooms`, one of its patterns must fit.
-    Authenticated,
-    /// Tokens whose `rooms` claim has a pattern that fits.
-    Listed,
-    /// The user whose id follows the room's first colon, as in `user:7`.
-    Owner,
-    /// Tokens with `role` `admin`, who may also do everything else.
-    #[default]
-    Admin,
-}
-
-/// How messages travel between nodes: through relay logs in the store, which every node reads with its own cursor.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Relay {
-    /// Prefix of every key that is ours.
-    pub prefix: String,
-    /// Rooms are hashed over this many logs, 1 to 1024. All nodes of one store must agree.
-    pub partitions: u16,
-    /// About how many entries a log keeps.
-    pub length: u32,
-    /// How long one blocking read of the logs may wait.
-    #[serde(with = "humantime_serde")]
-    pub block: Duration,
-    /// How long any other command may take before it counts as lost.
-    #[serde(with = "humantime_serde")]
-    pub timeout: Duration,
-    /// Publishes that may wait for the store at once, in this node; more are refused as `unavailable`.
-    pub publishes_in_flight: usize,
-    /// Bytes that they may have.
-    pub publish_bytes: usize,
-    /// How long a message that has an identifier waits for a store that is away, before its publisher is told `unavailable`. One
-    /// without is not tried again: it might be stored twice. Shorter than `once`.
-    #[serde(with = "humantime_serde")]
-    pub patience: Duration,
-    /// How often the node proves that it hears what it says.
-    #[serde(with = "humantime_serde")]
-    pub probe: Duration,
-    /// Whether the store is a Redis Cluster, where nothing is atomic over the keys of several slots. Whoever connects to one sets
-    /// it.
-    pub cluster: bool,
-    /// How long a message's identifier is remembered, so that it is not published twice.
-    #[serde(with = "humantime_serde")]
-    pub once: Duration,
-    /// How often a room that hears nothing is checked against the store.
-    #[serde(with = "humantime_serde")]
-    pub check: Duration,
-    /// How often a node says that it lives, for the rooms whose members learn of each other.
-    #[serde(with = "humantime_serde")]
-    pub beat: Duration,
-    /// A node that has not said so for this long is dead, and its users are gone: at least twice `beat`.
-    #[serde(with = "humantime_serde")]
-    pub dead_after: Duration,
-}
-
 impl Config {
     /// Checks what types cannot say.
     ///
@@ -172,23 +83,12 @@ impl Config {
     /// The first value that cannot work, with its path and the reason.
     pub fn validate(&self) -> Result<(), ConfigError> {
         check(!self.node.is_empty(), "node", "must not be empty: it is the consumer name in every group")?;
-        check(!self.auth.secret.0.is_empty(), "auth.secret", "must not be empty")?;
-        check(!self.auth.user_claims.is_empty(), "auth.user_claims", "must name at least one claim")?;
+        self.auth.validate()?;
         check(!self.routes.is_empty(), "routes", "must have at least one route")?;
         for (at, route) in self.routes.iter().enumerate() {
             route.validate(&format!("routes[{at}]"))?;
         }
-        check((1..=1024).contains(&self.relay.partitions), "relay.partitions", "must be from 1 to 1024")?;
-        check(self.relay.length >= 100, "relay.length", "must be at least 100")?;
-        check(!self.relay.block.is_zero(), "relay.block", "must not be zero: zero would block for ever")?;
-        for (value, name) in
-            [(self.relay.timeout, "timeout"), (self.relay.once, "once"), (self.relay.check, "check"), (self.relay.probe, "probe")]
-        {
-            check(!value.is_zero(), &format!("relay.{name}"), "must not be zero")?;
-        }
-        check(self.relay.patience < self.relay.once, "relay.patience", "must be shorter than relay.once")?;
-        check(self.relay.beat >= Duration::from_millis(1), "relay.beat", "must be at least a millisecond")?;
-        check(self.relay.dead_after >= self.relay.beat * 2, "relay.dead_after", "must be at least twice relay.beat")?;
+        self.relay.validate()?;
         for (at, rule) in self.rooms.iter().enumerate() {
             rule.validate(&format!("rooms[{at}]"))?;
         }
@@ -297,57 +197,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Auth {
-    fn default() -> Auth {
-        Auth {
-            secret: Secret::new("insecure-default-secret-for-tests"),
-            user_claims: ["sub", "user_id", "id"].map(String::from).into(),
-            leeway: Duration::from_secs(30),
-            audience: None,
-            issuer: None,
-        }
-    }
-}
-
-impl Default for Relay {
-    fn default() -> Relay {
-        Relay {
-            prefix: "rc:".into(),
-            partitions: 16,
-            length: 100_000,
-            block: Duration::from_secs(5),
-            timeout: Duration::from_secs(5),
-            publishes_in_flight: 10_000,
-            publish_bytes: 64 * 1024 * 1024,
-            patience: Duration::from_secs(10),
-            probe: Duration::from_secs(2),
-            cluster: false,
-            once: Duration::from_secs(300),
-            check: Duration::from_secs(20),
-            beat: Duration::from_secs(5),
-            dead_after: Duration::from_secs(15),
-        }
-    }
-}
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(secret: &str) -> Secret {
-        Secret(secret.to_owned())
-    }
-
-    /// The secret itself, for the cryptography alone.
-    pub fn expose(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// A configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -372,6 +221,7 @@ fn check(holds: bool, path: &str, reason: &str) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
 
     #[test]
     fn errors_name_the_place_and_the_reason() {

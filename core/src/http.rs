@@ -14,11 +14,12 @@ use crate::dialect::json::{Object, identifier};
 use crate::door::Published;
 use crate::health::SourceHealth;
 use crate::history::Reading;
-use crate::hub::{EVERYBODY, Verifier, bearer};
+use crate::hub::EVERYBODY;
 use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::survey::Question;
 use crate::time::UnixMillis;
+use crate::token::{Verifier, bearer};
 
 pub mod dead_letters;
 mod query;

@@ -26,11 +26,13 @@ use crate::stats::Stats;
 use crate::table::Table;
 use crate::time::{Time, UnixMillis, WallClock};
 use crate::timers::Timers;
+use crate::token::Verifier;
 
 mod access;
-mod auth;
+
 mod catch_up;
 mod connection;
+mod credentials;
 mod drain;
 mod ending;
 mod engine;
@@ -49,16 +51,14 @@ mod wire;
 
 pub use crate::message::EVERYBODY;
 pub use access::{Intent, allows};
-pub(crate) use auth::bearer;
-pub use auth::{AuthError, Identity, Verifier};
 pub use engine::{ExchangeId, PollAnswer, session_shard};
 pub use limit::Limiter;
 pub use outbox::Outbox;
 pub use socketio::{AckId, Arguments, ClientEvent, NoAck};
 
-use auth::Credentials;
 use catch_up::Turn;
 use connection::{Connection, Due, Nature, Phase};
+use credentials::Credentials;
 use drain::Drain;
 use engine::Sid;
 use history::Historian;

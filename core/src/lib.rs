@@ -49,4 +49,5 @@ pub mod survey;
 pub mod table;
 pub mod time;
 pub mod timers;
+pub mod token;
 pub mod update;

@@ -1,7 +1,7 @@
 //! Who may do what in which rooms.
 
-use super::auth::Identity;
 use crate::config::{AccessRule, Who};
+use crate::token::Identity;
 
 /// What somebody wants to do in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

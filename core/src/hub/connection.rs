@@ -7,7 +7,6 @@
 
 use core::time::Duration;
 
-use super::auth::Identity;
 use super::engine::Engine;
 use super::limit::{ErrorBudget, Limiter};
 use super::outbox::Queue;
@@ -17,6 +16,7 @@ use super::wire::Wire;
 use crate::config::Config;
 use crate::id::ConnId;
 use crate::time::{Time, WallClock};
+use crate::token::Identity;
 
 /// A client is told this long before its token expires.
 pub(super) const EXPIRY_NOTICE: Duration = Duration::from_secs(30);

@@ -24,8 +24,8 @@ use answer::EngineError;
 use polling::Polling;
 pub(super) use sid::Sid;
 
-use super::auth::{Credentials, Hidden};
 use super::connection::{Nature, Phase};
+use super::credentials::{Credentials, Hidden};
 use super::{Hub, Opened, Refused};
 use crate::config::DialectName;
 use crate::dialect::socketio::Assembly;

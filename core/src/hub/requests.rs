@@ -1,6 +1,5 @@
 //! What a client asks for in the JSON dialect, and what it is told.
 
-use super::auth::{AuthError, Identity};
 use super::connection::{EXPIRY_NOTICE, Phase};
 use super::room::{Reply, Wish};
 use super::{EVERYBODY, Hub, HubAction, Intent, access};
@@ -12,6 +11,7 @@ use crate::message::{Json, Outgoing};
 use crate::position::Position;
 use crate::report::Report;
 use crate::time::Time;
+use crate::token::{AuthError, Identity};
 
 /// A client that waits for the confirmation of its publish.
 #[derive(Debug)]

@@ -21,7 +21,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::auth::{AuthError, Identity};
 use super::connection::{Nature, Phase};
 use super::room::Wish;
 use super::{Hub, Report};
@@ -33,6 +32,7 @@ use crate::frame::Frame;
 use crate::id::ConnId;
 use crate::message::Json;
 use crate::time::Time;
+use crate::token::{AuthError, Identity};
 
 /// Why a namespace is refused: a code, and the same in words.
 type Rejection = (&'static str, &'static str);

@@ -18,7 +18,7 @@ use super::offset::{self, MOST_ROOMS, Mark};
 use crate::door::{Ask, ReadId, Unavailable};
 use crate::frame::{Frame, Texts};
 use crate::hub::access::Intent;
-use crate::hub::auth::Hidden;
+use crate::hub::credentials::Hidden;
 use crate::hub::room::{Memory, Reply, Wish};
 use crate::hub::session::{Session, key_of};
 use crate::hub::wire::OpenEvent;

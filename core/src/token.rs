@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, HeaderMap};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::time::UnixMillis;
 ///
 /// ```
 /// use roomcast_core::config::Auth;
-/// use roomcast_core::hub::Verifier;
+/// use roomcast_core::token::Verifier;
 /// use roomcast_core::time::UnixMillis;
 ///
 /// let verifier = Verifier::new(&Auth::default());
@@ -143,42 +143,6 @@ impl Identity {
     }
 }
 
-/// Text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Hidden(pub(super) Box<str>);
-
-impl core::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Hidden(…)")
-    }
-}
-
-/// What a handshake offers as credentials.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Credentials<'a> {
-    pub(super) token: Option<&'a str>,
-    /// The subprotocol that carries a token, to be echoed: a browser closes the connection otherwise.
-    pub(super) protocol: Option<&'a str>,
-}
-
-impl<'a> Credentials<'a> {
-    /// `Authorization: Bearer`, then `?token=`, then the subprotocol (PROTOCOL section 1).
-    pub(super) fn of<B>(request: &'a http::Request<B>) -> Credentials<'a> {
-        let header = bearer(request.headers());
-        let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
-        let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
-        let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
-        let (protocol, by_protocol) = offered
-            .find_map(|name| {
-                let token = name.strip_prefix("auth-").or_else(|| name.strip_prefix("access_token."))?;
-                Some((name, token))
-            })
-            .unzip();
-        let given = |token: &&str| !token.is_empty();
-        Credentials { token: header.filter(given).or(query.filter(given)).or(by_protocol.filter(given)), protocol }
-    }
-}
-
 /// The token of `Authorization: Bearer`. The scheme's case does not matter (RFC 9110, section 11.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -268,22 +232,5 @@ mod tests {
         for token in refused.into_iter().chain([none, String::new()]) {
             assert_eq!(verifier.verify(&token, NOW), Err(INVALID), "{token}");
         }
-    }
-
-    #[test]
-    fn credentials_are_found_in_the_documented_order() {
-        let request = |headers: &[(&str, &str)], uri: &str| {
-            let builder =
-                headers.iter().fold(http::Request::builder().uri(uri), |builder, (name, value)| builder.header(*name, *value));
-            builder.body(()).unwrap()
-        };
-        let all =
-            request(&[("authorization", "bearer h"), ("sec-websocket-protocol", "chat, access_token.p")], "/ws?x=1&token=q");
-        assert_eq!(Credentials::of(&all), Credentials { token: Some("h"), protocol: Some("access_token.p") });
-        let query = request(&[("sec-websocket-protocol", "auth-p")], "/ws?token=q");
-        assert_eq!(Credentials::of(&query).token, Some("q"));
-        let protocol = request(&[("sec-websocket-protocol", "auth-p")], "/ws");
-        assert_eq!(Credentials::of(&protocol), Credentials { token: Some("p"), protocol: Some("auth-p") });
-        assert_eq!(Credentials::of(&request(&[("authorization", "Basic x")], "/ws")), Credentials::default());
     }
 }
