@@ -23,7 +23,9 @@ use crate::report::Report;
 use crate::snapshot;
 use crate::stats::Stats;
 use crate::store::{Answer, Kept, Lane, Once, Place, Posting, StoreError, StoreOp};
+use crate::survey::Question;
 use crate::time::{Time, UnixMillis, WallClock};
+use crate::token::Revoked;
 
 mod backoff;
 mod channels;
@@ -37,6 +39,7 @@ mod probe;
 mod questions;
 mod reading;
 mod relay;
+mod revocations;
 mod router;
 mod run;
 mod sessions;
@@ -53,6 +56,7 @@ use presence::Presence;
 use probe::Probe;
 use questions::{Purpose, Questions, Wake};
 use relay::Relay;
+use revocations::{Revocations, Revoking};
 use run::Run;
 use sessions::{Saving, Sessions};
 use surveys::Surveys;
@@ -72,6 +76,7 @@ pub struct Backplane {
     probe: Probe,
     channels: Channels,
     surveys: Surveys,
+    revocations: Revocations,
     consumers: Vec<Consumer>,
     sources: Arc<[SourceHealth]>,
     operator: Operator,
@@ -102,6 +107,8 @@ pub enum BackplaneAction {
     Process(Delivery),
     /// Ask the host's code for the state of a room, and give its answer with [`Backplane::snapshot`].
     Snapshot(snapshot::Request),
+    /// Tell every hub with [`Tell::Revoked`], and refuse these tokens elsewhere.
+    Revoked(Arc<Revoked>),
     /// What came of an operation on dead letters.
     Operated(OperationId, Result<Outcome, Interrupted>),
     /// Something for the log.
@@ -158,7 +165,8 @@ impl Backplane {
         channels.start(&mut core, now);
         let tail = Tail::new(&config, key);
         let (outbound, operator) = (Outbound::new(&config.relay), Operator::new(&config.sources));
-        let sessions = Sessions::default();
+        let (sessions, mut revocations) = (Sessions::default(), Revocations::default());
+        revocations.read(&mut core, now, true);
         let (surveys, sources, leaving) = (Surveys::new(), Arc::default(), false);
         Ok(Backplane {
             core,
@@ -169,6 +177,7 @@ impl Backplane {
             probe,
             channels,
             surveys,
+            revocations,
             consumers,
             operator,
             presence,
@@ -215,6 +224,9 @@ impl Backplane {
             Ask::Who { read, room } => self.presence.who(core, now, shard, read, room),
             Ask::Read { read, room, query, count } => relay.page(core, now, (shard, read), room, query, count),
             Ask::Snapshot { read, room } => tail.snapshot(core, now, shard, read, room),
+            Ask::Survey { read, question: Question::Revoke(revocation) } => {
+                self.revocations.begin(core, now, Revoking { revocation, asker: Some((shard, read)) });
+            }
             Ask::Survey { read, question } => {
                 let channels = (self.channels.own(), self.channels.all());
                 self.surveys.begin(core, now, (shard, read), channels, question);
@@ -249,6 +261,15 @@ impl Backplane {
         match purpose {
             Purpose::Process(_) | Purpose::Snapshot(..) => {}
             Purpose::Tail(errand) => self.tail.answered(&mut self.core, now, errand, answer),
+            Purpose::Revoked => self.revocations.have(&mut self.core, now, answer),
+            Purpose::Revoking(revoking) => {
+                let Backplane { core, revocations, surveys, channels, .. } = self;
+                if let Some((asker, revocation)) = revocations.saved(core, now, *revoking, &answer) {
+                    let channels = (channels.own(), channels.all());
+                    surveys.begin(core, now, asker, channels, Question::Revoke(revocation.clone()));
+                    revocations.hear(core, &revocation);
+                }
+            }
             Purpose::Survey(number) => self.surveys.asked(&mut self.core, now, number, answer),
             Purpose::Told => {}
             Purpose::Probe(asked) => {
@@ -261,8 +282,9 @@ impl Backplane {
             }
             Purpose::Append(batch) => self.outbound.stored(&mut self.core, now, batch, answer),
             Purpose::Heard(ear) => {
-                let Backplane { core, relay, outbound, probe, channels, surveys, .. } = self;
-                channels.answered(core, now, ear, &mut Audience { relay, outbound, probe, surveys }, answer);
+                let Backplane { core, relay, outbound, probe, channels, surveys, revocations, .. } = self;
+                let mut audience = Audience { relay, outbound, probe, surveys, revocations };
+                channels.answered(core, now, ear, &mut audience, answer);
             }
             Purpose::Tip(partition) => self.relay.resolved(&mut self.core, now, partition, answer),
             Purpose::Doubt(partition, cursor) => self.relay.doubted(&mut self.core, now, (partition, cursor), answer),
@@ -320,8 +342,9 @@ impl Backplane {
 
     /// The store is back: what had to wait for it need not wait for the end of its pause.
     fn hurry(&mut self, now: Time) {
-        let Backplane { core, relay, tail, channels, outbound, consumers, .. } = self;
+        let Backplane { core, relay, revocations, tail, channels, outbound, consumers, .. } = self;
         relay.hurry(core, now);
+        revocations.hurry(core, now);
         tail.hurry(core, now);
         channels.hurry(core, now);
         outbound.hurry(core, now);
@@ -349,6 +372,7 @@ impl Backplane {
                 Wake::Tail => self.tail.wake(&mut self.core, now),
                 Wake::TailCheck => self.tail.check(&mut self.core, now),
                 Wake::Check => self.relay.check(&mut self.core, now),
+                Wake::Revocations => self.revocations.wake(&mut self.core, now),
                 Wake::Sessions => self.sessions.try_again(&mut self.core, now),
                 Wake::Memory => self.relay.try_again(&mut self.core, now),
                 Wake::Tip(partition) => self.relay.resolve(&mut self.core, now, partition),

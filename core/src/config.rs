@@ -3,6 +3,8 @@
 //! The types deserialise from TOML or JSON; unknown keys are errors, so that a misspelt limit is never silently without effect.
 
 use core::fmt;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -22,8 +24,8 @@ mod socketio;
 mod source;
 mod template;
 
-pub use access::{AccessRule, Who};
-pub use auth::Auth;
+pub use access::{AccessRule, Allowed, Who};
+pub use auth::{Algorithm, Auth, Jwks, Key};
 pub use channel::{Channel, Form};
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use drain::{Drain, DrainStyle};
@@ -119,6 +121,13 @@ impl Config {
         Ok(())
     }
 
+    /// The claims that rules of access name.
+    pub(crate) fn claims(&self) -> Arc<[Box<str>]> {
+        let classes = self.access.iter().flat_map(AccessRule::classes);
+        let claims = classes.filter_map(|who| if let Who::Claim(name, _) = who { Some(name.clone()) } else { None });
+        claims.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Whether the members of a room learn of each other.
     pub fn has_presence(&self, room: &str) -> bool {
         self.rule(room).is_some_and(|rule| rule.presence)
@@ -160,7 +169,6 @@ impl Config {
 impl Default for Config {
     /// The defaults of the systems Roomcast replaces. The secret is a placeholder that every embedder replaces.
     fn default() -> Config {
-        let rule = |rooms: &str, subscribe, publish| AccessRule { rooms: Pattern::new(rooms), subscribe, publish };
         Config {
             node: "roomcast-1".into(),
             auth: Auth::default(),
@@ -174,11 +182,13 @@ impl Default for Config {
                 Route::socketio("/ws/socket.io/", "global"),
             ],
             access: vec![
-                rule("user:*", Who::Owner, Who::Admin),
-                rule("global", Who::Anyone, Who::Admin),
-                rule("task:*", Who::Anyone, Who::Admin),
-                rule("job:*", Who::Authenticated, Who::Admin),
-                rule("*", Who::Authenticated, Who::Admin),
+                AccessRule::new("user:*", Who::Owner, Who::Admin),
+                AccessRule::new("global", Who::Anyone, Who::Admin),
+                AccessRule::new("task:*", Who::Anyone, Who::Admin),
+                AccessRule::new("job:*", Who::Authenticated, Who::Admin),
+                AccessRule::new("project:*", Who::Authenticated, Who::Admin),
+                AccessRule::new("agent:*", Who::Authenticated, Who::Admin),
+                AccessRule::new("workspace:*", Who::Authenticated, Who::Admin),
             ],
             rooms: vec![
                 RoomRule::keep("user:*", Keep::Inbox(Inbox::default())),
@@ -308,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let config = Config { auth: Auth { secret: Secret::new("hunter2"), ..Auth::default() }, ..Config::default() };
+        let config = Config { auth: Auth::secret("hunter2"), ..Config::default() };
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 

@@ -13,6 +13,7 @@ use crate::message::RoomName;
 use crate::position::Position;
 use crate::store::{Here, Page, Places, Query, StoreError, Subscription};
 use crate::survey::{Question, Survey, Surveyed};
+use crate::token::Revoked;
 
 /// What a hub asks of the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +186,8 @@ pub struct PublishId(pub u64);
 /// What the backplane tells a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
+    /// These tokens are good no longer, and no others: all that is known of it.
+    Revoked(Arc<Revoked>),
     /// From here on the hub gets every message of the room. While the store does not answer, this is not told.
     Joined {
         /// The room.

@@ -19,7 +19,7 @@ use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::survey::Question;
 use crate::time::UnixMillis;
-use crate::token::{Verifier, bearer};
+use crate::token::{Keys, Revoked, Subject, Verifier, bearer};
 
 pub mod dead_letters;
 mod query;
@@ -68,6 +68,8 @@ pub enum Plan<'a> {
         /// The user.
         user: String,
     },
+    /// Revoke tokens, on all nodes, then answer with [`users::revoked`].
+    Revoke(Subject),
     /// Ask all nodes, then answer with [`surveys::answer`].
     Survey(Question),
     /// Ask all nodes about a room with [`surveys::room`], and the store where it stands; then answer with [`surveys::room_answer`].
@@ -132,7 +134,7 @@ impl Message<'_> {
 /// let Plan::Respond(response) = api.plan(&request, UnixMillis(0), &View::default()) else { panic!() };
 /// assert_eq!(response.status(), 200);
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Api {
     config: Arc<Config>,
     verifier: Verifier,
@@ -141,7 +143,17 @@ pub struct Api {
 impl Api {
     /// The API of a node with this configuration.
     pub fn new(config: Arc<Config>) -> Api {
-        Api { verifier: Verifier::new(&config.auth), config }
+        Api { verifier: Verifier::new(&config), config }
+    }
+
+    /// Checks tokens by these keys from now on.
+    pub fn set_keys(&mut self, keys: Arc<Keys>) {
+        self.verifier.set_keys(keys);
+    }
+
+    /// Refuses what is revoked by these from now on.
+    pub fn set_revoked(&mut self, revoked: Arc<Revoked>) {
+        self.verifier.set_revoked(revoked);
     }
 
     /// Decides about a request. Its body is whole, and no longer than [`MOST_BODY`].
@@ -164,6 +176,9 @@ impl Api {
             }
             _ if let Some(rest) = path.strip_prefix(rooms::PATH) => {
                 return refused_or(self.admin(request, now).and_then(|()| rooms::plan(&self.config, rest, request)));
+            }
+            _ if let Some(rest) = path.strip_prefix(users::TOKENS) => {
+                return refused_or(self.admin(request, now).and_then(|()| users::plan_token(rest, request)));
             }
             _ if let Some(rest) = path.strip_prefix(users::PATH) => {
                 return refused_or(self.admin(request, now).and_then(|()| users::plan(rest, request)));
@@ -196,7 +211,7 @@ impl Api {
         let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
         let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
         let identity = self.verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
-        if identity.is(Who::Admin, "") {
+        if identity.is(&Who::Admin, "") {
             return Ok(());
         }
         Err(Refusal(StatusCode::FORBIDDEN, "forbidden", "Only a token with the role admin may do that".into()))
@@ -302,18 +317,19 @@ mod tests {
     use serde_json::json;
 
     fn token(role: &str) -> String {
-        let auth = Auth::default();
         let claims = json!({"sub": "7", "role": role});
-        encode(&Header::default(), &claims, &EncodingKey::from_secret(auth.secret.expose())).unwrap()
+        encode(&Header::default(), &claims, &EncodingKey::from_secret(b"s")).unwrap()
     }
 
     fn respond(request: Request<Bytes>, view: &View) -> (u16, String) {
-        match Api::new(Arc::new(Config::default())).plan(&request, UnixMillis(0), view) {
+        let config = Config { auth: Auth::secret("s"), ..Config::default() };
+        match Api::new(Arc::new(config)).plan(&request, UnixMillis(0), view) {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
             Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
             Plan::Disconnect { user } => (0, user),
             Plan::Survey(question) => (0, format!("{question:?}")),
+            Plan::Revoke(subject) => (0, format!("{subject:?}")),
             Plan::Room(room) => (0, room),
             Plan::Read(reading) => (0, format!("{} {:?}", reading.room, reading.query)),
             Plan::Exchange => (0, "exchange".into()),

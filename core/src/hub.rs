@@ -36,11 +36,13 @@ mod credentials;
 mod drain;
 mod ending;
 mod engine;
+mod expiry;
 mod fan_out;
 mod history;
 mod limit;
 mod membership;
 mod outbox;
+mod petition;
 mod presence;
 mod requests;
 mod room;
@@ -50,10 +52,11 @@ mod survey;
 mod wire;
 
 pub use crate::message::EVERYBODY;
-pub use access::{Intent, allows};
+pub use access::{Decision, Intent, decide};
 pub use engine::{ExchangeId, PollAnswer, session_shard};
 pub use limit::Limiter;
 pub use outbox::Outbox;
+pub use petition::{Petition, PetitionId};
 pub use socketio::{AckId, Arguments, ClientEvent, NoAck};
 
 use catch_up::Turn;
@@ -63,6 +66,7 @@ use drain::Drain;
 use engine::Sid;
 use history::Historian;
 use outbox::{Spares, Unflushed};
+use petition::Petitioner;
 use presence::Present;
 use requests::Publisher;
 use room::Rooms;
@@ -82,6 +86,9 @@ pub struct Hub {
     present: Present,
     publishers: Table<PublishId, Publisher>,
     publishes: u64,
+    /// What the host is asked to decide.
+    petitions: Table<PetitionId, Petitioner>,
+    petitions_made: u64,
     /// The rooms whose memory is being read, and whoever asked for what was said in one.
     reads: Table<ReadId, usize>,
     historians: Table<ReadId, Historian>,
@@ -100,6 +107,7 @@ pub struct Hub {
     proofs: Table<ReadId, (ConnId, RoomName)>,
     dice: ChaCha8Rng,
     timers: Timers<Wake>,
+    expiries: Timers<ConnId>,
     unflushed: Unflushed,
     /// Whether an outbox has filled up so far that flushing should not wait.
     pressed: bool,
@@ -123,6 +131,8 @@ enum Wake {
     Serve,
     /// A poll of a client that tries a WebSocket has waited long enough.
     Poll(ConnId),
+    /// The host was to decide.
+    Petition(PetitionId),
     /// An event was to be acknowledged by a connection, under this number.
     Ack(ConnId, u64),
     /// The next connection of a drain is to be closed, or the time for it is up.
@@ -138,6 +148,8 @@ pub enum HubAction {
     Drop(ConnId),
     /// Answer a request of [`Hub::exchange`].
     Respond(ExchangeId, PollAnswer),
+    /// Have the host's code decide, and give its answer with [`Hub::decide`].
+    Authorize(Petition),
     /// Let the host's code know what a client has done, see [`Hub::set_hosted`].
     Client(ClientEvent),
     /// Let the host's code know what came of [`Hub::emit_with_ack`].
@@ -187,7 +199,7 @@ impl Hub {
         seed[29] ^= shard.0;
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         Ok(Hub {
-            verifier: Verifier::new(&config.auth),
+            verifier: Verifier::new(&config),
             shard,
             conns: Slab::new(),
             serial: 0,
@@ -196,6 +208,8 @@ impl Hub {
             present: Present::new(key),
             publishers: Table::new(key),
             publishes: 0,
+            petitions: Table::new(key),
+            petitions_made: 0,
             reads: Table::new(key),
             historians: Table::new(key),
             reads_made: 0,
@@ -209,6 +223,7 @@ impl Hub {
             proofs: Table::new(key),
             dice: ChaCha8Rng::from_seed(derive(seed, b'd')),
             timers: Timers::new(),
+            expiries: Timers::new(),
             unflushed: Unflushed::default(),
             pressed: false,
             spares: Spares::default(),
@@ -228,7 +243,10 @@ impl Hub {
         if stepped {
             // A walk over all connections, but a rare one: every expiry has moved.
             let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.id).collect();
-            ids.into_iter().for_each(|id| self.arm(now, id));
+            for id in ids {
+                self.arm(now, id);
+                self.arm_expiry(now, id);
+            }
         }
     }
 
@@ -280,6 +298,7 @@ impl Hub {
 
     /// A message came from a connection.
     pub fn receive(&mut self, now: Time, id: ConnId, message: Message<'_>) {
+        self.expire(now);
         let silent_at = now + self.config.heartbeat.timeout;
         let Some(conn) = self.get(id) else { return };
         if conn.is_client() {
@@ -357,11 +376,13 @@ impl Hub {
 
     /// The backplane tells.
     pub fn tell(&mut self, now: Time, tell: Tell) {
+        self.expire(now);
         match tell {
             Tell::Joined { room, join, position } => self.joined(now, &room, join, position),
             Tell::Messages { room, payloads, positions } => self.deliver(now, &room, payloads, &positions, None),
             Tell::Others { room, user, payload } => self.deliver(now, &room, vec![payload], &[], Some(&user)),
             Tell::Disconnect { user } => self.disconnect(now, &user),
+            Tell::Revoked(revoked) => self.told_revoked(now, revoked),
             Tell::Who { read, result } => self.told_who(now, read, result),
             Tell::Snapshot { read, data } => self.state_read(now, read, data),
             Tell::Survey { number, question } => self.survey(now, number, &question),
@@ -376,11 +397,13 @@ impl Hub {
 
     /// Time has passed: whatever is due is done. The work is that of what is due, however many connections there are.
     pub fn tick(&mut self, now: Time) {
+        self.expire(now);
         while let Some((at, wake)) = self.timers.pop_due(now) {
             match wake {
                 Wake::Read(room) => self.read_again(room),
                 Wake::Drain => self.drain_on(now),
                 Wake::Poll(id) => self.end_poll(id),
+                Wake::Petition(petition) => self.petition_overdue(now, petition),
                 Wake::Ack(conn, number) => self.ack_overdue(conn, number),
                 Wake::Serve => {
                     self.turn.end();
@@ -400,7 +423,8 @@ impl Hub {
 
     /// When [`Hub::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.next().map(|(at, _)| at)
+        let (timers, expiries) = (self.timers.next(), self.expiries.next());
+        timers.map(|(at, _)| at).into_iter().chain(expiries.map(|(at, _)| at)).min()
     }
 
     /// The next action.
@@ -526,10 +550,6 @@ impl Hub {
                 }
                 Due::AuthenticationLate if self.peek(id).is_some_and(Connection::recovers) => self.give_up_recovery(now, id),
                 Due::AuthenticationLate => self.close(now, id, 4001, "authentication timeout"),
-                Due::Expired => {
-                    self.tell_expired(now, id);
-                    self.close(now, id, 4001, "token expired");
-                }
                 Due::Ping if !self.peek(id).is_some_and(Connection::is_client) => self.ping_session(now, id),
                 Due::Ping => {
                     let Heartbeat { ping, timeout } = self.config.heartbeat;

@@ -15,7 +15,8 @@ use crate::door::{Ask, Publish, PublishId, Published, ReadId, Tell, Unavailable}
 use crate::frame::Message;
 use crate::health::SourceHealth;
 use crate::hub::{
-    AckId, Arguments, ClientEvent, CloseCause, ExchangeId, Hub, HubAction, NoAck, Opened, Outbox, PollAnswer, Refused,
+    AckId, Arguments, ClientEvent, CloseCause, ExchangeId, Hub, HubAction, NoAck, Opened, Outbox, Petition, PetitionId,
+    PollAnswer, Refused,
 };
 use crate::id::{ConnId, ShardId, Ticket};
 use crate::message::{Composer, Outgoing};
@@ -27,6 +28,7 @@ use crate::stats::Stats;
 use crate::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
 use crate::survey::{Question, Surveyed};
 use crate::time::{Time, UnixMillis, WallClock};
+use crate::token::{Revocation, Subject};
 
 /// A whole node.
 ///
@@ -104,6 +106,8 @@ pub enum Action {
     Respond(ExchangeId, PollAnswer),
     /// See [`HubAction::Client`].
     Client(ClientEvent),
+    /// See [`HubAction::Authorize`].
+    Authorize(Petition),
     /// See [`HubAction::Acked`].
     Acked(AckId, Result<Arguments, NoAck>),
     /// See [`BackplaneAction::Store`].
@@ -280,6 +284,20 @@ impl Node {
         read
     }
 
+    /// See [`Hub::decide`].
+    pub fn decide(&mut self, now: Time, petition: PetitionId, allowed: bool) {
+        self.hub.decide(now, petition, allowed);
+    }
+
+    /// Revokes tokens, on all nodes. [`Action::Surveyed`] tells how many connections were closed, and of how many nodes: once all that
+    /// were asked have answered, no connection with such a token is sent anything any more. Where the store is away, the others
+    /// learn of it when it is back.
+    pub fn revoke(&mut self, now: Time, subject: Subject) -> ReadId {
+        let at = self.wall.unix(now);
+        let until = at + self.hub.revoked_for();
+        self.survey(now, Question::Revoke(Revocation { subject, at, until }))
+    }
+
     /// Asks all nodes what they have. [`Action::Surveyed`] tells what came of it.
     pub fn survey(&mut self, now: Time, question: Question) -> ReadId {
         self.reads += 1;
@@ -340,6 +358,7 @@ impl Node {
                 Some(HubAction::Drop(conn)) => return Some(Action::Drop(conn)),
                 Some(HubAction::Respond(exchange, answer)) => return Some(Action::Respond(exchange, answer)),
                 Some(HubAction::Client(event)) => return Some(Action::Client(event)),
+                Some(HubAction::Authorize(petition)) => return Some(Action::Authorize(petition)),
                 Some(HubAction::Acked(ack, result)) => return Some(Action::Acked(ack, result)),
                 Some(HubAction::Report(report)) => return Some(Action::Report(report)),
                 None if self.hub.is_drained() && !self.leaving => {
@@ -357,6 +376,7 @@ impl Node {
                         return Some(Action::Read(read, result));
                     }
                     BackplaneAction::Tell(_, tell) => self.hub.tell(now, tell),
+                    BackplaneAction::Revoked(revoked) => self.hub.tell(now, Tell::Revoked(revoked)),
                     BackplaneAction::Store { ticket, lane, op } => return Some(Action::Store { ticket, lane, op }),
                     BackplaneAction::Interrupt(lane) => return Some(Action::Interrupt(lane)),
                     BackplaneAction::Reset(lane) => return Some(Action::Reset(lane)),

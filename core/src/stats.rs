@@ -56,6 +56,10 @@ stats! {
     silent: "roomcast_silent_connections_total" Counter;
     /// Authentications that failed.
     auth_failed: "roomcast_auth_failures_total" Counter;
+    /// Connections closed because their tokens expired.
+    expired: "roomcast_expired_connections_total" Counter;
+    /// Connections closed because their tokens were revoked.
+    revoked: "roomcast_revoked_connections_total" Counter;
     /// Messages received from clients.
     received: "roomcast_messages_received_total" Counter;
     /// Messages refused because the client sent too many.

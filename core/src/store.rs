@@ -13,6 +13,7 @@ use crate::id::StreamId;
 use crate::message::RoomName;
 use crate::position::Position;
 use crate::time::UnixMillis;
+use crate::token::Subject;
 
 mod health;
 mod letters;
@@ -22,6 +23,7 @@ mod posting;
 mod presence;
 mod pubsub;
 pub mod redis;
+mod revocations;
 mod scripts;
 mod sessions;
 mod tail;
@@ -32,6 +34,7 @@ pub use page::{Page, Query};
 pub use posting::{Kept, Once, Place, Posting, Postings, Relayed, Stamp};
 pub use presence::{Change, Here, PresenceAnswer, PresenceOp};
 pub use pubsub::{Heard, Said, Subscription, SubscriptionKind};
+pub use revocations::RevocationOp;
 pub use sessions::{Places, SessionOp};
 pub use tail::{STREAM_LENGTH, STREAM_TTL, TailAnswer, TailOp};
 
@@ -218,6 +221,8 @@ pub enum StoreOp {
         /// What to do.
         op: SessionOp,
     },
+    /// Work on what is revoked.
+    Revocations(RevocationOp),
     /// Hear what is said on channels; wait for it when there is nothing. Nothing is lost between two of these on one connection.
     /// Answered at once where the subscriptions have changed, as soon as they hold. Answer: [`Answer::Heard`].
     Listen {
@@ -380,6 +385,8 @@ pub enum Answer {
     Count(u64),
     /// The rooms of a connection.
     Places(Places),
+    /// What is revoked, and since when.
+    Revoked(Vec<(Subject, UnixMillis)>),
     /// For each dead letter, or entry that was added, what came of it.
     Replayed(Vec<Replayed>),
     /// The answer to an operation on presence.
@@ -491,6 +498,7 @@ impl StoreOp {
             StoreOp::Apply { .. } => "apply",
             StoreOp::Commit { .. } => "commit",
             StoreOp::Session { .. } => "work on a session",
+            StoreOp::Revocations(_) => "work on what is revoked",
             StoreOp::Listen { .. } => "listen to channels",
             StoreOp::Announce { .. } => "announce",
             StoreOp::Ping => "ping",
@@ -532,6 +540,7 @@ impl StoreOp {
             | StoreOp::Apply { .. }
             | StoreOp::Commit { .. }
             | StoreOp::Session { .. }
+            | StoreOp::Revocations(_)
             | StoreOp::Ping
             | StoreOp::Letters { .. }
             | StoreOp::Presence(_) => Duration::ZERO,

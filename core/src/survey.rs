@@ -8,6 +8,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Arguments;
+use crate::token::Revocation;
 
 /// Most entries of a page.
 pub const MOST: usize = 1_000;
@@ -36,6 +37,8 @@ pub enum Question {
         /// How many at the most.
         limit: usize,
     },
+    /// Which connections had tokens that are revoked by this? All of them are closed.
+    Revoke(Revocation),
     /// What do the Socket.IO clients in a room answer to this event? Only the host asks it, with
     /// [`Question::acks`].
     Acks {
@@ -65,6 +68,11 @@ pub enum Survey {
     Rooms {
         /// Those of the page.
         rooms: Vec<RoomEntry>,
+    },
+    /// Connections that were closed because their tokens are revoked.
+    Revoked {
+        /// How many.
+        connections: u64,
     },
     /// What Socket.IO clients have answered.
     Acks {
@@ -121,7 +129,7 @@ impl Question {
     /// How long the answering itself may take, beside the way of question and answers.
     pub(crate) fn takes(&self) -> Duration {
         match self {
-            Question::Connections { .. } | Question::Rooms { .. } => Duration::ZERO,
+            Question::Connections { .. } | Question::Rooms { .. } | Question::Revoke(_) => Duration::ZERO,
             Question::Acks { within_ms, .. } => Duration::from_millis(*within_ms),
         }
     }
@@ -131,6 +139,7 @@ impl Question {
         match self {
             Question::Connections { .. } => Survey::Connections { total: 0, connections: Vec::new() },
             Question::Rooms { .. } => Survey::Rooms { rooms: Vec::new() },
+            Question::Revoke(_) => Survey::Revoked { connections: 0 },
             Question::Acks { .. } => Survey::Acks { clients: 0, answers: Vec::new() },
         }
     }
@@ -139,7 +148,7 @@ impl Question {
     pub(crate) fn limit(&self) -> usize {
         match self {
             Question::Connections { limit, .. } | Question::Rooms { limit, .. } => (*limit).min(MOST),
-            Question::Acks { .. } => MOST,
+            Question::Acks { .. } | Question::Revoke(_) => MOST,
         }
     }
 }
@@ -178,6 +187,9 @@ impl Survey {
                     is_same
                 });
                 rooms.truncate(question.limit());
+            }
+            (Survey::Revoked { connections }, Survey::Revoked { connections: more }) => {
+                *connections = connections.saturating_add(more);
             }
             (Survey::Acks { clients, answers }, Survey::Acks { clients: more, answers: others }) => {
                 *clients = clients.saturating_add(more);

@@ -4,6 +4,8 @@ use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment on the host's monotonic clock, in microseconds since a start that only the host knows.
 ///
 /// Every input of the core carries one. A value smaller than an earlier one is harmless: nothing is due twice.
@@ -54,7 +56,8 @@ impl Sub for Time {
 }
 
 /// A moment on the wall clock, in milliseconds since 1970-01-01 UTC. It is data (token expiry, timestamps), never a deadline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {

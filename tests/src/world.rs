@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use roomcast_core::config::{AuthMode, Config, Route};
+use roomcast_core::config::{AccessRule, AuthMode, Config, Route, Secret, Who};
 use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome};
 use roomcast_core::door::{PublishId, Published};
 use roomcast_core::id::{ConnId, StreamId, Ticket};
@@ -47,6 +47,7 @@ mod host;
 mod jobs;
 mod operators;
 pub mod oracle;
+pub mod policy;
 pub mod processing;
 mod publishing;
 mod socketio;
@@ -88,6 +89,10 @@ pub struct World {
     /// What should have become of commands that had to be dead-lettered.
     doomed: BTreeMap<StreamId, commands::Expected>,
     events_made: u64,
+    /// When each of them was.
+    made_at: BTreeMap<u64, Time>,
+    /// What nodes have asked the host to decide.
+    asked: Vec<policy::Asked>,
     /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries, and its
     /// room.
     publishing: BTreeMap<(usize, PublishId), (u64, String)>,
@@ -134,12 +139,14 @@ impl World {
     pub fn usual() -> Config {
         let mut config = Config::default();
         config.routes.push(Route::json("/open", AuthMode::Optional));
+        config.access.push(AccessRule::new("*", Who::Authenticated, Who::Admin));
         config.relay.partitions = 4;
         config
     }
 
     /// The same with a configuration of its own.
-    pub fn with(seed: u64, nodes: usize, config: Config) -> World {
+    pub fn with(seed: u64, nodes: usize, mut config: Config) -> World {
+        config.auth.secret.get_or_insert(Secret::new("the World's"));
         let mut world = World {
             now: Time::from_micros(1_000_000),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -155,6 +162,8 @@ impl World {
             commands: BTreeMap::new(),
             doomed: BTreeMap::new(),
             events_made: 0,
+            made_at: BTreeMap::new(),
+            asked: Vec::new(),
             publishing: BTreeMap::new(),
             said: BTreeSet::new(),
             outcomes: BTreeMap::new(),
@@ -351,6 +360,7 @@ impl World {
             Action::Process(delivery) => self.hand(node, delivery),
             // The World knows no states of rooms.
             Action::Snapshot(request) => panic!("{request:?}"),
+            Action::Authorize(petition) => self.asked.push(policy::Asked { node, petition }),
             Action::Respond(exchange, answer) => self.respond(exchange, answer),
             Action::Client(event) => self.told_host(event),
             Action::Acked(ack, result) => self.client_acked(ack, result),
@@ -474,8 +484,15 @@ impl World {
     }
 
     fn open(&mut self, node: usize, path: &str, user: Option<&str>) -> ClientNumber {
+        self.open_with(node, path, user, None)
+    }
+
+    /// The same with a token of its own, in place of the one that the user usually has.
+    fn open_with(&mut self, node: usize, path: &str, user: Option<&str>, token: Option<String>) -> ClientNumber {
         let number = self.clients.len();
-        self.clients.push(Client::new(user));
+        let mut client = Client::new(user);
+        client.token = token;
+        self.clients.push(client);
         self.attach(number, node, path);
         ClientNumber(number)
     }
@@ -484,7 +501,8 @@ impl World {
         let user = self.clients[number].user.clone();
         let mut request = http::Request::get(path);
         if let Some(user) = user {
-            let token = self.hosts[node].token(&user, &self.config);
+            let own = self.clients[number].token.clone();
+            let token = own.unwrap_or_else(|| self.hosts[node].token(&user, &self.config));
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(()).expect("the request is well formed");
@@ -527,6 +545,7 @@ impl World {
 
     fn next_number(&mut self) -> u64 {
         self.events_made += 1;
+        self.made_at.insert(self.events_made, self.now);
         self.events_made
     }
 }

@@ -23,6 +23,9 @@ to = ["news:{match}"]
 [[channels]]
 channel = "task_updates"
 to = ["task:{task_id}"]
+[[access]]
+rooms = "*"
+subscribe = "authenticated"
 [[rooms]]
 rooms = "news:*"
 keep.history = { size = 10000, ttl = "1h" }

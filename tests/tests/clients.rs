@@ -225,13 +225,13 @@ fn each_form_of_a_subscription_names_the_same_room(binary: &Path) {
     let mut client = gateway.client("7");
     for (frame, room) in [
         (json!({"type": "subscription", "data": {"action": "subscribe", "project_id": "p"}}), "project:p"),
-        (json!({"type": "subscription", "data": {"action": "subscribe", "room": "any name"}}), "any name"),
+        (json!({"type": "subscription", "data": {"action": "subscribe", "room": "project:any name"}}), "project:any name"),
         (json!({"type": "subscription", "data": {"action": "subscribe", "task_id": 12}}), "task:12"),
         (json!({"type": "subscription", "data": {"action": "subscribe", "job_id": "j"}}), "job:j"),
         (json!({"type": "subscribe", "workspace_id": "w"}), "workspace:w"),
         (json!({"type": "subscribe", "agent_id": "a"}), "agent:a"),
         (json!({"type": "subscribe", "user_id": 7}), "user:7"),
-        (json!({"type": "subscribe", "room": "direct"}), "direct"),
+        (json!({"type": "subscribe", "room": "workspace:direct"}), "workspace:direct"),
     ] {
         client.send(&frame);
         assert_eq!(client.expect_type("subscribed")["data"]["room"], room, "{frame}");

@@ -74,7 +74,7 @@ fn on_smol() -> Vec<String> {
 
 fn options() -> Options {
     let mut config = Config { node: "node".into(), ..Config::default() };
-    config.auth.secret = Secret::new(SECRET);
+    config.auth.secret = Some(Secret::new(SECRET));
     // The store's answers about what rooms remember come between the steps when they come, and who is first is chance.
     config.rooms.clear();
     Options { config, listen: SocketAddr::from(([127, 0, 0, 1], 0)), seed: Some([7; 32]), ..Options::default() }

@@ -333,7 +333,7 @@ fn client(address: SocketAddr, user: &str) -> JsonClient {
 
 fn options() -> Options {
     let mut config = Config::default();
-    config.auth.secret = roomcast_core::config::Secret::new(SECRET);
+    config.auth.secret = Some(roomcast_core::config::Secret::new(SECRET));
     config.limits.messages_per_second = 10_000;
     config.limits.burst = 10_000;
     // What goes to a job is a publisher's own stream by default, which nobody writes to here.

@@ -24,6 +24,9 @@ const CONFIG: &str = r#"
 timeout = "1s"
 probe = "300ms"
 block = "1s"
+[[access]]
+rooms = "*"
+subscribe = "authenticated"
 [[rooms]]
 rooms = "chat:*"
 keep.history = { size = 100000, ttl = "1h" }

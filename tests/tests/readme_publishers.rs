@@ -14,6 +14,9 @@ gateway_tests!(in_python, in_node);
 
 /// What comes late can be asked for.
 const CONFIG: &str = r#"
+[[access]]
+rooms = "*"
+subscribe = "authenticated"
 [[rooms]]
 rooms = "user:*"
 keep.inbox = {}

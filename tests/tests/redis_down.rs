@@ -129,7 +129,7 @@ fn connections_that_die_silently_are_replaced(binary: &Path) {
         assert_eq!(client.expect_type("note")["data"], round);
         publish(&redis, "event");
         expect_event(&mut client, "event");
-        client.subscribe(&format!("new:{round}"));
+        client.subscribe(&format!("workspace:{round}"));
     }
 }
 
@@ -188,7 +188,7 @@ fn requests_that_need_redis_fail_while_it_is_down_and_cost_nothing_else(binary: 
     assert!(begin.elapsed() < Duration::from_secs(5), "the answer took {:?}", begin.elapsed());
     // Rooms of relay logs that are not read yet. More than the error budget allows mistakes: that the store is away is not the client's fault.
     for number in 0..8 {
-        client.send(&json!({"type": "subscribe", "message_id": number.to_string(), "room": format!("new:{number}")}));
+        client.send(&json!({"type": "subscribe", "message_id": number.to_string(), "room": format!("workspace:{number}")}));
     }
     let mut replies: Vec<String> = (0..8)
         .map(|_| {
@@ -205,8 +205,8 @@ fn requests_that_need_redis_fail_while_it_is_down_and_cost_nothing_else(binary: 
 
     redis.start_again();
     gateway.wait_ready(PATIENCE);
-    client.subscribe("new:0");
-    gateway.publish("new:0", "note", &json!(1));
+    client.subscribe("workspace:0");
+    gateway.publish("workspace:0", "note", &json!(1));
     client.expect_type("note");
     gateway.publish(ROOM, "note", &json!(2));
     assert_eq!(client.expect_type("note")["data"], 2);

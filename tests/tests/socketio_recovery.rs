@@ -34,6 +34,9 @@ room = "global"
 claims = ["sub", "email", "role", "token_type", "exp"]
 recovery = "2m"
 
+[[access]]
+rooms = "*"
+subscribe = "authenticated"
 [[rooms]]
 rooms = "global"
 keep.history = { size = 1000, ttl = "1h" }

@@ -66,8 +66,8 @@ fn both_clients_get_every_event_once_and_in_the_same_order(binary: &Path) {
 fn what_is_published_on_one_node_reaches_the_clients_of_both(binary: &Path) {
     let redis = RedisServer::start();
     let (a, b) = (node(binary, &redis, "a"), node(binary, &redis, "b"));
-    let mut clients = [a.member("alice", "team:1"), b.member("bob", "team:1"), b.member("carol", "team:2")];
-    a.publish("team:1", "task_created", &json!({"id": 1}));
+    let mut clients = [a.member("alice", "workspace:1"), b.member("bob", "workspace:1"), b.member("carol", "workspace:2")];
+    a.publish("workspace:1", "task_created", &json!({"id": 1}));
     for client in &mut clients[..2] {
         assert_eq!(client.expect_type("task_created")["data"], json!({"id": 1}));
     }

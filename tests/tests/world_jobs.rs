@@ -6,7 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use roomcast_core::config::{AccessRule, Who};
 use roomcast_core::id::StreamId;
-use roomcast_core::pattern::Pattern;
 use roomcast_tests::world::{ClientNumber, World};
 
 const ROOM: &str = "job:1";
@@ -343,7 +342,7 @@ fn a_client_that_comes_while_the_store_is_away_waits() {
 #[test]
 fn who_may_not_be_in_the_room_of_a_path_is_told_and_closed() {
     let mut config = World::usual();
-    config.access.insert(0, AccessRule { rooms: Pattern::new("job:secret*"), subscribe: Who::Admin, publish: Who::Admin });
+    config.access.insert(0, AccessRule::new("job:secret*", Who::Admin, Who::Admin));
     let mut world = World::with(11, 1, config);
     let (client, allowed) = (world.connect_job(0, "a", "secret-1"), world.connect_job(0, "a", "public"));
     world.settle();

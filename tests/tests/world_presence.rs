@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast_core::config::Config;
+use roomcast_core::config::{AccessRule, Config, Who};
 use roomcast_tests::world::{ClientNumber, World};
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn a_bounce_or_a_second_connection_is_told_to_nobody() {
 #[test]
 fn connections_without_a_token_are_not_counted_and_rooms_without_presence_tell_nothing() {
     let mut config = World::usual();
-    config.access.last_mut().expect("there are rules").subscribe = roomcast_core::config::Who::Anyone;
+    config.access.insert(0, AccessRule::new("project:*", Who::Anyone, Who::Admin));
     let mut world = World::with(3, 1, config);
     let alice = member(&mut world, 0, "alice");
     let unknown = world.connect_unknown(0);
@@ -71,7 +71,7 @@ fn connections_without_a_token_are_not_counted_and_rooms_without_presence_tell_n
 #[test]
 fn who_enters_a_room_before_giving_a_token_is_counted_from_then_on() {
     let mut config = World::usual();
-    config.access.last_mut().expect("there are rules").subscribe = roomcast_core::config::Who::Anyone;
+    config.access.insert(0, AccessRule::new("project:*", Who::Anyone, Who::Admin));
     let mut world = World::with(4, 2, config);
     let alice = member(&mut world, 0, "alice");
     let late = world.connect_unknown(1);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use roomcast_core::config::{Config, Secret};
+use roomcast_core::config::{Algorithm, Config, Secret};
 use roomcast_core::id::ShardId;
 use roomcast_core::pattern::Pattern;
 use roomcast_shell::options::{Options, Store};
@@ -35,12 +35,12 @@ pub(crate) struct Serve {
     /// Where to listen [default: 127.0.0.1:8098].
     #[arg(long, env = "ROOMCAST_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The secret tokens are signed with (HS256); a random one for this run without it.
+    /// The secret tokens are signed with; a random one for this run where the configuration file has no key either.
     #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_name = "SECRET")]
     jwt_secret: Option<String>,
-    /// The algorithm of tokens; only HS256 is supported.
-    #[arg(long, env = "JWT_ALGORITHM", default_value = "HS256", value_parser = ["HS256"], value_name = "NAME")]
-    jwt_algorithm: String,
+    /// The algorithm of that secret: HS256, HS384 or HS512. Public keys stand in the configuration file [default: HS256].
+    #[arg(long, env = "JWT_ALGORITHM", value_name = "NAME")]
+    jwt_algorithm: Option<Algorithm>,
     /// Browser origins that may connect, separated by commas; `*` stands for any characters [default: *].
     #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "PATTERN")]
     origins: Vec<String>,
@@ -80,9 +80,12 @@ impl Serve {
 
         let mut config = file.config;
         let chosen = self.jwt_secret.filter(|secret| !secret.is_empty());
-        let random = if chosen.is_none() && !file.has_secret { Some(random_hex(32)?) } else { None };
+        let random = if chosen.is_none() && !config.auth.has_keys() { Some(random_hex(32)?) } else { None };
         if let Some(secret) = chosen.as_ref().or(random.as_ref()) {
-            config.auth.secret = Secret::new(secret);
+            config.auth.secret = Some(Secret::new(secret));
+        }
+        if let Some(algorithm) = self.jwt_algorithm {
+            config.auth.algorithm = algorithm;
         }
         let origins = self.origins.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty());
         let origins: Vec<Pattern> = origins.map(Pattern::new).collect();

@@ -22,7 +22,7 @@ use roomcast_core::time::Time;
 use slab::Slab;
 
 use crate::clock::Clock;
-use crate::gateway::{Board, Gateway};
+use crate::gateway::{Board, Gateway, SharedApi};
 use crate::lanes::Lanes;
 use crate::listeners::{Listeners, Target};
 use crate::log;
@@ -131,6 +131,7 @@ pub struct BackplaneTask<T, M> {
     timer: M,
     clock: Clock,
     board: Arc<Board>,
+    api: Arc<SharedApi>,
     publishers: Slab<oneshot::Sender<Published>>,
     processors: BySource,
     operators: Slab<oneshot::Sender<Result<Outcome, Interrupted>>>,
@@ -163,6 +164,7 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
             timer,
             clock: gateway.clock(),
             board: gateway.board().clone(),
+            api: gateway.api().clone(),
             publishers: Slab::new(),
             processors,
             operators: Slab::new(),
@@ -282,6 +284,11 @@ impl<T: Transport, M: Timer> BackplaneTask<T, M> {
                         processor::call(processor, Entry::new(delivery, stream.clone(), self.clock, self.post.clone()));
                     }
                 }
+                BackplaneAction::Revoked(revoked) => {
+                    self.api.set_revoked(&revoked);
+                    let tell = || shard::Input::Tell(Tell::Revoked(revoked.clone()));
+                    self.outgoing.iter_mut().for_each(|outgoing| outgoing.push(tell()));
+                }
                 BackplaneAction::Snapshot(request) => self.snapshots.ask(request, self.clock, self.post.clone()),
                 BackplaneAction::Report(report) => log::write(&report),
             }
@@ -364,6 +371,7 @@ impl<T, M> fmt::Debug for BackplaneTask<T, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authorizer::Authorizer;
     use crate::clients::Clients;
     use crate::gateway::{Host, Parts};
     use crate::processor::Processors;
@@ -419,7 +427,16 @@ mod tests {
         let recorder = Recorder(submitted.clone());
         let lanes = Box::new(move |_| -> Box<dyn Lanes> { Box::new(recorder) });
         let (processors, snapshots, clients) = (Processors::default(), Snapshots::default(), Clients::default());
-        let host = Host { shards: 1, seed: [1; 32], timer: || Nothing, lanes, processors, snapshots, clients };
+        let host = Host {
+            shards: 1,
+            seed: [1; 32],
+            timer: || Nothing,
+            lanes,
+            processors,
+            snapshots,
+            authorizer: Authorizer::default(),
+            clients,
+        };
         let config = Arc::new(Config::default());
         let Parts { gateway, shards: _not_ended, mut backplane } = Gateway::<Nothing>::build(config, host).unwrap();
         let mut poll = || {

@@ -14,7 +14,7 @@ use roomcast_core::config::{Config, ConfigError, Drain};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::{PublishError, Unavailable};
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Api, Plan, View, dead_letters, rooms, surveys, users};
+use roomcast_core::http::{self as http_api, Plan, View, dead_letters, rooms, surveys, users};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
@@ -23,6 +23,7 @@ use roomcast_core::store::{Page, Query, StoreError};
 use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::time::Time;
 
+use crate::authorizer::Authorizer;
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -38,10 +39,12 @@ mod clients;
 mod events;
 mod exchange;
 mod listening;
+mod policy;
 mod stored;
 
 pub use events::Emitted;
 pub(crate) use exchange::HungUp;
+pub(crate) use policy::SharedApi;
 pub use stored::Stored;
 
 /// How long each half may take to end in a gateway that was not drained.
@@ -53,7 +56,8 @@ pub struct Gateway<T> {
     shards: Vec<Arc<Mailbox<shard::Input<T>>>>,
     post: Arc<Post>,
     board: Arc<Board>,
-    api: Api,
+    config: Arc<Config>,
+    api: Arc<SharedApi>,
     composer: Mutex<Composer>,
     clock: Clock,
     next: AtomicUsize,
@@ -91,6 +95,8 @@ pub struct Host<M> {
     pub processors: Processors,
     /// What gives the states of rooms.
     pub snapshots: Snapshots,
+    /// What decides where rules leave it to the host.
+    pub authorizer: Authorizer,
     /// What hears Socket.IO clients.
     pub clients: Clients,
 }
@@ -119,7 +125,8 @@ impl<T: Transport> Gateway<T> {
             shards: (0..count).map(|_| Arc::default()).collect(),
             post: Arc::new(Post::new()),
             board: Arc::new(Board::new(usize::from(count))),
-            api: Api::new(config.clone()),
+            config: config.clone(),
+            api: Arc::new(SharedApi::new(config.clone())),
             composer: Mutex::new(Composer::new(seed)),
             clock,
             next: AtomicUsize::new(0),
@@ -134,7 +141,13 @@ impl<T: Transport> Gateway<T> {
             hub.set_wall_clock(now, unix);
             hub.set_reporting(log::wanted());
             hub.set_hosted(host.clients.are_heard());
-            shards.push(Shard::new(number, hub, gateway.clone(), host.clients.clone(), (host.timer)()));
+            shards.push(Shard::new(
+                number,
+                hub,
+                gateway.clone(),
+                (host.clients.clone(), host.authorizer.clone()),
+                (host.timer)(),
+            ));
         }
         let mut backplane = Backplane::new(config, host.seed, now)?;
         backplane.set_hubs(count);
@@ -180,7 +193,8 @@ impl<T: Transport> Gateway<T> {
 
     /// Answers a request, or gives it back if it is one of an Engine.IO session.
     async fn answer(&self, request: Box<Request<Bytes>>) -> Result<Response<Bytes>, Box<Request<Bytes>>> {
-        let response = match self.api.plan(&request, self.clock.unix(), &self.view()) {
+        let api = self.api.get();
+        let response = match api.plan(&request, self.clock.unix(), &self.view()) {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());
@@ -188,6 +202,7 @@ impl<T: Transport> Gateway<T> {
             }
             Plan::Operate { source, request } => dead_letters::answer(self.operate(source, request).await),
             Plan::Disconnect { user } => users::answer(&user, self.disconnect(&user).await),
+            Plan::Revoke(subject) => users::revoked(&self.revoke(subject).await),
             Plan::Survey(question) => surveys::answer(&question, &self.survey(question.clone()).await),
             Plan::Room(room) => {
                 let surveyed = self.survey(surveys::room(&room)).await;
@@ -292,6 +307,10 @@ impl<T: Transport> Gateway<T> {
 
     pub(crate) fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    pub(crate) fn api(&self) -> &Arc<SharedApi> {
+        &self.api
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -14,6 +14,7 @@
 //! into its mailbox.
 #![forbid(unsafe_code)]
 
+pub mod authorizer;
 pub mod backplane;
 pub mod clients;
 pub mod clock;

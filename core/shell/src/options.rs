@@ -10,6 +10,7 @@ use std::sync::Arc;
 use roomcast_core::config::{Away, Config, ConfigError, Secret};
 use roomcast_core::store::redis::Redis;
 
+use crate::authorizer::Authorizer;
 use crate::clients::Clients;
 use crate::gateway::{Gateway, Host, Parts};
 use crate::lanes::{Address, AddressError, ClusterLanes, Connect, Lanes, MemoryLanes, RedisLanes, Servers};
@@ -36,6 +37,8 @@ pub struct Options {
     pub processors: Processors,
     /// Code of the host that gives the states of rooms.
     pub snapshots: Snapshots,
+    /// Code of the host that decides who may do what, where the rules leave it to that.
+    pub authorizer: Authorizer,
     /// Code of the host that hears what Socket.IO clients do.
     pub clients: Clients,
 }
@@ -61,6 +64,7 @@ impl Default for Options {
             seed: None,
             processors: Processors::default(),
             snapshots: Snapshots::default(),
+            authorizer: Authorizer::default(),
             clients: Clients::default(),
         }
     }
@@ -141,8 +145,8 @@ impl Options {
                 }
             }
         };
-        let Options { shards, processors, snapshots, clients, .. } = self;
-        let host = Host { shards, seed, timer, lanes, processors, snapshots, clients };
+        let Options { shards, processors, snapshots, authorizer, clients, .. } = self;
+        let host = Host { shards, seed, timer, lanes, processors, snapshots, authorizer, clients };
         Gateway::build(config, host).map_err(StartError::Config)
     }
 }

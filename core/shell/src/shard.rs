@@ -18,14 +18,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 use http::{HeaderValue, Request, StatusCode, header};
+use roomcast_core::config::AccessRule;
 use roomcast_core::door::Tell;
-use roomcast_core::hub::{AckId, Arguments, CloseCause, ExchangeId, Hub, HubAction, NoAck, PollAnswer};
+use roomcast_core::hub::{AckId, Arguments, CloseCause, ExchangeId, Hub, HubAction, NoAck, PetitionId, PollAnswer};
 use roomcast_core::id::{ConnId, ShardId};
 use roomcast_core::time::Time;
 use roomcast_core::timers::Timers;
+use roomcast_core::token::Keys;
 use slab::Slab;
 use tracing::trace;
 
+use crate::authorizer::Authorizer;
 use crate::backplane;
 use crate::clients::{Clients, Order, Replies};
 use crate::clock::Clock;
@@ -62,6 +65,12 @@ pub enum Input<T> {
     Abandon(ExchangeId),
     /// The host says something to a client.
     Order(ConnId, Order),
+    /// The host's code has decided.
+    Decided(PetitionId, bool),
+    /// Tokens are checked by these keys from now on.
+    Keys(Arc<Keys>),
+    /// These rules of access hold from now on.
+    Access(Arc<[AccessRule]>),
     /// The backplane tells.
     Tell(Tell),
     /// Close every connection at the configured rate, open no more, and say when none is left.
@@ -100,6 +109,7 @@ pub struct Shard<T, M> {
     acks: BTreeMap<AckId, oneshot::Sender<Result<Arguments, NoAck>>>,
     asked: u64,
     clients: Clients,
+    authorizer: Authorizer,
     /// Who waits until no connection is left.
     draining: Option<oneshot::Sender<()>>,
     stop_at: Option<Time>,
@@ -122,7 +132,13 @@ enum Stage {
 }
 
 impl<T: Transport, M: Timer> Shard<T, M> {
-    pub(crate) fn new(number: ShardId, hub: Hub, gateway: Arc<Gateway<T>>, clients: Clients, timer: M) -> Shard<T, M> {
+    pub(crate) fn new(
+        number: ShardId,
+        hub: Hub,
+        gateway: Arc<Gateway<T>>,
+        (clients, authorizer): (Clients, Authorizer),
+        timer: M,
+    ) -> Shard<T, M> {
         Shard {
             number,
             hub,
@@ -142,6 +158,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             acks: BTreeMap::new(),
             asked: 0,
             clients,
+            authorizer,
             draining: None,
             stop_at: None,
         }
@@ -170,6 +187,12 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                     self.hub.abandon(now, exchange);
                 }
                 Input::Order(conn, order) => self.carry_out(now, conn, order),
+                Input::Decided(petition, allowed) => self.hub.decide(now, petition, allowed),
+                Input::Keys(keys) => self.hub.set_keys(keys),
+                Input::Access(rules) => {
+                    // They were checked where they came from.
+                    let _ = self.hub.set_access(now, rules.to_vec());
+                }
                 Input::Tell(tell) => self.hub.tell(now, tell),
                 Input::Drain(drained) => {
                     self.hub.drain(now, self.gateway.shard_count());
@@ -399,6 +422,11 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                     let Shard { hub, gateway, clients, number: shard, .. } = self;
                     let post = |conn, order| gateway.order(conn, order);
                     clients.tell(&event, Replies { now, hub, shard: *shard, post: &post });
+                }
+                HubAction::Authorize(petition) => {
+                    let mailbox = self.mailbox.clone();
+                    let answer = move |petition, allowed| mailbox.post(Input::Decided(petition, allowed));
+                    self.authorizer.ask(petition, self.clock, answer);
                 }
                 HubAction::Acked(ack, result) => {
                     if let Some(done) = self.acks.remove(&ack) {

@@ -23,6 +23,7 @@ use super::probe::Probe;
 use super::questions::{Purpose, Wake};
 use super::reading::Reading;
 use super::relay::Relay;
+use super::revocations::Revocations;
 use super::surveys::Surveys;
 use super::{Core, Run};
 use crate::channel::Mapped;
@@ -73,6 +74,7 @@ pub(super) struct Audience<'a> {
     pub(super) outbound: &'a mut Outbound,
     pub(super) probe: &'a mut Probe,
     pub(super) surveys: &'a mut Surveys,
+    pub(super) revocations: &'a mut Revocations,
 }
 
 impl Channels {
@@ -220,7 +222,7 @@ impl Channels {
     fn hear(&mut self, core: &mut Core, now: Time, run: &mut Run, audience: &mut Audience<'_>, (lane, said): (Lane, &Said)) {
         if [&self.own, &self.all].iter().any(|name| *said.channel == *name.as_bytes()) {
             audience.probe.heard(core, now, &said.payload);
-            return audience.surveys.hear(core, now, &self.own, &said.payload);
+            return audience.surveys.hear(core, now, audience.revocations, (&self.own, &said.payload));
         }
         core.stats.heard += 1;
         if lane == Lane::Channels {

@@ -7,6 +7,7 @@ use super::operator::Operation;
 use super::outbound::Batch;
 use super::presence;
 use super::probe::Asked;
+use super::revocations::Revoking;
 use super::sessions::Saving;
 use super::tail;
 use crate::door::ReadId;
@@ -55,6 +56,10 @@ pub(super) enum Purpose {
     Drop(RoomName, Position),
     Saved(Box<Saving>),
     Restored(ConnId),
+    /// What is revoked.
+    Revoked,
+    /// The store is to know what is revoked.
+    Revoking(Box<Revoking>),
     /// Publishers' streams.
     Tail(tail::Errand),
     /// The host's word on the state of a room.
@@ -81,6 +86,7 @@ pub(super) enum Wake {
     Check,
     Memory,
     Sessions,
+    Revocations,
     Tail,
     TailCheck,
     Tip(u16),
@@ -171,6 +177,7 @@ impl Purpose {
             Purpose::Append(_)
             | Purpose::Drop(..)
             | Purpose::Saved(_)
+            | Purpose::Revoking(_)
             | Purpose::Source(..)
             | Purpose::Process(_)
             | Purpose::Operation(_)
@@ -187,6 +194,7 @@ impl Purpose {
             | Purpose::Heal(_)
             | Purpose::Page(..)
             | Purpose::Restored(_)
+            | Purpose::Revoked
             | Purpose::Tail(_)
             | Purpose::Snapshot(..) => false,
         }
@@ -207,6 +215,8 @@ impl Purpose {
             Purpose::Drop(..) => "empty an inbox",
             Purpose::Saved(_) => "remember the rooms of a connection",
             Purpose::Restored(_) => "restore the rooms of a connection",
+            Purpose::Revoked => "find out what is revoked",
+            Purpose::Revoking(_) => "remember what is revoked",
             Purpose::Tail(_) => "read publishers' streams",
             Purpose::Snapshot(..) => "give a snapshot",
             Purpose::Process(_) => "process an entry",

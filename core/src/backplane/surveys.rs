@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Core;
 use super::questions::{Purpose, Wake};
+use super::revocations::Revocations;
 use crate::door::{ReadId, Tell};
 use crate::id::ShardId;
 use crate::store::{Answer, Lane, StoreError, StoreOp};
@@ -117,11 +118,14 @@ impl Surveys {
     }
 
     /// Another node, or this one, has said something. What is no word of a survey is left to others.
-    pub(super) fn hear(&mut self, core: &mut Core, now: Time, own: &Arc<str>, said: &[u8]) {
+    pub(super) fn hear(&mut self, core: &mut Core, now: Time, revocations: &mut Revocations, (own, said): (&Arc<str>, &[u8])) {
         match serde_json::from_slice(said) {
             // This node has asked its own hubs already.
             Ok(Word::Question { from, number, question }) if *from != **own => {
-                self.start(core, now, Asker::Node(from.into(), number), question);
+                self.start(core, now, Asker::Node(from.into(), number), question.clone());
+                if let Question::Revoke(revocation) = question {
+                    revocations.hear(core, &revocation);
+                }
             }
             Ok(Word::Answer { number, survey }) => {
                 let Some(under_way) = self.under_way.get_mut(&number) else { return };

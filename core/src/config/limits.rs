@@ -35,6 +35,11 @@ pub struct Limits {
     pub outbox_messages: usize,
     /// Publishes of one connection that may wait for their confirmation; more are refused as `limit_exceeded`.
     pub publishes_in_flight: usize,
+    /// Requests of one connection that may wait for the host to allow them; more are refused as `limit_exceeded`.
+    pub decisions_in_flight: usize,
+    /// Time the host has to allow a request; then it is refused as `unavailable`.
+    #[serde(with = "humantime_serde")]
+    pub decision_timeout: Duration,
     /// Messages of a room's history that a client may ask for at once.
     pub history: u32,
     /// Time to authenticate where the route demands it; then close 4001.
@@ -113,6 +118,8 @@ impl Default for Limits {
             outbox_bytes: 1024 * 1024,
             outbox_messages: 1_000,
             publishes_in_flight: 256,
+            decisions_in_flight: 64,
+            decision_timeout: Duration::from_secs(5),
             history: 1_000,
             auth_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),

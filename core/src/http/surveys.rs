@@ -37,7 +37,11 @@ pub fn room(name: &str) -> Question {
 
 /// The answer, once the nodes have given theirs.
 pub fn answer(question: &Question, surveyed: &Surveyed) -> Response<Bytes> {
-    let limit = question.limit();
+    answer_of(surveyed, question.limit())
+}
+
+/// The same of a page of so many entries.
+pub(super) fn answer_of(surveyed: &Surveyed, limit: usize) -> Response<Bytes> {
     let mut body = match &surveyed.survey {
         Survey::Connections { total, connections } => {
             let entry = |entry: &crate::survey::ConnectionEntry| {
@@ -53,6 +57,7 @@ pub fn answer(question: &Question, surveyed: &Surveyed) -> Response<Bytes> {
             let next = rooms.last().filter(|_| rooms.len() >= limit).map(|last| &last.room);
             json!({"rooms": rooms, "next": next})
         }
+        Survey::Revoked { connections } => json!({"connections": connections}),
         Survey::Acks { clients, answers } => json!({"clients": clients, "answers": answers.len()}),
     };
     put_nodes(&mut body, surveyed);
@@ -63,7 +68,7 @@ pub fn answer(question: &Question, surveyed: &Surveyed) -> Response<Bytes> {
 pub fn room_answer(name: &str, surveyed: &Surveyed, position: Option<Position>) -> Response<Bytes> {
     let members = match &surveyed.survey {
         Survey::Rooms { rooms } => rooms.first().map_or(0, |room| room.members),
-        Survey::Connections { .. } | Survey::Acks { .. } => 0,
+        Survey::Connections { .. } | Survey::Acks { .. } | Survey::Revoked { .. } => 0,
     };
     let mut body = json!({"room": name, "members": members});
     if let (Some(position), Some(body)) = (position, body.as_object_mut()) {

@@ -4,25 +4,57 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use super::query::{bad, decode};
-use super::{Plan, Refusal, error, json, not_allowed};
+use super::{Plan, Refusal, error, json, not_allowed, surveys};
 use crate::dialect::json::Object;
 use crate::door::Published;
+use crate::survey::Surveyed;
+use crate::token::Subject;
 
 /// Where the paths begin.
 pub(super) const PATH: &str = "/api/users/";
+/// Where those about single tokens begin.
+pub(super) const TOKENS: &str = "/api/tokens/";
 
 /// Decides about an administrator's request. `path` is what follows [`PATH`].
 pub(super) fn plan<'a>(path: &str, request: &Request<Bytes>) -> Result<Plan<'a>, Refusal> {
-    let Some((user, "disconnect")) = path.split_once('/') else {
-        return Err(Refusal(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path".into()));
+    let plan: fn(String) -> Plan<'a> = match path.split_once('/') {
+        Some((_, "disconnect")) => |user| Plan::Disconnect { user },
+        Some((_, "revoke")) => |user| Plan::Revoke(Subject::User(user.into())),
+        _ => return Err(not_found()),
     };
+    named(path, request, "Name the user").map(|user| user.map_or_else(Plan::Respond, plan))
+}
+
+/// Decides about an administrator's request for one token. `path` is what follows [`TOKENS`].
+pub(super) fn plan_token<'a>(path: &str, request: &Request<Bytes>) -> Result<Plan<'a>, Refusal> {
+    let Some((_, "revoke")) = path.split_once('/') else { return Err(not_found()) };
+    let named = named(path, request, "Name the token, by its jti")?;
+    Ok(named.map_or_else(Plan::Respond, |jti| Plan::Revoke(Subject::Token(jti.into()))))
+}
+
+/// Who is named at the beginning of a path, or the answer to a request that is no POST.
+fn named(path: &str, request: &Request<Bytes>, missing: &str) -> Result<Result<String, Response<Bytes>>, Refusal> {
     if request.method() != Method::POST {
-        return Ok(Plan::Respond(not_allowed("POST")));
+        return Ok(Err(not_allowed("POST")));
     }
-    match decode(user)?.into_owned() {
-        user if user.is_empty() => Err(bad("Name the user".into())),
-        user => Ok(Plan::Disconnect { user }),
+    let name = path.split_once('/').map_or(path, |(name, _)| name);
+    match decode(name)?.into_owned() {
+        name if name.is_empty() => Err(bad(missing.into())),
+        name => Ok(Ok(name)),
     }
+}
+
+fn not_found() -> Refusal {
+    Refusal(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path".into())
+}
+
+/// The answer to a request to revoke tokens, once the nodes have given theirs.
+pub fn revoked(surveyed: &Surveyed) -> Response<Bytes> {
+    if surveyed.asked.is_none() {
+        let message = "It holds on this node; the store is away, and other nodes learn of it when it is back";
+        return error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+    }
+    surveys::answer_of(surveyed, usize::MAX)
 }
 
 /// The answer to a request to disconnect a user, once the store has answered.

@@ -1,6 +1,13 @@
-//! Who may do what in which rooms.
+//! Who may do what in which rooms: the rules, and what becomes of it when they or a token change.
 
-use crate::config::{AccessRule, Who};
+use super::connection::Connection;
+use super::petition::Wanted;
+use super::{EVERYBODY, Hub};
+use crate::config::{AccessRule, Config, ConfigError, Who};
+use crate::dialect::json::{ErrorCode, Object};
+use crate::id::ConnId;
+use crate::message::RoomName;
+use crate::time::Time;
 use crate::token::Identity;
 
 /// What somebody wants to do in a room.
@@ -10,55 +17,218 @@ pub enum Intent {
     Subscribe,
     /// Send a message to it.
     Publish,
+    /// Read what was said in it.
+    History,
+    /// Learn who is in it.
+    Presence,
 }
 
-/// Whether the rules allow it. The first rule whose pattern fits decides; what no rule covers is refused.
-pub fn allows(rules: &[AccessRule], identity: Option<&Identity>, intent: Intent, room: &str) -> bool {
-    let Some(rule) = rules.iter().find(|rule| rule.rooms.matches(room)) else { return false };
-    let who = match intent {
-        Intent::Subscribe => rule.subscribe,
-        Intent::Publish => rule.publish,
+/// What the rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is allowed.
+    Allow,
+    /// It is not.
+    Deny,
+    /// The host's code decides.
+    Ask,
+}
+
+/// What the rules say of somebody who wants something in a room. The first rule whose pattern fits decides; what no rule covers is
+/// refused.
+pub fn decide(rules: &[AccessRule], identity: Option<&Identity>, intent: Intent, room: &str) -> Decision {
+    let Some(rule) = rules.iter().find(|rule| rule.rooms.matches(room)) else { return Decision::Deny };
+    let allowed = match intent {
+        Intent::Subscribe => &rule.subscribe,
+        Intent::Publish => &rule.publish,
+        Intent::History => rule.history.as_ref().unwrap_or(&rule.subscribe),
+        Intent::Presence => rule.presence.as_ref().unwrap_or(&rule.subscribe),
     };
-    match identity {
-        Some(identity) => identity.is(who, room),
-        None => who == Who::Anyone,
+    let is_one = |who: &Who| identity.map_or(*who == Who::Anyone, |identity| identity.is(who, room));
+    if allowed.iter().any(is_one) {
+        Decision::Allow
+    } else if allowed.contains(&Who::Host) && identity.is_none_or(|identity| !identity.is_for_other_rooms(room)) {
+        Decision::Ask
+    } else {
+        Decision::Deny
+    }
+}
+
+impl Hub {
+    /// Decides by these rules from now on, for what is wanted and for the rooms that connections are in already: what is not
+    /// allowed any more is left. A walk over all connections.
+    ///
+    /// Of claims that no earlier rule has named nothing is known until a token is renewed.
+    ///
+    /// # Errors
+    /// Rules that cannot work; nothing changes then.
+    pub fn set_access(&mut self, now: Time, rules: Vec<AccessRule>) -> Result<(), ConfigError> {
+        let config = Config { access: rules, ..(*self.config).clone() };
+        config.validate()?;
+        self.verifier.set_claims(&config);
+        self.config = config.into();
+        let clients = self.conns.iter().map(|(_, conn)| conn).filter(|conn| conn.is_client());
+        let ids: Vec<ConnId> = clients.map(|conn| conn.id).collect();
+        ids.into_iter().for_each(|id| self.leave_forbidden(now, id));
+        Ok(())
+    }
+
+    /// Whether a connection may do something in a room, or the host has to say; and the error if not.
+    pub(super) fn may(&self, id: ConnId, intent: Intent, room: &str) -> Result<Decision, (ErrorCode, &'static str)> {
+        if !self.config.limits.allows_room_name(room) {
+            return Err((ErrorCode::InvalidMessage, "The room name is empty, too long or has control characters"));
+        }
+        if room == EVERYBODY && intent == Intent::Subscribe {
+            return Err((ErrorCode::InvalidMessage, "Everybody is in this room already"));
+        }
+        let identity = self.peek(id).and_then(|conn| conn.identity.as_deref());
+        match decide(&self.config.access, identity, intent, room) {
+            Decision::Deny => Err((ErrorCode::Forbidden, "Access denied")),
+            decision => Ok(decision),
+        }
+    }
+
+    /// Does what a connection wants, if it may.
+    pub(super) fn want(&mut self, now: Time, id: ConnId, wanted: Wanted) {
+        match self.may(id, wanted.intent(), wanted.room()) {
+            Ok(Decision::Ask) => self.petition(now, id, wanted),
+            Ok(_) => self.grant(now, id, wanted),
+            Err(error) => self.refuse(now, id, wanted, error),
+        }
+    }
+
+    /// A renewed token, or new rules, may allow less: what is not allowed any more is left, and the host is asked again where it
+    /// decides.
+    pub(super) fn leave_forbidden(&mut self, now: Time, id: ConnId) {
+        let Some(conn) = self.peek(id) else { return };
+        for room in self.rooms_at_risk(conn) {
+            self.want(now, id, Wanted::Stay { room });
+        }
+    }
+
+    /// The rooms of a connection but its user's own, which is granted by the identity itself.
+    fn rooms_at_risk(&self, conn: &Connection) -> Vec<RoomName> {
+        let own = conn.identity.as_ref().map(|identity| format!("user:{}", identity.user));
+        let joined = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
+        // Those that catch up with a room are none of its members yet.
+        let rooms = self.rooms.iter().filter(|room| room.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(conn.id)));
+        let names = joined.chain(rooms).map(|room| room.name.clone());
+        names.filter(|name| Some(&**name) != own.as_deref()).collect()
+    }
+
+    /// A connection may not stay in a room.
+    pub(super) fn expel(&mut self, now: Time, id: ConnId, room: &str) {
+        self.unsubscribe(now, id, room);
+        let data = Object::new().string("room", room).string("reason", "forbidden").finish();
+        self.notice(now, id, "unsubscribed", Some(data), None);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::pattern::Pattern;
+    use crate::token::Grants;
 
-    fn user(name: &str) -> Identity {
-        Identity { user: name.into(), role: None, rooms: None, expires: None }
+    fn allows(rules: &[AccessRule], identity: Option<&Identity>, intent: Intent, room: &str) -> bool {
+        decide(rules, identity, intent, room) == Decision::Allow
     }
 
     #[test]
-    fn the_default_rules_keep_users_apart() {
+    fn the_default_rules_keep_users_apart_and_refuse_what_they_do_not_name() {
         let rules = Config::default().access;
-        let seven = user("7");
+        let seven = Identity::of("7");
         for (identity, room, subscribes) in [
             (Some(&seven), "user:7", true),
             (Some(&seven), "user:8", false),
             (Some(&seven), "project:1", true),
+            (Some(&seven), "agent:1", true),
+            (Some(&seven), "workspace:1", true),
+            (Some(&seven), "job:1", true),
+            (Some(&seven), "lobby", false),
+            (Some(&seven), "projects", false),
+            (Some(&seven), "admin:1", false),
             (None, "project:1", false),
             (None, "task:1", true),
+            (None, "global", true),
             (None, "user:7", false),
+            (None, "lobby", false),
         ] {
             assert_eq!(allows(&rules, identity, Intent::Subscribe, room), subscribes, "{identity:?} {room}");
+            for intent in [Intent::History, Intent::Presence] {
+                assert_eq!(allows(&rules, identity, intent, room), subscribes, "{identity:?} {room}");
+            }
             assert!(!allows(&rules, identity, Intent::Publish, room), "only an administrator publishes by default");
         }
     }
 
     #[test]
     fn what_no_rule_covers_is_refused_and_the_first_fitting_rule_decides() {
-        let rule = |rooms: &str, subscribe| AccessRule { rooms: Pattern::new(rooms), subscribe, publish: Who::Anyone };
+        let rule = |rooms: &str, subscribe| AccessRule::new(rooms, subscribe, Who::Anyone);
         let rules = [rule("a:secret", Who::Admin), rule("a:*", Who::Anyone)];
+        let seven = Identity::of("7");
         assert!(allows(&rules, None, Intent::Subscribe, "a:1"));
-        assert!(!allows(&rules, Some(&user("7")), Intent::Subscribe, "a:secret"));
-        assert!(!allows(&rules, Some(&user("7")), Intent::Subscribe, "b:1"));
+        assert!(!allows(&rules, Some(&seven), Intent::Subscribe, "a:secret"));
+        assert!(!allows(&rules, Some(&seven), Intent::Subscribe, "b:1"));
         assert!(allows(&rules, None, Intent::Publish, "a:1"));
+    }
+
+    #[test]
+    fn every_class_lets_in_its_own_and_nobody_else() {
+        let with = |grants: Grants| Identity { grants: Some(Box::new(grants)), ..Identity::of("7") };
+        let words = |words: &[&str]| words.iter().map(|word| Box::from(*word)).collect::<Box<[Box<str>]>>();
+        let plain = Identity::of("7");
+        let editor = with(Grants { roles: words(&["editor"]), ..Grants::default() });
+        let admin = with(Grants { roles: words(&["admin"]), ..Grants::default() });
+        let scoped = with(Grants { scopes: words(&["chat.write"]), ..Grants::default() });
+        let tenant = with(Grants { claims: [("tenant".into(), "acme".into())].into(), ..Grants::default() });
+        let listed = with(Grants { rooms: Some([Pattern::new("r:*")].into()), ..Grants::default() });
+        let elsewhere =
+            with(Grants { rooms: Some([Pattern::new("x:*")].into()), roles: words(&["editor"]), ..Grants::default() });
+        let (role, scope) = (Who::Role("editor".into()), Who::Scope("chat.write".into()));
+        let claim = Who::Claim("tenant".into(), "acme".into());
+        use Decision::{Allow, Ask, Deny};
+        // In this order: without a token, plain, editor, admin, with a scope, of a tenant, for these rooms, for others.
+        for (who, room, expected) in [
+            (Who::Nobody, "r:1", [Deny, Deny, Deny, Deny, Deny, Deny, Deny, Deny]),
+            (Who::Anyone, "r:1", [Allow, Allow, Allow, Allow, Allow, Allow, Allow, Allow]),
+            (Who::Authenticated, "r:1", [Deny, Allow, Allow, Allow, Allow, Allow, Allow, Deny]),
+            (Who::Listed, "r:1", [Deny, Deny, Deny, Allow, Deny, Deny, Allow, Deny]),
+            (Who::Owner, "r:7", [Deny, Allow, Allow, Allow, Allow, Allow, Allow, Allow]),
+            (Who::Owner, "r:77", [Deny, Deny, Deny, Allow, Deny, Deny, Deny, Deny]),
+            (role, "r:1", [Deny, Deny, Allow, Allow, Deny, Deny, Deny, Deny]),
+            (scope, "r:1", [Deny, Deny, Deny, Allow, Allow, Deny, Deny, Deny]),
+            (claim, "r:1", [Deny, Deny, Deny, Allow, Deny, Allow, Deny, Deny]),
+            (Who::Host, "r:1", [Ask, Ask, Ask, Allow, Ask, Ask, Ask, Deny]),
+            (Who::Admin, "r:1", [Deny, Deny, Deny, Allow, Deny, Deny, Deny, Deny]),
+        ] {
+            let rules = [AccessRule::new("*", Who::Nobody, who.clone())];
+            let clients = [&plain, &editor, &admin, &scoped, &tenant, &listed, &elsewhere].map(Some);
+            let decisions: Vec<_> =
+                [None].into_iter().chain(clients).map(|one| decide(&rules, one, Intent::Publish, room)).collect();
+            assert_eq!(decisions, expected, "{who} in {room}");
+        }
+    }
+
+    #[test]
+    fn each_intent_has_its_own_classes_and_several_classes_add_up() {
+        let several = [Who::Owner, Who::Role("agent".into())].into_iter().collect();
+        let rule = AccessRule {
+            subscribe: several,
+            history: Some(Who::Nobody.into()),
+            presence: Some(Who::Anyone.into()),
+            ..AccessRule::new("support:*", Who::Nobody, Who::Host)
+        };
+        let rules = [rule];
+        let seven = Identity::of("7");
+        let agent = Grants { roles: ["agent".into()].into(), ..Grants::default() };
+        let agent = Identity { grants: Some(Box::new(agent)), ..Identity::of("8") };
+        for (identity, allowed) in [(Some(&seven), true), (Some(&agent), true), (Some(&Identity::of("9")), false), (None, false)]
+        {
+            assert_eq!(allows(&rules, identity, Intent::Subscribe, "support:7"), allowed, "{identity:?}");
+            assert!(!allows(&rules, identity, Intent::History, "support:7"));
+            assert!(allows(&rules, identity, Intent::Presence, "support:7"));
+            assert_eq!(decide(&rules, identity, Intent::Publish, "support:7"), Decision::Ask);
+        }
     }
 }

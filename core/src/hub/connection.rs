@@ -34,6 +34,8 @@ pub(super) struct Connection {
     pub(super) warned: bool,
     /// Subscriptions that wait for the store.
     pub(super) joining: u16,
+    /// What waits for the host to allow it.
+    pub(super) petitions: u16,
     /// Publishes that wait for the store.
     pub(super) publishing: u16,
     pub(super) identity: Option<Box<Identity>>,
@@ -50,7 +52,7 @@ pub(super) struct Connection {
     pub(super) silent_at: Time,
     /// When it is pinged next.
     pub(super) ping_at: Time,
-    /// The end of the time to authenticate, or to close.
+    /// The end of the time to authenticate, or to close; of an open one, when it is looked whether its token has expired.
     pub(super) deadline: Time,
     /// The earliest wake-up that is armed for it.
     pub(super) armed: Time,
@@ -89,7 +91,6 @@ pub(super) enum Due {
     Silent,
     Ping,
     ExpiryNotice,
-    Expired,
 }
 
 impl Connection {
@@ -102,6 +103,7 @@ impl Connection {
             dirty: false,
             warned: false,
             joining: 0,
+            petitions: 0,
             publishing: 0,
             identity: None,
             session: None,
@@ -181,14 +183,16 @@ impl Connection {
         if self.phase == Phase::Authenticating {
             consider(self.deadline, Due::AuthenticationLate);
         }
-        if let Some(expires) = self.identity.as_ref().and_then(|identity| identity.expires) {
-            let at = wall.when(now, expires);
-            if self.warned {
-                consider(at, Due::Expired);
-            } else {
-                consider(Time::from_micros(at.as_micros().saturating_sub(EXPIRY_NOTICE.as_micros() as u64)), Due::ExpiryNotice);
-            }
+        if !self.warned
+            && let Some(at) = self.expires(now, wall)
+        {
+            consider(Time::from_micros(at.as_micros().saturating_sub(EXPIRY_NOTICE.as_micros() as u64)), Due::ExpiryNotice);
         }
         next
+    }
+
+    /// When its token expires, if it does.
+    pub(super) fn expires(&self, now: Time, wall: &WallClock) -> Option<Time> {
+        self.identity.as_ref()?.expires.map(|at| wall.when(now, at))
     }
 }

@@ -2,7 +2,7 @@
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
-use crate::token::bearer;
+use crate::token::{AMBIGUOUS, bearer};
 
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,10 +23,12 @@ pub(super) struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// `Authorization: Bearer`, then `?token=`, then the subprotocol (PROTOCOL section 1).
+    /// `Authorization: Bearer`, then `?token=`, then the subprotocol (PROTOCOL section 1). The first place that has any counts, good or
+    /// not.
     pub(super) fn of<B>(request: &'a http::Request<B>) -> Credentials<'a> {
         let header = bearer(request.headers());
-        let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
+        let mut query = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("token="));
+        let query = query.next().map(|token| if query.next().is_some() { AMBIGUOUS } else { token });
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
         let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
         let (protocol, by_protocol) = offered
@@ -35,8 +37,7 @@ impl<'a> Credentials<'a> {
                 Some((name, token))
             })
             .unzip();
-        let given = |token: &&str| !token.is_empty();
-        Credentials { token: header.filter(given).or(query.filter(given)).or(by_protocol.filter(given)), protocol }
+        Credentials { token: header.or(query).or(by_protocol), protocol }
     }
 }
 
@@ -59,5 +60,17 @@ mod tests {
         let protocol = request(&[("sec-websocket-protocol", "auth-p")], "/ws");
         assert_eq!(Credentials::of(&protocol), Credentials { token: Some("p"), protocol: Some("auth-p") });
         assert_eq!(Credentials::of(&request(&[("authorization", "Basic x")], "/ws")), Credentials::default());
+        for (headers, uri) in [
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")][..], "/ws?token=c"),
+            (&[("authorization", "Bearer a"), ("authorization", "Basic b")], "/ws"),
+            (&[("authorization", "Bearer")], "/ws?token=c"),
+            (&[("authorization", "Bearer ")], "/ws?token=c"),
+            (&[("authorization", "Bearer \u{fc}")], "/ws?token=c"),
+            (&[("sec-websocket-protocol", "auth-p")], "/ws?token=c&token=c"),
+            (&[], "/ws?token="),
+            (&[("sec-websocket-protocol", "auth-")], "/ws"),
+        ] {
+            assert_eq!(Credentials::of(&request(headers, uri)).token, Some(AMBIGUOUS), "{headers:?} {uri}");
+        }
     }
 }

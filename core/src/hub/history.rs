@@ -1,6 +1,6 @@
 //! What was said in a room, for clients that ask.
 
-use super::access::Intent;
+use super::petition::Wanted;
 use super::{Hub, HubAction};
 use crate::dialect::json::ErrorCode;
 use crate::door::{Ask, ReadId, Unavailable};
@@ -27,16 +27,18 @@ impl Hub {
         room: &str,
         (limit, since, reverse): (Option<u32>, Option<&str>, bool),
     ) {
-        if let Err((code, message)) = self.may(id, Intent::Subscribe, room) {
-            return self.error(now, id, code, message, request);
-        }
         let Some(reading) = Reading::new(&self.config, room, limit, since, reverse) else {
             return self.error(now, id, ErrorCode::NotFound, "The room keeps no history", request);
         };
+        self.want(now, id, Wanted::History { room: room.into(), reading, reply_to: request.map(Box::from) });
+    }
+
+    /// Reads for a connection that may know what was said in a room.
+    pub(super) fn read_history(&mut self, id: ConnId, room: &str, reading: Reading, reply_to: Option<Box<str>>) {
         self.reads_made += 1;
         let read = ReadId(self.reads_made);
         let ask = Ask::Read { read, room: room.into(), query: reading.query, count: reading.count };
-        self.historians.insert(read, Historian { conn: id, reply_to: request.map(Box::from), reading });
+        self.historians.insert(read, Historian { conn: id, reply_to, reading });
         self.actions.push_back(HubAction::Ask(ask));
     }
 

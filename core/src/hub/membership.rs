@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::connection::Connection;
+use super::petition::Wanted;
 use super::room::{Applicant, Membership, Reply, Wish};
 use super::{EVERYBODY, Hub, HubAction, Intent, Wake};
 use crate::dialect::json::{ErrorCode, Topic};
@@ -43,16 +44,8 @@ impl Hub {
     /// A connection that is open enters the room that its path is bound to, or is closed where it is not allowed to.
     pub(super) fn enter_bound(&mut self, now: Time, id: ConnId) {
         let Some(room) = self.get(id).and_then(|conn| conn.bound.take()) else { return };
-        match self.may(id, Intent::Subscribe, &room) {
-            Ok(()) => {
-                let wish = self.wish(&Topic { room: Cow::Borrowed(&room), echo: None, recover: None, history: None });
-                self.subscribe(now, id, &room, None, wish);
-            }
-            Err((code, message)) => {
-                self.error(now, id, code, message, None);
-                self.close(now, id, 4003, "forbidden");
-            }
-        }
+        let wish = self.wish(&Topic { room: Cow::Borrowed(&room), echo: None, recover: None, history: None });
+        self.want(now, id, Wanted::Bound { room, wish });
     }
 
     /// Those who asked for a room and have waited for too long are told that it cannot be joined. Where the hub itself asked

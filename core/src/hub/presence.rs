@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Hub, HubAction, Intent};
+use super::petition::Wanted;
+use super::{Hub, HubAction};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::door::{Ask, ReadId, Unavailable};
 use crate::id::ConnId;
@@ -84,15 +85,17 @@ impl Hub {
 
     /// A client asks who is in a room.
     pub(super) fn request_presence(&mut self, now: Time, id: ConnId, request: Option<&str>, room: &str) {
-        if let Err((code, message)) = self.may(id, Intent::Subscribe, room) {
-            return self.error(now, id, code, message, request);
-        }
         if !self.config.has_presence(room) {
             return self.error(now, id, ErrorCode::UnsupportedMessage, "Nobody is told who is in this room", request);
         }
+        self.want(now, id, Wanted::Presence { room: room.into(), reply_to: request.map(Box::from) });
+    }
+
+    /// Asks for a connection that may know who is in a room.
+    pub(super) fn ask_who(&mut self, id: ConnId, room: &str, reply_to: Option<Box<str>>) {
         self.present.asked += 1;
         let (read, room) = (ReadId(self.present.asked), RoomName::from(room));
-        self.present.askers.insert(read, Asker { conn: id, room: room.clone(), reply_to: request.map(Box::from) });
+        self.present.askers.insert(read, Asker { conn: id, room: room.clone(), reply_to });
         self.actions.push_back(HubAction::Ask(Ask::Who { read, room }));
     }
 

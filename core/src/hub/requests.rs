@@ -1,8 +1,9 @@
 //! What a client asks for in the JSON dialect, and what it is told.
 
-use super::connection::{EXPIRY_NOTICE, Phase};
+use super::connection::Phase;
+use super::petition::Wanted;
 use super::room::{Reply, Wish};
-use super::{EVERYBODY, Hub, HubAction, Intent, access};
+use super::{Hub, HubAction};
 use crate::config::{AuthMode, Keep};
 use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
 use crate::door::{Ask, Publish, PublishId, Published};
@@ -64,6 +65,7 @@ impl Hub {
         conn.warned = false;
         conn.identity = Some(Box::new(identity));
         if first {
+            conn.deadline = Time::NEVER;
             self.identified(id);
         }
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
@@ -75,23 +77,13 @@ impl Hub {
             self.enter_bound(now, id);
         }
         self.arm(now, id);
+        self.arm_expiry(now, id);
     }
 
     /// Checks a token, and whether it has the claims that the connection's route demands.
     pub(super) fn verify(&self, now: Time, id: ConnId, token: &str) -> Result<Identity, AuthError> {
         let claims = self.route(id).map_or(&[][..], |route| &route.claims);
         self.verifier.verify_with(token, self.wall.unix(now), claims)
-    }
-
-    /// The token will expire soon: a new one may be sent on the same connection.
-    pub(super) fn announce_expiry(&mut self, now: Time, id: ConnId) {
-        let Some(conn) = self.get(id) else { return };
-        conn.warned = true;
-        let expires = conn.identity.as_ref().and_then(|identity| identity.expires);
-        let left = expires.map_or(0, |at| at.0.saturating_sub(self.wall.unix(now).0));
-        debug_assert!(left <= EXPIRY_NOTICE.as_millis() as u64 + 1, "the notice is due {EXPIRY_NOTICE:?} before the end");
-        let data = Object::new().string("reason", "token_expiring").number("expires_in_ms", left).finish();
-        self.notice(now, id, "auth_required", Some(data), None);
     }
 
     /// The backplane has a client's message, or not.
@@ -178,16 +170,14 @@ impl Hub {
     }
 
     fn request_room(&mut self, now: Time, id: ConnId, request: Option<&str>, topic: Topic<'_>) {
-        if let Err((code, message)) = self.may(id, Intent::Subscribe, &topic.room) {
-            return self.error(now, id, code, message, request);
-        }
         let most = self.config.limits.rooms_per_connection;
         if self.peek(id).is_some_and(|conn| Hub::room_count(conn) >= most) {
             return self.error(now, id, ErrorCode::LimitExceeded, "Too many rooms on this connection", request);
         }
         let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
         let wish = self.wish(&topic);
-        self.subscribe(now, id, &topic.room, Some(Reply { to: request.map(Box::from), echo, quiet: false }), wish);
+        let reply = Some(Reply { to: request.map(Box::from), echo, quiet: false });
+        self.want(now, id, Wanted::Subscribe { room: topic.room.into(), reply, wish });
     }
 
     /// What a client wants to be sent of what its room remembers.
@@ -205,58 +195,29 @@ impl Hub {
     }
 
     fn request_publish(&mut self, now: Time, id: ConnId, request: Option<&str>, room: &str, kind: &str, data: Json<'_>) {
-        if let Err((code, message)) = self.may(id, Intent::Publish, room) {
-            return self.error(now, id, code, message, request);
-        }
-        let (most, longest) = (self.config.limits.publishes_in_flight, self.config.limits.message_bytes);
         // The messages of some dialects may be longer.
-        if data.as_str().len() > longest {
+        if data.as_str().len() > self.config.limits.message_bytes {
             return self.error(now, id, ErrorCode::LimitExceeded, "The message is too long", request);
         }
+        let (room, kind, data) = (room.into(), kind.into(), data.as_str().into());
+        self.want(now, id, Wanted::Publish { room, kind, data, reply_to: request.map(Box::from) });
+    }
+
+    /// A connection that may says something in a room.
+    pub(super) fn publish(&mut self, now: Time, id: ConnId, room: &str, (kind, data): (&str, &str), reply_to: Option<Box<str>>) {
+        let most = self.config.limits.publishes_in_flight;
         let Some(conn) = self.get(id) else { return };
         if usize::from(conn.publishing) >= most {
-            return self.error(now, id, ErrorCode::LimitExceeded, "Too many publishes wait for the store", request);
+            let message = "Too many publishes wait for the store";
+            return self.error(now, id, ErrorCode::LimitExceeded, message, reply_to.as_deref());
         }
         conn.publishing = conn.publishing.saturating_add(1);
         self.publishes += 1;
         let publish = PublishId(self.publishes);
-        let message = Outgoing { kind, data, timestamp: None, message_id: None };
+        let message = Outgoing { kind, data: Json::trusted(data), timestamp: None, message_id: None };
         let envelope = self.composer.envelope(room, &message, self.wall.unix(now));
-        let publisher = Publisher { conn: id, reply_to: request.map(Box::from), message_id: envelope.message_id };
-        self.publishers.insert(publish, publisher);
+        self.publishers.insert(publish, Publisher { conn: id, reply_to, message_id: envelope.message_id });
         let publish = Publish { id: publish, room: room.into(), payload: envelope.payload, once: None };
         self.actions.push_back(HubAction::Ask(Ask::Publish(publish)));
-    }
-
-    /// Whether a connection may do something in a room, and the error if not.
-    pub(super) fn may(&self, id: ConnId, intent: Intent, room: &str) -> Result<(), (ErrorCode, &'static str)> {
-        if !self.config.limits.allows_room_name(room) {
-            return Err((ErrorCode::InvalidMessage, "The room name is empty, too long or has control characters"));
-        }
-        if room == EVERYBODY && intent == Intent::Subscribe {
-            return Err((ErrorCode::InvalidMessage, "Everybody is in this room already"));
-        }
-        let identity = self.peek(id).and_then(|conn| conn.identity.as_deref());
-        if access::allows(&self.config.access, identity, intent, room) {
-            Ok(())
-        } else {
-            Err((ErrorCode::Forbidden, "Access denied"))
-        }
-    }
-
-    /// A renewed token may allow less: what it does not allow any more is left.
-    fn leave_forbidden(&mut self, now: Time, id: ConnId) {
-        let Some(conn) = self.peek(id) else { return };
-        // The room of one's own is granted by the identity itself, which stays.
-        let own = conn.identity.as_ref().map(|identity| format!("user:{}", identity.user));
-        let rooms = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
-        let names: Vec<_> = rooms.map(|room| room.name.clone()).filter(|name| Some(&**name) != own.as_deref()).collect();
-        for name in names {
-            if self.may(id, Intent::Subscribe, &name).is_err() {
-                self.unsubscribe(now, id, &name);
-                let data = Object::new().string("room", &name).string("reason", "forbidden").finish();
-                self.notice(now, id, "unsubscribed", Some(data), None);
-            }
-        }
     }
 }

@@ -9,9 +9,10 @@ use core::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, Phase};
+use super::petition::Wanted;
 use super::room::{Memory, Reply, Room, Wish};
 use super::socketio::Recovery;
-use super::{Hub, HubAction, Intent, find};
+use super::{Hub, HubAction, find};
 use crate::door::Ask;
 use crate::id::ConnId;
 use crate::position::Position;
@@ -69,12 +70,12 @@ impl Hub {
             let most = self.config.limits.rooms_per_connection;
             // A client that asks by itself knows better where it is.
             let is_known = self.rooms.find(&name).is_some_and(|index| self.is_in(conn, index));
-            if is_known || Hub::room_count(conn) >= most || self.may(id, Intent::Subscribe, &name).is_err() {
+            if is_known || Hub::room_count(conn) >= most {
                 continue;
             }
             // Where nothing is remembered, or nothing is known of the client, the position of no room says that it has missed some.
             let wish = Wish { recover: Some(position.unwrap_or_default()), newest: 0 };
-            self.subscribe(now, id, &name, Some(Reply::default()), wish);
+            self.want(now, id, Wanted::Subscribe { room: Box::from(&*name), reply: Some(Reply::default()), wish });
         }
     }
 

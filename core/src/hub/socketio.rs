@@ -161,6 +161,7 @@ impl Hub {
             self.enter_bound(now, id);
         }
         self.arm(now, id);
+        self.arm_expiry(now, id);
     }
 
     /// What a connection is called among clients. With the secret that it can be recovered by, it follows from that.

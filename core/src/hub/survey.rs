@@ -49,6 +49,7 @@ impl Hub {
                 let entry = |(room, members): (RoomName, usize)| RoomEntry { room: Box::from(&*room), members: members as u64 };
                 Survey::Rooms { rooms: first.into_iter().map(entry).collect() }
             }
+            Question::Revoke(revocation) => return self.revoke(now, number, revocation),
             Question::Acks { room, event, args, .. } => {
                 return self.gather_acks(now, number, room, (event, args), question.takes());
             }

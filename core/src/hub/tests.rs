@@ -145,10 +145,10 @@ fn a_host_that_was_stopped_does_not_take_its_own_silence_for_the_clients() {
 
 #[test]
 fn who_waits_for_a_room_with_a_token_that_is_renewed_is_judged_by_the_new_one() {
-    let mut hub = hub(Config::default());
+    let mut hub = hub(Config { auth: crate::config::Auth::secret("s"), ..Config::default() });
     hub.set_wall_clock(NOW, UnixMillis(1_000));
     let token = |claims: serde_json::Value| {
-        let key = jsonwebtoken::EncodingKey::from_secret(crate::config::Auth::default().secret.expose());
+        let key = jsonwebtoken::EncodingKey::from_secret(b"s");
         jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
     };
     let conn = open(&mut hub, "/ws");

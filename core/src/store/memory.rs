@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use super::{
     APPLIED, Answer, Committed, Effect, Entry, Fields, GroupHealth, GroupRef, Lane, MOST_FIELDS, NewEntry, Relayed, Replayed,
-    Share, Stale, StoreError, StoreOp, TailOp, Whose,
+    RevocationOp, Share, Stale, StoreError, StoreOp, TailOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
-use crate::time::Time;
+use crate::time::{Time, UnixMillis};
+use crate::token::Subject;
 
 mod dead_letters;
 mod presence;
 mod pubsub;
+mod revocations;
 mod rooms;
 mod sessions;
 mod tail;
@@ -39,6 +41,8 @@ pub struct Memory {
     streams: BTreeMap<Arc<str>, Stream>,
     rooms: rooms::Rooms,
     sessions: sessions::Sessions,
+    /// What is revoked, and since when.
+    revoked: BTreeMap<Subject, UnixMillis>,
     presence: presence::Presence,
     tails: tail::Tails,
     ears: pubsub::Ears,
@@ -111,6 +115,7 @@ impl Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
             sessions: BTreeMap::new(),
+            revoked: BTreeMap::new(),
             presence: presence::Presence::default(),
             tails: tail::Tails::default(),
             ears: pubsub::Ears::default(),
@@ -237,6 +242,7 @@ impl Memory {
         self.streams.clear();
         self.rooms.clear();
         self.sessions.clear();
+        self.revoked.clear();
         self.presence = presence::Presence::default();
         self.tails = tail::Tails::default();
         self.marks.clear();
@@ -302,6 +308,8 @@ impl Memory {
             StoreOp::Commit { group, effects, together } => self.commit(now, client, group, effects, *together),
             StoreOp::Session { .. } if self.is_full => Err(full()),
             StoreOp::Session { token, op } => Ok(self.work_on_sessions(now, client, token, op)),
+            StoreOp::Revocations(RevocationOp::Add { .. }) if self.is_full => Err(full()),
+            StoreOp::Revocations(op) => Ok(self.work_on_revocations(op)),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Letters { stream, op } => Ok(self.work_on_letters(now, stream, op)),
             StoreOp::Presence(op) => self.work_on_presence(now, op).map(Answer::Presence),

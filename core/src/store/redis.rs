@@ -17,6 +17,7 @@ mod dead_letters;
 mod pack;
 mod presence;
 mod pubsub;
+mod revocations;
 mod rooms;
 mod sessions;
 mod slots;
@@ -149,6 +150,7 @@ impl Redis {
             }
             StoreOp::Commit { group, effects, .. } => self.commit_each(group, effects),
             StoreOp::Session { token, op } => self.session(token, op),
+            StoreOp::Revocations(op) => self.work_on_revocations(op),
             StoreOp::Ping => words(["PING"]),
             StoreOp::Letters { stream, op } => dead_letters::command(stream, op),
             StoreOp::Presence(op) => self.work_on_presence(op),
@@ -172,6 +174,7 @@ impl Redis {
             StoreOp::RelayTip { .. } => Ok(Answer::Id(entries(reply)?.first().map_or(StreamId::ZERO, |entry| entry.id))),
             StoreOp::RelayRead { .. } => self.relayed(reply).map(Answer::Relayed),
             StoreOp::Session { op, .. } => sessions::answer(op, reply),
+            StoreOp::Revocations(op) => revocations::answer(op, reply),
             StoreOp::Ping => Ok(Answer::Done),
             StoreOp::Mark { .. } => stream_id(reply).map(Answer::Id),
             StoreOp::Listen { .. } => Err(unexpected("an answer to a subscription")),

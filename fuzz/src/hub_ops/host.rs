@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use roomcast_core::config::{
-    AccessRule, Auth, AuthMode, BatchLimits, Config, Destination, DialectName, Events, Limits, Relay, Route, Secret, Source, Who,
+    AccessRule, Auth, AuthMode, BatchLimits, Config, Destination, DialectName, Events, Limits, Relay, Route, Source, Who,
 };
 use roomcast_core::door::PublishId;
 use roomcast_core::frame::{Frame, FrameKind};
@@ -219,6 +219,7 @@ impl Host {
                 }
                 Action::Flush => self.flush(),
                 Action::Respond(exchange, answer) => self.responds(exchange, answer),
+                Action::Authorize(petition) => self.node.decide(self.now, petition.id, petition.id.0 % 3 > 0),
                 // No source goes to this host, and it knows no states.
                 Action::Process(delivery) => panic!("{delivery:?}"),
                 Action::Snapshot(request) => panic!("{request:?}"),
@@ -421,9 +422,9 @@ impl Host {
 }
 
 fn config() -> Config {
-    let rule = |rooms, subscribe, publish| AccessRule { rooms: Pattern::new(rooms), subscribe, publish };
+    let rule = AccessRule::new;
     Config {
-        auth: Auth { secret: Secret::new(words::SECRET), ..Auth::default() },
+        auth: Auth::secret(words::SECRET),
         routes: vec![
             Route::json("/ws", AuthMode::Required),
             Route::json("/open", AuthMode::Optional),
@@ -435,6 +436,7 @@ fn config() -> Config {
             rule("chat:*", Who::Anyone, Who::Anyone),
             rule("user:*", Who::Owner, Who::Admin),
             rule("project:*", Who::Listed, Who::Authenticated),
+            rule("task:*", Who::Host, Who::Host),
             rule("*", Who::Authenticated, Who::Admin),
         ],
         origins: vec![Pattern::new("https://good.*")],

@@ -13,6 +13,10 @@ use super::socketio::Socket;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) user: Option<String>,
+    /// The token it shows, where that is not the one its user usually has.
+    pub(super) token: Option<String>,
+    /// From when on it must not be sent what is published, where its token ends.
+    pub(super) good_until: Option<roomcast_core::time::Time>,
     place: Option<(usize, ConnId)>,
     session: u32,
     pub(super) reads: bool,
@@ -73,6 +77,8 @@ impl Client {
     pub(super) fn new(user: Option<&str>) -> Client {
         Client {
             user: user.map(String::from),
+            token: None,
+            good_until: None,
             place: None,
             session: 0,
             reads: true,

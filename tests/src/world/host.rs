@@ -106,7 +106,8 @@ impl Host {
 
 /// A token with these claims.
 pub(super) fn sign(claims: &Value, config: &Config) -> String {
-    let key = EncodingKey::from_secret(config.auth.secret.expose());
+    let secret = config.auth.secret.as_ref().expect("the World gives its nodes a secret");
+    let key = EncodingKey::from_secret(secret.expose());
     encode(&Header::default(), claims, &key).expect("the claims can be signed")
 }
 

@@ -18,6 +18,7 @@ mod c1_order;
 mod c3_entries;
 mod c5_fan_out;
 mod c6_inbox;
+mod c7_tokens;
 mod c8_bounds;
 mod presence;
 mod requests;
@@ -187,6 +188,7 @@ impl World {
 pub(super) fn after_step(world: &World) {
     c1_order::check(world);
     c3_entries::check(world);
+    c7_tokens::check(world);
 }
 
 /// Checks what must hold once everything is healed and has had its time.

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use roomcast_core::config::{AccessRule, AuthMode, Config, Limits, Relay, Route, Who};
 use roomcast_core::message::{Json, Outgoing};
-use roomcast_core::pattern::Pattern;
 use serde_json::Value;
 
 use super::client::Client;
@@ -124,7 +123,7 @@ pub(super) fn config() -> Config {
     const PLENTY: u32 = 1_000_000;
     Config {
         routes: vec![Route::json("/ws", AuthMode::Optional), Route::echo("/echo")],
-        access: vec![AccessRule { rooms: Pattern::new("*"), subscribe: Who::Anyone, publish: Who::Anyone }],
+        access: vec![AccessRule::new("*", Who::Anyone, Who::Anyone)],
         limits: Limits {
             message_bytes: 16 << 20,
             outbox_bytes: 64 << 20,

@@ -48,7 +48,7 @@ impl<T: Transport> Gateway<T> {
 
     /// The shard of the session that a request names, as far as it is one of this gateway's and the route has sessions.
     pub(crate) fn owner<B>(&self, request: &Request<B>) -> Option<ShardId> {
-        if !self.api.has_sessions(request.uri().path()) {
+        if !self.api.get().has_sessions(request.uri().path()) {
             return None;
         }
         session_shard(request).filter(|shard| usize::from(shard.0) < self.shards.len())

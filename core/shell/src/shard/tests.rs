@@ -1,4 +1,5 @@
 use super::*;
+use crate::authorizer::Authorizer;
 use crate::clients::Clients;
 use crate::gateway::{Host, Parts};
 use crate::lanes::MemoryLanes;
@@ -38,6 +39,7 @@ fn parts_with(shards: u8, clients: Clients) -> Parts<Pipe, Never> {
         lanes: Box::new(move |post| Box::new(MemoryLanes::new(&known, post))),
         processors: Processors::default(),
         snapshots: Snapshots::default(),
+        authorizer: Authorizer::default(),
         clients,
     };
     Gateway::build(config, host).unwrap()

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::offset::{self, MOST_ROOMS, Mark};
 use crate::door::{Ask, ReadId, Unavailable};
 use crate::frame::{Frame, Texts};
+use crate::hub::access::Decision;
 use crate::hub::access::Intent;
 use crate::hub::credentials::Hidden;
 use crate::hub::room::{Memory, Reply, Wish};
@@ -162,7 +163,8 @@ impl Hub {
         let mut standing = Vec::new();
         for (room, position) in places {
             let known = position.filter(|_| Memory::of(&self.config, &room) != Memory::Nothing)?;
-            self.may(id, Intent::Subscribe, &room).ok()?;
+            // Where the host decides, the client asks again.
+            self.may(id, Intent::Subscribe, &room).ok().filter(|decision| *decision == Decision::Allow)?;
             let mark = offset::mark(&room);
             let said = offset.iter().find(|(other, _)| *other == mark).map(|(_, position)| *position);
             // What it has had before it came into the room the last time counts no more.

@@ -58,11 +58,10 @@ impl Hub {
         self.push_envelope(now, id, "connection_established", "connection.established", &data);
     }
 
-    /// A client's token has expired: it will have to come back with another one.
-    pub(in super::super) fn tell_expired(&mut self, now: Time, id: ConnId) {
+    /// A client's token is good no longer: it will have to come back with another one. Others learn it from how they are closed.
+    pub(in super::super) fn tell_auth_error(&mut self, now: Time, id: ConnId, code: &str, message: &str) {
         if self.namespace(id).is_some() {
-            let data = Object::new().string("code", "auth_expired").string("message", "The token has expired").finish();
-            self.tell_error(now, id, &data);
+            self.tell_error(now, id, &Object::new().string("code", code).string("message", message).finish());
         }
     }
 

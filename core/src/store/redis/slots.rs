@@ -98,6 +98,7 @@ impl Redis {
                 slot(stream)
             }
             StoreOp::Session { token, .. } => slot(&self.session_key(token)),
+            StoreOp::Revocations(_) => slot(&self.revoked_key()),
             StoreOp::Letters { stream, .. } => slot(stream),
             StoreOp::Presence(PresenceOp::Beat { .. } | PresenceOp::Forget { .. }) => slot(&self.nodes_key()),
             StoreOp::Presence(

@@ -1,0 +1,152 @@
+//! What a connection wants in a room, and how the host's code is asked where the rules leave it to that.
+
+use super::access::Intent;
+use super::room::{Reply, Wish};
+use super::{Hub, HubAction, Wake};
+use crate::dialect::json::ErrorCode;
+use crate::history::Reading;
+use crate::id::ConnId;
+use crate::message::RoomName;
+use crate::time::Time;
+
+/// A question to the host, of one hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PetitionId(pub u64);
+
+/// May this client do that? Answered with [`Hub::decide`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Petition {
+    /// The hub's number for it.
+    pub id: PetitionId,
+    /// The connection.
+    pub conn: ConnId,
+    /// Whose it is, where that is known.
+    pub user: Option<Box<str>>,
+    /// What it wants.
+    pub intent: Intent,
+    /// The room.
+    pub room: RoomName,
+    /// By when it must be answered: a later answer is ignored, and none is no.
+    pub deadline: Time,
+}
+
+/// What a connection wants in a room.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// To get in.
+    Subscribe { room: Box<str>, reply: Option<Reply>, wish: Wish },
+    /// To get into the room that its path is bound to.
+    Bound { room: Box<str>, wish: Wish },
+    /// To stay, though its token or the rules have changed.
+    Stay { room: RoomName },
+    /// To say something.
+    Publish { room: Box<str>, kind: Box<str>, data: Box<str>, reply_to: Option<Box<str>> },
+    /// To read what was said.
+    History { room: Box<str>, reading: Reading, reply_to: Option<Box<str>> },
+    /// To learn who is there.
+    Presence { room: Box<str>, reply_to: Option<Box<str>> },
+}
+
+/// Something that waits for the host.
+#[derive(Debug)]
+pub(super) struct Petitioner {
+    conn: ConnId,
+    wanted: Wanted,
+}
+
+impl Wanted {
+    pub(super) fn intent(&self) -> Intent {
+        match self {
+            Wanted::Subscribe { .. } | Wanted::Bound { .. } | Wanted::Stay { .. } => Intent::Subscribe,
+            Wanted::Publish { .. } => Intent::Publish,
+            Wanted::History { .. } => Intent::History,
+            Wanted::Presence { .. } => Intent::Presence,
+        }
+    }
+
+    pub(super) fn room(&self) -> &str {
+        match self {
+            Wanted::Subscribe { room, .. } | Wanted::Bound { room, .. } => room,
+            Wanted::Publish { room, .. } | Wanted::History { room, .. } | Wanted::Presence { room, .. } => room,
+            Wanted::Stay { room } => room,
+        }
+    }
+}
+
+impl Hub {
+    /// The host has decided. What it has not been asked, or comes too late, is ignored.
+    ///
+    /// Whoever is let into a room is not asked about again until its token or the rules change.
+    pub fn decide(&mut self, now: Time, petition: PetitionId, allowed: bool) {
+        let Some(petitioner) = self.petitions.remove(&petition) else { return };
+        self.settle(now, petitioner, if allowed { Ok(()) } else { Err((ErrorCode::Forbidden, "Access denied")) });
+    }
+
+    /// The host has had its time.
+    pub(super) fn petition_overdue(&mut self, now: Time, petition: PetitionId) {
+        let Some(petitioner) = self.petitions.remove(&petition) else { return };
+        self.settle(now, petitioner, Err((ErrorCode::Unavailable, "It cannot be decided at the moment whether this is allowed")));
+    }
+
+    /// Asks the host.
+    pub(super) fn petition(&mut self, now: Time, id: ConnId, wanted: Wanted) {
+        let most = self.config.limits.decisions_in_flight;
+        let deadline = now + self.config.limits.decision_timeout;
+        let Some(conn) = self.get(id) else { return };
+        if usize::from(conn.petitions) >= most {
+            return self.refuse(now, id, wanted, (ErrorCode::LimitExceeded, "Too many requests wait for a decision"));
+        }
+        conn.petitions = conn.petitions.saturating_add(1);
+        let user = conn.identity.as_ref().map(|identity| identity.user.clone());
+        self.petitions_made += 1;
+        let petition = PetitionId(self.petitions_made);
+        let (intent, room) = (wanted.intent(), wanted.room().into());
+        self.petitions.insert(petition, Petitioner { conn: id, wanted });
+        self.timers.arm(deadline, Wake::Petition(petition));
+        self.actions.push_back(HubAction::Authorize(Petition { id: petition, conn: id, user, intent, room, deadline }));
+    }
+
+    fn settle(
+        &mut self,
+        now: Time,
+        Petitioner { conn: id, wanted }: Petitioner,
+        decision: Result<(), (ErrorCode, &'static str)>,
+    ) {
+        let Some(conn) = self.get(id).filter(|conn| !conn.is_closing()) else { return };
+        conn.petitions = conn.petitions.saturating_sub(1);
+        // The token may have been renewed meanwhile and leave nothing to decide.
+        match decision.and_then(|()| self.may(id, wanted.intent(), wanted.room()).map(drop)) {
+            Ok(()) => self.grant(now, id, wanted),
+            Err(error) => self.refuse(now, id, wanted, error),
+        }
+    }
+
+    /// Does what a connection wants and may.
+    pub(super) fn grant(&mut self, now: Time, id: ConnId, wanted: Wanted) {
+        match wanted {
+            Wanted::Subscribe { room, reply, wish } => self.subscribe(now, id, &room, reply, wish),
+            Wanted::Bound { room, wish } => self.subscribe(now, id, &room, None, wish),
+            Wanted::Stay { .. } => {}
+            Wanted::Publish { room, kind, data, reply_to } => self.publish(now, id, &room, (&kind, &data), reply_to),
+            Wanted::History { room, reading, reply_to } => self.read_history(id, &room, reading, reply_to),
+            Wanted::Presence { room, reply_to } => self.ask_who(id, &room, reply_to),
+        }
+    }
+
+    /// Tells a connection that it may not have what it wants.
+    pub(super) fn refuse(&mut self, now: Time, id: ConnId, wanted: Wanted, (code, message): (ErrorCode, &'static str)) {
+        let reply_to = match wanted {
+            // What the client has not asked for by itself is not refused to it either.
+            Wanted::Subscribe { reply: None, .. } => return,
+            Wanted::Subscribe { reply: Some(Reply { quiet: true, .. }), .. } => return,
+            Wanted::Subscribe { reply: Some(reply), .. } => reply.to,
+            Wanted::Bound { .. } => {
+                self.error(now, id, code, message, None);
+                return self.close(now, id, 4003, "forbidden");
+            }
+            Wanted::Stay { room } => return self.expel(now, id, &room),
+            Wanted::Publish { reply_to, .. } | Wanted::History { reply_to, .. } | Wanted::Presence { reply_to, .. } => reply_to,
+        };
+        self.error(now, id, code, message, reply_to.as_deref());
+    }
+}

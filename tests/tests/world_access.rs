@@ -1,0 +1,216 @@
+//! Access in the World: rules that change, tokens that grant less, and a host that decides.
+
+use std::time::Duration;
+
+use roomcast_core::config::{AccessRule, Auth, Config, Who};
+use roomcast_core::hub::Intent;
+use roomcast_tests::world::{ClientNumber, Transport, World};
+use serde_json::json;
+
+const ROOM: &str = "workspace:1";
+
+fn hosted(room: &str) -> Config {
+    let mut config = World::usual();
+    config.access.insert(0, AccessRule::new(room, Who::Host, Who::Host));
+    config
+}
+
+fn error(world: &World, client: ClientNumber) -> Option<&str> {
+    world.last_notice(client, "error").and_then(|error| error["data"]["code"].as_str())
+}
+
+#[test]
+fn what_no_rule_names_is_refused_in_every_dialect() {
+    let config = Config { auth: Auth::default(), ..Config::default() };
+    let mut world = World::with(1, 1, config);
+    let plain = world.connect(0, "alice");
+    let socket = world.connect_socket(0, "alice", Transport::WebSocket);
+    world.settle();
+    for (client, room) in [(plain, "lobby"), (plain, "user:bob"), (socket, "lobby")] {
+        world.subscribe(client, room);
+        world.settle();
+        assert!(world.seen(client, room).is_empty());
+    }
+    assert_eq!(error(&world, plain), Some("forbidden"));
+    world.subscribe(plain, ROOM);
+    world.settle();
+    let number = world.publish(0, ROOM);
+    world.settle();
+    assert_eq!(world.seen(plain, ROOM), [number]);
+    world.converge();
+}
+
+#[test]
+fn rules_that_change_take_effect_in_the_rooms_that_clients_are_in() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 1);
+        let admin = world.connect_as(0, "root", &json!({ "roles": ["admin"] }));
+        let (alice, bob) = (world.connect(0, "alice"), world.connect_socket(0, "bob", Transport::Polling));
+        for client in [admin, alice, bob] {
+            world.subscribe(client, ROOM);
+            world.subscribe(client, "workspace:2");
+        }
+        world.settle();
+        let mut rules = World::usual().access;
+        rules.insert(0, AccessRule::new(ROOM, Who::Admin, Who::Admin));
+        world.set_access(0, &rules).unwrap();
+        let numbers = [world.publish(0, ROOM), world.publish(0, "workspace:2")];
+        world.settle();
+        assert_eq!(world.seen(admin, ROOM), [numbers[0]]);
+        for client in [alice, bob] {
+            assert!(world.seen(client, ROOM).is_empty(), "seed {seed}");
+            assert_eq!(world.seen(client, "workspace:2"), [numbers[1]]);
+        }
+        let told = &world.last_notice(alice, "unsubscribed").unwrap()["data"];
+        assert_eq!((&told["room"], &told["reason"]), (&json!(ROOM), &json!("forbidden")));
+        world.subscribe(alice, ROOM);
+        world.settle();
+        assert_eq!(error(&world, alice), Some("forbidden"));
+        world.converge();
+    }
+}
+
+#[test]
+fn a_renewed_token_that_grants_less_leaves_rooms_and_says_so() {
+    let mut config = World::usual();
+    config.access.insert(0, AccessRule::new("team:*", Who::Role("member".into()), Who::Scope("say".into())));
+    let mut world = World::with(2, 1, config);
+    let alice = world.connect_as(0, "alice", &json!({ "roles": ["member"], "scope": "say hear" }));
+    world.subscribe(alice, "team:1");
+    world.settle();
+    let say = r#"{"type":"publish","data":{"room":"team:1","type":"note","data":{"n":900}}}"#;
+    world.send(alice, say);
+    world.settle();
+    assert!(world.last_notice(alice, "published").is_some());
+    let less = world.token_of("alice", &json!({ "roles": [] }));
+    world.send(alice, &json!({"type": "auth", "data": {"token": less}}).to_string());
+    world.settle();
+    assert_eq!(world.last_notice(alice, "unsubscribed").unwrap()["data"]["room"], "team:1");
+    world.send(alice, say);
+    world.settle();
+    assert_eq!(error(&world, alice), Some("forbidden"));
+    assert_eq!(world.seen(alice, "team:1"), [900]);
+}
+
+#[test]
+fn history_and_presence_have_rules_of_their_own() {
+    let mut config = World::usual();
+    let rule = AccessRule::new("project:1", Who::Authenticated, Who::Admin);
+    let rule = AccessRule { history: Some(Who::Role("auditor".into()).into()), presence: Some(Who::Nobody.into()), ..rule };
+    config.access.insert(0, rule);
+    let mut world = World::with(2, 1, config);
+    let alice = world.connect(0, "alice");
+    let auditor = world.connect_as(0, "eve", &json!({ "roles": "auditor" }));
+    world.subscribe(alice, "project:1");
+    world.settle();
+    for (client, history) in [(alice, false), (auditor, true)] {
+        world.send(client, &json!({"type": "history", "data": {"room": "project:1"}}).to_string());
+        world.settle();
+        assert_eq!(world.last_notice(client, "history").is_some(), history);
+        world.send(client, &json!({"type": "presence", "data": {"room": "project:1"}}).to_string());
+        world.settle();
+        assert!(world.last_notice(client, "presence").is_none());
+        assert_eq!(error(&world, client), Some("forbidden"));
+    }
+}
+
+#[test]
+fn the_host_decides_who_gets_in_and_who_speaks() {
+    for seed in 0..10 {
+        let mut world = World::with(seed, 2, hosted("team:*"));
+        let (alice, bob) = (world.connect(0, "alice"), world.connect_socket(1, "bob", Transport::WebSocket));
+        world.settle();
+        world.subscribe(alice, "team:1");
+        world.subscribe(bob, "team:1");
+        world.settle();
+        let mut asked = world.petitions();
+        asked.sort_by_key(|asked| asked.node);
+        let seen: Vec<_> =
+            asked.iter().map(|asked| (asked.petition.user.as_deref(), asked.petition.intent, &*asked.petition.room)).collect();
+        assert_eq!(seen, [(Some("alice"), Intent::Subscribe, "team:1"), (Some("bob"), Intent::Subscribe, "team:1")]);
+        let early = world.publish(0, "team:1");
+        world.settle();
+        world.decide_on(&asked[0], true);
+        world.decide_on(&asked[1], false);
+        world.settle();
+        let late = world.publish(1, "team:1");
+        world.settle();
+        assert_eq!(world.seen(alice, "team:1"), [late], "not {early}, which was said before");
+        assert!(world.seen(bob, "team:1").is_empty());
+        world.send(alice, r#"{"type":"publish","data":{"room":"team:1","type":"note","data":{"n":900}}}"#);
+        world.settle();
+        assert_eq!(world.seen(alice, "team:1"), [late], "it waits for the host");
+        let asked = world.petitions();
+        assert_eq!(asked[0].petition.intent, Intent::Publish);
+        world.decide_on(&asked[0], true);
+        // A second word to the same question says nothing.
+        world.decide_on(&asked[0], false);
+        world.settle();
+        assert_eq!(world.seen(alice, "team:1"), [late, 900]);
+        world.converge();
+    }
+}
+
+#[test]
+fn a_host_that_says_nothing_means_no() {
+    let mut world = World::with(1, 1, hosted("team:*"));
+    let alice = world.connect(0, "alice");
+    world.subscribe(alice, "team:1");
+    world.settle();
+    let asked = world.petitions();
+    world.run(Duration::from_secs(6));
+    assert_eq!(error(&world, alice), Some("unavailable"));
+    world.decide_on(&asked[0], true);
+    world.publish(0, "team:1");
+    world.settle();
+    assert!(world.seen(alice, "team:1").is_empty(), "a late answer is ignored");
+    // Nor is anybody asked about a client that has gone.
+    world.subscribe(alice, "team:2");
+    world.settle();
+    let asked = world.petitions();
+    world.cut(alice);
+    world.decide_on(&asked[0], true);
+    world.run(Duration::from_secs(10));
+    world.converge();
+}
+
+#[test]
+fn what_waits_for_the_host_is_bounded() {
+    let mut config = hosted("team:*");
+    config.limits.decisions_in_flight = 3;
+    let mut world = World::with(1, 1, config);
+    let alice = world.connect(0, "alice");
+    (0..4).for_each(|number| world.subscribe(alice, &format!("team:{number}")));
+    world.settle();
+    let asked = world.petitions();
+    assert_eq!((asked.len(), error(&world, alice)), (3, Some("limit_exceeded")));
+    world.decide_on(&asked[0], false);
+    world.subscribe(alice, "team:5");
+    world.settle();
+    assert_eq!(world.petitions().len(), 1);
+}
+
+#[test]
+fn the_host_is_asked_again_when_a_token_or_the_rules_change() {
+    let mut world = World::with(1, 1, hosted("team:*"));
+    let alice = world.connect(0, "alice");
+    world.subscribe(alice, "team:1");
+    world.settle();
+    let asked = world.petitions();
+    world.decide_on(&asked[0], true);
+    world.settle();
+    let renewed = world.token_of("alice", &json!({ "jti": "2" }));
+    world.send(alice, &json!({"type": "auth", "data": {"token": renewed}}).to_string());
+    world.settle();
+    let asked = world.petitions();
+    assert_eq!((asked.len(), &*asked[0].petition.room), (1, "team:1"));
+    world.decide_on(&asked[0], true);
+    world.settle();
+    world.set_access(0, &hosted("team:*").access).unwrap();
+    let asked = world.petitions();
+    world.decide_on(&asked[0], false);
+    world.publish(0, "team:1");
+    world.settle();
+    assert!(world.seen(alice, "team:1").is_empty());
+    assert_eq!(world.last_notice(alice, "unsubscribed").unwrap()["data"]["reason"], "forbidden");
+}
