@@ -37,5 +37,7 @@ pub mod processor;
 pub mod shard;
 pub mod snapshot;
 pub mod subscription;
+pub mod tls;
 pub mod transport;
+pub mod watch;
 pub mod wire;

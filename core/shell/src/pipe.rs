@@ -22,6 +22,8 @@ pub(crate) struct Ends {
     /// Whether there is an end behind that.
     pub(crate) ended: bool,
     pub(crate) written: Vec<u8>,
+    /// Whether nothing can be written at the moment.
+    pub(crate) is_full: bool,
 }
 
 impl Pipe {
@@ -52,6 +54,9 @@ impl Transport for Pipe {
     }
 
     fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.ends().is_full {
+            return Poll::Pending;
+        }
         // A little at a time: nobody may rely on more.
         let taken = bytes.len().min(7);
         self.ends().written.extend(&bytes[..taken]);

@@ -22,7 +22,12 @@ pub trait Transport: Unpin + Send + 'static {
     /// Writes what fits.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
-    /// Says that nothing more will be written. The peer's bytes can still be read.
+    /// Passes on what was taken and is still held here. A socket holds nothing; what encrypts may.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says that nothing more will be written, after what is held has been passed on. The peer's bytes can still be read.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 

@@ -101,11 +101,16 @@ impl Grants {
         };
         let scopes =
             of(["scope", "scopes", "scp"]).iter().flat_map(|words| words.split_ascii_whitespace()).map(Box::from).collect();
-        let value = |name: &Box<str>| {
-            let values = claims.get(&**name).into_iter().flat_map(names_in);
-            values.map(|value| (name.clone(), value)).collect::<Vec<_>>()
+        let values = |name: &str| -> Vec<(Box<str>, Box<str>)> {
+            let values = claims.get(name).into_iter().flat_map(names_in);
+            values.map(|value| (name.into(), value)).collect()
         };
-        let grants = Grants { roles: of(["role", "roles", ""]), scopes, rooms, claims: named.iter().flat_map(value).collect() };
+        let grants = Grants {
+            roles: of(["role", "roles", ""]),
+            scopes,
+            rooms,
+            claims: named.iter().flat_map(|name| values(name)).collect(),
+        };
         Some((grants != Grants::default()).then_some(grants))
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -123,6 +123,7 @@ impl Serving {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         }
+        ready!(io.poll_flush(cx))?;
         if self.http.is_over() && !self.closed {
             let closed = io.poll_close(cx);
             self.closed = closed.is_ready();
