@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use roomcast_shell::gateway::{self as shell, Parts};
 use roomcast_shell::options::{Options, StartError};
+use roomcast_shell::tls::Stream;
 use smol::{Async, Executor, Task};
 
 use crate::transport::{Socket, Timer};
 use crate::{listener, redis};
 
 /// The handle of a gateway on smol.
-pub type Gateway = shell::Gateway<Socket<TcpStream>>;
+pub type Gateway = shell::Gateway<Stream<Socket<TcpStream>>>;
 
 /// A gateway that runs.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Running, StartError> {
-    let wanted = options.listen;
+    let (wanted, tls) = (options.listen, options.tls.clone());
     let (parts, listener) = options.build(Timer::default, redis::connect)?;
     let Parts { gateway, shards, backplane } = parts;
     let listen = |error| StartError::Listen(wanted, error);
@@ -39,7 +40,7 @@ pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Run
 
     Ok(Running {
         address,
-        accepting: executor.spawn(listener::accept(listener, gateway.clone())),
+        accepting: executor.spawn(listener::accept(listener, gateway.clone(), tls)),
         shards: shards.into_iter().map(|shard| executor.spawn(shard)).collect(),
         backplane: executor.spawn(backplane),
         gateway,

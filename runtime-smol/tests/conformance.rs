@@ -9,6 +9,7 @@ use std::thread;
 use redis::IntoConnectionInfo as _;
 use roomcast_shell::conformance::{Started, Subject, Surroundings, run};
 use roomcast_shell::lanes::Connect;
+use roomcast_shell::tls::Stream;
 use roomcast_smol::transport::{Socket, Timer};
 use roomcast_smol::{Options, StartError, start};
 use roomcast_tests::real::raise_open_files;
@@ -37,7 +38,7 @@ impl Subject for Smol {
         roomcast_smol::redis::connect
     }
 
-    fn start(&self, options: Options) -> Result<Started<Self::Socket>, StartError> {
+    fn start(&self, options: Options) -> Result<Started<Stream<Self::Socket>>, StartError> {
         let running = block_on(start(&self.0, options))?;
         let (address, gateway) = (running.address, running.gateway.clone());
         Ok(Started { address, gateway, stop: Box::new(move || block_on(running.stop())) })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use roomcast_shell::gateway::{self as shell, Parts};
 use roomcast_shell::options::{Options, StartError};
+use roomcast_shell::tls::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet, coop};
 
@@ -12,7 +13,7 @@ use crate::transport::{Socket, Timer};
 use crate::{listener, redis};
 
 /// The handle of a gateway on tokio.
-pub type Gateway = shell::Gateway<Socket<TcpStream>>;
+pub type Gateway = shell::Gateway<Stream<Socket<TcpStream>>>;
 
 /// A gateway that runs.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(options: Options) -> Result<Running, StartError> {
-    let wanted = options.listen;
+    let (wanted, tls) = (options.listen, options.tls.clone());
     let (parts, listener) = options.build(Timer::default, redis::connect)?;
     let Parts { gateway, shards, backplane } = parts;
     let listen = |error| StartError::Listen(wanted, error);
@@ -45,7 +46,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     }
     Ok(Running {
         address,
-        accepting: tokio::spawn(listener::accept(listener, gateway.clone())),
+        accepting: tokio::spawn(listener::accept(listener, gateway.clone(), tls)),
         shards: running,
         backplane: tokio::spawn(coop::unconstrained(backplane)),
         gateway,

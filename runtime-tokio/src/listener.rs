@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomcast_shell::listen;
+use roomcast_shell::tls::{Stream, TlsAcceptor};
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
@@ -11,11 +12,11 @@ use crate::gateway::Gateway;
 use crate::transport::Socket;
 
 /// Accepts until the task is dropped.
-pub async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
+pub async fn accept(listener: TcpListener, gateway: Arc<Gateway>, tls: Option<TlsAcceptor>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => match listen::prepare(&stream) {
-                Ok(()) => gateway.accept(Socket(stream), Vec::new()),
+            Ok((stream, _)) => match listen::prepare(&stream).and_then(|()| Stream::accepted(Socket(stream), tls.as_ref())) {
+                Ok(stream) => gateway.accept(stream, Vec::new()),
                 Err(error) => debug!(%error, "a connection ended before it was served"),
             },
             Err(error) => {

@@ -7,6 +7,7 @@ use std::net;
 use redis::IntoConnectionInfo as _;
 use roomcast_shell::conformance::{Started, Subject, Surroundings, run};
 use roomcast_shell::lanes::Connect;
+use roomcast_shell::tls::Stream;
 use roomcast_tests::real::raise_open_files;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tokio::transport::{Socket, Timer};
@@ -37,7 +38,7 @@ impl Subject for Tokio {
         roomcast_tokio::redis::connect
     }
 
-    fn start(&self, options: Options) -> Result<Started<Self::Socket>, StartError> {
+    fn start(&self, options: Options) -> Result<Started<Stream<Self::Socket>>, StartError> {
         let running = self.0.block_on(start(options))?;
         let (address, gateway, runtime) = (running.address, running.gateway.clone(), self.0.handle().clone());
         Ok(Started { address, gateway, stop: Box::new(move || runtime.block_on(running.stop())) })

@@ -24,6 +24,7 @@ pub mod session;
 pub mod setup;
 pub mod socketio;
 pub mod stream;
+pub mod tls;
 pub mod traffic;
 
 use std::thread;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use roomcast_core::config::Config;
 use roomcast_core::id::ShardId;
@@ -25,7 +25,13 @@ pub(crate) const SHARDS: RangeInclusive<i64> = 1..=ShardId::MOST as i64;
 pub(crate) struct Server {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) redis: Option<String>,
+    pub(crate) redis_ca: Option<PathBuf>,
+    pub(crate) redis_cert: Option<PathBuf>,
+    pub(crate) redis_key: Option<PathBuf>,
     pub(crate) shards: Option<u8>,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_min: Option<String>,
 }
 
 impl File {

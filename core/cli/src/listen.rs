@@ -10,7 +10,7 @@ use roomcast_shell::transport::Transport;
 use serde_json::value::RawValue;
 
 use crate::dlq::printable;
-use crate::redis::RedisOptions;
+use crate::redis::{RedisOptions, TrustOptions};
 use crate::work::{self, Job, Kind, Work};
 use crate::{Outcome, Stop};
 
@@ -27,6 +27,8 @@ pub(crate) struct Listen {
     config: Option<PathBuf>,
     #[command(flatten)]
     redis: RedisOptions,
+    #[command(flatten)]
+    redis_trust: TrustOptions,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +61,7 @@ impl Listen {
         let file = work::read(self.config.as_deref())?;
         let address = self.redis.address(file.server.redis.as_deref())?;
         let address = address.ok_or("name Redis by --redis, REDIS_URL or server.redis of the configuration file")?;
-        let options = work::options(file, address);
+        let options = work::options(file, address, &self.redis_trust);
         let job = Job(Kind::Listen(Listening { target: self.target, count: self.count, stop: Stop::at_signals()? }));
         work(Work { options, job })
     }

@@ -1,11 +1,15 @@
 //! Where Redis is: one URL, or the parts under the names that the replaced systems use.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use redis::{ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo};
 use roomcast_shell::lanes::{Address, AddressError};
+use roomcast_shell::tls::Trust;
+
+use crate::file::Server;
 
 /// Options that say where Redis is. Without any of them there is none.
 #[derive(Debug)]
@@ -15,7 +19,7 @@ pub(crate) struct RedisOptions(Given);
 #[derive(Debug, Args)]
 struct Given {
     /// Redis as a URL, for example redis://:password@127.0.0.1:6379/2, redis-sentinel://host,host/2#master or
-    /// redis-cluster://host,host; the embedded store without it.
+    /// redis-cluster://host,host, with rediss in place of redis for TLS; the embedded store without it.
     #[arg(long = "redis", env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     url: Option<String>,
     /// Redis's host, where there is no URL.
@@ -48,18 +52,40 @@ impl RedisOptions {
             let wrong = |error: AddressError| at("the configuration file, server.redis")(&error);
             return file.map(str::parse).transpose().map_err(wrong);
         };
-        let (host, port) = (host.to_owned(), given.redis_port);
-        let address = if given.redis_ssl {
-            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-        } else {
-            ConnectionAddr::Tcp(host, port)
-        };
+        let address = ConnectionAddr::Tcp(host.to_owned(), given.redis_port);
         let mut settings = RedisConnectionInfo::default().set_db(given.redis_db);
         if let Some(password) = given.redis_password.as_deref().filter(filled) {
             settings = settings.set_password(password);
         }
         let info = address.into_connection_info().map_err(|error| at("--redis-host or REDIS_HOST")(&error))?;
-        info.set_redis_settings(settings).try_into().map(Some).map_err(|error: AddressError| error.to_string())
+        let address: Result<Address, AddressError> = info.set_redis_settings(settings).try_into();
+        let address = address.map_err(|error| at("--redis-host or REDIS_HOST")(&error))?;
+        Ok(Some(if given.redis_ssl { address.secured() } else { address }))
+    }
+}
+
+/// Options for TLS to Redis.
+#[derive(Debug, Args)]
+pub(crate) struct TrustOptions {
+    /// The authorities by which Redis proves who it is, where it is spoken to by TLS (PEM); those of the system without it.
+    #[arg(long, env = "REDIS_CA_CERT", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+    /// The certificate that Redis is shown, where it asks for one (PEM).
+    #[arg(long, env = "REDIS_CERT", value_name = "FILE", requires = "redis_key")]
+    redis_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM).
+    #[arg(long, env = "REDIS_KEY", value_name = "FILE", requires = "redis_cert")]
+    redis_key: Option<PathBuf>,
+}
+
+impl TrustOptions {
+    /// What the options, or else the configuration file, say of it.
+    pub(crate) fn trust(&self, file: &Server) -> Trust {
+        let or = |option: &Option<PathBuf>, file: &Option<PathBuf>| option.as_ref().or(file.as_ref()).cloned();
+        Trust {
+            authorities: or(&self.redis_ca, &file.redis_ca),
+            certificate: or(&self.redis_cert, &file.redis_cert).zip(or(&self.redis_key, &file.redis_key)),
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use roomcast_shell::options::{Options, Store};
 use tracing_subscriber::EnvFilter;
 
 use crate::file::{File, SHARDS};
-use crate::redis::RedisOptions;
-use crate::{Outcome, Stop, Welcome};
+use crate::redis::{RedisOptions, TrustOptions};
+use crate::tls::TlsOptions;
+use crate::{Outcome, Stop, Welcome, hangup};
 
 /// What a runtime needs to run a gateway.
 pub struct Service {
@@ -57,7 +58,11 @@ pub(crate) struct Serve {
     #[arg(long, env = "ROOMCAST_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
     #[command(flatten)]
+    tls: TlsOptions,
+    #[command(flatten)]
     redis: RedisOptions,
+    #[command(flatten)]
+    redis_trust: TrustOptions,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,6 +78,12 @@ impl Serve {
         self.start_log()?;
         let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let redis = self.redis.address(file.server.redis.as_deref())?;
+        let redis_trust = self.redis_trust.trust(&file.server);
+        let tls = self.tls.acceptor(&file.server)?;
+        if let Some(tls) = &tls {
+            let certificates = tls.watch()?;
+            hangup::at_each(move || certificates.poke())?;
+        }
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(usize::from(ShardId::MOST)) as u8);
         let shards = self.shards.or(file.server.shards).unwrap_or(cores);
         let usual = Options::default();
@@ -100,10 +111,11 @@ impl Serve {
 
         let place = redis.as_ref().map_or("embedded, for this process alone".to_owned(), ToString::to_string);
         let store = redis.map_or(Store::Memory, |address| Store::Redis(Box::new(address)));
-        let welcome = Welcome { binary, store: place, random_secret: random };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let welcome = Welcome { binary, scheme, store: place, random_secret: random };
         // Before anything is served, so that a signal that comes early is not lost.
         let stop = Stop::at_signals()?;
-        serve(Service { options: Options { config, listen, store, shards, ..usual }, welcome, stop })?;
+        serve(Service { options: Options { config, listen, tls, redis_trust, store, shards, ..usual }, welcome, stop })?;
         tracing::info!("stopped");
         Ok(())
     }

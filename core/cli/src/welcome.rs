@@ -12,6 +12,7 @@ use crate::token::Claims;
 #[must_use = "nobody would know where the gateway listens"]
 pub struct Welcome {
     pub(crate) binary: &'static str,
+    pub(crate) scheme: &'static str,
     pub(crate) store: String,
     /// The secret, where it is made for this run.
     pub(crate) random_secret: Option<String>,
@@ -23,20 +24,20 @@ impl Welcome {
     /// # Errors
     /// When standard output is closed, or no token can be made for the console.
     pub fn print(self, address: SocketAddr) -> Outcome {
-        let Welcome { binary, store, random_secret } = self;
-        let mut text = format!("roomcast listening on http://{address}\n  store    {store}\n");
+        let Welcome { binary, scheme, store, random_secret } = self;
+        let mut text = format!("roomcast listening on {scheme}://{address}\n  store    {store}\n");
         match random_secret {
             Some(secret) => {
                 let claims = Claims { sub: "console", role: Some("admin"), ..Claims::default() };
                 let token = claims.sign(&secret, Duration::from_secs(24 * 3600))?;
-                writeln!(text, "  console  http://{address}/#token={token}")?;
+                writeln!(text, "  console  {scheme}://{address}/#token={token}")?;
                 writeln!(text, "  secret   random for this run; set JWT_SECRET_KEY to choose one")?;
                 writeln!(
                     text,
-                    "  publish  {binary} publish --url http://{address} --room R --type T --data '{{}}' --token THE-ONE-ABOVE"
+                    "  publish  {binary} publish --url {scheme}://{address} --room R --type T --data '{{}}' --token THE-ONE-ABOVE"
                 )?;
             }
-            None => writeln!(text, "  console  http://{address}/  (a token: {binary} token --user me --role admin)")?,
+            None => writeln!(text, "  console  {scheme}://{address}/  (a token: {binary} token --user me --role admin)")?,
         }
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;

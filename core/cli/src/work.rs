@@ -13,6 +13,7 @@ use crate::file::File;
 use crate::listen::Listening;
 use crate::ping::Pinging;
 use crate::publish::Publishing;
+use crate::redis::TrustOptions;
 
 /// What a runtime needs to run a worker.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Direct {
     /// Redis as a URL: nothing goes through a gateway then.
     #[arg(long = "redis", value_name = "URL")]
     redis: Option<String>,
+    #[command(flatten)]
+    trust: TrustOptions,
     /// With --redis, the configuration file of the gateways (TOML): the prefix, the partitions and the rules of rooms are theirs.
     #[arg(long, env = "ROOMCAST_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -65,7 +68,7 @@ impl Direct {
         let Some(url) = &self.redis else { return Ok(None) };
         let address: Address = url.parse().map_err(|error: AddressError| format!("--redis: {error}"))?;
         let file = read(self.config.as_deref())?;
-        Ok(Some((address.clone(), options(file, address))))
+        Ok(Some((address.clone(), options(file, address, &self.trust))))
     }
 }
 
@@ -75,6 +78,7 @@ pub(crate) fn read(path: Option<&Path>) -> Result<File, String> {
 }
 
 /// What a worker is started with.
-pub(crate) fn options(file: File, address: Address) -> Options {
-    Options { config: file.config, store: Store::Redis(Box::new(address)), ..Options::default() }
+pub(crate) fn options(file: File, address: Address, trust: &TrustOptions) -> Options {
+    let redis_trust = trust.trust(&file.server);
+    Options { config: file.config, redis_trust, store: Store::Redis(Box::new(address)), ..Options::default() }
 }

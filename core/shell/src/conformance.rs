@@ -22,6 +22,7 @@ use redis::ConnectionInfo;
 use crate::gateway::Gateway;
 use crate::lanes::Connect;
 use crate::options::{Options, StartError};
+use crate::tls::Stream;
 use crate::transport::{Timer, Transport};
 
 /// Names the cases of a theme after their functions.
@@ -77,7 +78,7 @@ pub trait Subject {
     ///
     /// # Errors
     /// See [`StartError`].
-    fn start(&self, options: Options) -> Result<Started<Self::Socket>, StartError>;
+    fn start(&self, options: Options) -> Result<Started<Stream<Self::Socket>>, StartError>;
 }
 
 /// A gateway that runs.

@@ -23,7 +23,7 @@ mod watch;
 pub use self::address::{Address, AddressError};
 pub use self::cluster::ClusterLanes;
 pub use self::redis::{RedisLanes, Servers};
-pub use self::server::{Connect, Connecting};
+pub use self::server::{Connect, Connecting, Connector};
 
 /// Carries operations to the store. Answers come back as [`Input::Answer`], posted to the backplane's mailbox.
 pub trait Lanes: Send {

@@ -13,10 +13,11 @@ use roomcast_core::store::redis::Redis;
 use crate::authorizer::Authorizer;
 use crate::clients::Clients;
 use crate::gateway::{Gateway, Host, Parts};
-use crate::lanes::{Address, AddressError, ClusterLanes, Connect, Lanes, MemoryLanes, RedisLanes, Servers};
+use crate::lanes::{Address, AddressError, ClusterLanes, Connect, Connector, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
 use crate::processor::Processors;
 use crate::snapshot::Snapshots;
+use crate::tls::{TlsAcceptor, TlsConnector, TlsError, Trust};
 use crate::transport::{Timer, Transport};
 
 /// What a gateway is started with.
@@ -26,6 +27,10 @@ pub struct Options {
     pub config: Config,
     /// Where to listen. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// How TLS is served to clients; without it they are served in the clear. Its [`watch`](TlsAcceptor::watch) is the host's to keep.
+    pub tls: Option<TlsAcceptor>,
+    /// Which servers are believed where Redis is spoken to by TLS.
+    pub redis_trust: Trust,
     /// Where messages go.
     pub store: Store,
     /// How many shards to run, at least one.
@@ -59,6 +64,8 @@ impl Default for Options {
         Options {
             config: Config::default(),
             listen,
+            tls: None,
+            redis_trust: Trust::default(),
             store: Store::Memory,
             shards: 1,
             seed: None,
@@ -139,9 +146,13 @@ impl Options {
             Store::Redis(address) => {
                 let redis = Redis::new(&config);
                 let servers = Servers { node: *address, origins, channels };
-                match servers.has_cluster() {
-                    true => Box::new(move |post| Box::new(ClusterLanes::new(servers, connect, redis, post))),
-                    false => Box::new(move |post| Box::new(RedisLanes::new(servers, connect, redis, post))),
+                let mut connector = Connector::new(connect);
+                if servers.is_any(Address::is_secure) {
+                    connector = connector.with_tls(TlsConnector::new(&self.redis_trust).map_err(StartError::Tls)?);
+                }
+                match servers.is_any(Address::is_cluster) {
+                    true => Box::new(move |post| Box::new(ClusterLanes::new(servers, &connector, redis, post))),
+                    false => Box::new(move |post| Box::new(RedisLanes::new(servers, &connector, redis, post))),
                 }
             }
         };
@@ -175,6 +186,8 @@ pub enum StartError {
     NoRedis,
     /// The address to listen on cannot be used.
     Listen(SocketAddr, io::Error),
+    /// Redis is to be spoken to by TLS, which cannot be had.
+    Tls(TlsError),
     /// The system gives no random numbers.
     Random(getrandom::Error),
 }
@@ -186,6 +199,7 @@ impl fmt::Display for StartError {
             StartError::OnlyOrigins => f.write_str("a source or a channel names a Redis of its own, so the node needs one too"),
             StartError::NoRedis => f.write_str("a worker reaches others through Redis, and has none"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            StartError::Tls(error) => write!(f, "TLS to Redis: {error}"),
             StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
         }
     }

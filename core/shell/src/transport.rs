@@ -31,6 +31,28 @@ pub trait Transport: Unpin + Send + 'static {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
+impl Transport for Box<dyn Transport> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_read(cx, buffer)
+    }
+
+    fn poll_rearm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_rearm(cx)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_flush(cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_close(cx)
+    }
+}
+
 /// One alarm. A task has one, however many deadlines it keeps.
 pub trait Timer: Unpin + Send + 'static {
     /// `Ready` once `at` has come; else wakes the task then. Asking for another moment moves the alarm.

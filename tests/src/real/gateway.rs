@@ -156,9 +156,8 @@ pub fn binary(name: &str) -> PathBuf {
 /// When no such line comes.
 #[must_use]
 pub fn wait_for_address(process: &Process, within: Duration) -> SocketAddr {
-    const MARK: &str = "listening on http://";
-    let line = process.wait_for_log(MARK, within);
-    parse_address(&line, MARK).unwrap_or_else(|| panic!("no address in the line {line:?}"))
+    let line = process.wait_for_log("listening on http", within);
+    parse_address(&line, "://").unwrap_or_else(|| panic!("no address in the line {line:?}"))
 }
 
 fn parse_address(line: &str, mark: &str) -> Option<SocketAddr> {
@@ -237,11 +236,11 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_plain_and_in_json_lines() {
-        let at = |line| parse_address(line, "on http://").map(|addr| addr.to_string());
+        let at = |line| parse_address(line, "://").map(|addr| addr.to_string());
         let address = Some("127.0.0.1:8098".to_owned());
         assert_eq!(at("INFO listening on http://127.0.0.1:8098"), address);
         assert_eq!(at(r#"{"message":"listening on http://127.0.0.1:8098","x":1}"#), address);
-        assert_eq!(at("listening on http://127.0.0.1:8098. Ready."), address);
+        assert_eq!(at("listening on https://127.0.0.1:8098. Ready."), address);
         assert_eq!(at("listening on http://[::1]:80/"), Some("[::1]:80".to_owned()));
         assert_eq!(at("listening on http://nowhere"), None);
     }

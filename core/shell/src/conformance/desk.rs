@@ -18,7 +18,7 @@ use super::Subject;
 use super::patience::Job;
 use crate::backplane::{Input, Post};
 use crate::clock::Clock;
-use crate::lanes::{Address, Lanes as _, RedisLanes};
+use crate::lanes::{Address, Connector, Lanes as _, RedisLanes};
 use crate::transport::Timer;
 
 /// What the store answers.
@@ -42,7 +42,7 @@ impl<M: Timer> Desk<M> {
         let post = Arc::new(Post::new());
         let address = Address::try_from(info.clone()).expect("a server without TLS");
         Desk {
-            lanes: RedisLanes::new(address.into(), subject.connect(), redis, post.clone()),
+            lanes: RedisLanes::new(address.into(), &Connector::new(subject.connect()), redis, post.clone()),
             post,
             clock: Clock::start(),
             timer: subject.timer(),

@@ -12,6 +12,7 @@ use super::server::Server;
 use super::{Started, Subject, Surroundings};
 use crate::gateway::{Gateway, Stored};
 use crate::options::{Options, Store};
+use crate::tls::Stream;
 use crate::transport::Transport;
 
 cases!("gateway":
@@ -140,11 +141,11 @@ pub(super) fn config() -> Config {
 }
 
 /// Starts a gateway with two shards on a free port, and the embedded store.
-pub(super) fn start<S: Subject>(subject: &S, config: Config) -> Started<S::Socket> {
+pub(super) fn start<S: Subject>(subject: &S, config: Config) -> Started<Stream<S::Socket>> {
     start_with(subject, config, Store::Memory)
 }
 
-fn start_with<S: Subject>(subject: &S, config: Config, store: Store) -> Started<S::Socket> {
+fn start_with<S: Subject>(subject: &S, config: Config, store: Store) -> Started<Stream<S::Socket>> {
     let listen = ([127, 0, 0, 1], 0).into();
     subject.start(Options { config, listen, store, shards: 2, ..Options::default() }).expect("a gateway can be started")
 }

@@ -15,9 +15,16 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 /// | `redis-sentinel://[user[:password]@]host[:26379],host,…[/database][?sentinelUsername=…&sentinelPassword=…]#master` | the master of this name, which the sentinels on these hosts know |
 /// | `redis-cluster://[user[:password]@]host[:6379],host,…` | a cluster, with some of its nodes |
 ///
+/// With `rediss` in place of `redis` every connection, to sentinels as well, is by TLS, and each server has to have a certificate for
+/// the host by which it is named.
+///
 /// User and password are those of the servers that hold the data. What is shown of it has no password.
 #[derive(Clone, Debug)]
-pub struct Address(pub(super) Place);
+pub struct Address {
+    pub(super) place: Place,
+    /// By TLS.
+    pub(super) is_secure: bool,
+}
 
 #[derive(Clone, Debug)]
 pub(super) enum Place {
@@ -56,7 +63,19 @@ impl Address {
     /// Whether it is that of a cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
-        matches!(self.0, Place::Cluster(_))
+        matches!(self.place, Place::Cluster(_))
+    }
+
+    /// Whether it is spoken to by TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The same, by TLS.
+    #[must_use]
+    pub fn secured(self) -> Address {
+        Address { is_secure: true, ..self }
     }
 }
 
@@ -64,18 +83,19 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(url: &str) -> Result<Address, AddressError> {
-        let place = match url.split_once("://") {
-            Some(("redis-sentinel", rest)) => Place::Sentinels(Sentinels::read(rest)?),
-            Some(("redis-cluster", rest)) => Place::Cluster(Cluster::read(rest)?),
-            Some(("rediss" | "valkeys", _)) => return Err(no_tls()),
+        let (place, is_secure) = match url.split_once("://") {
+            Some(("redis-sentinel", rest)) => (Place::Sentinels(Sentinels::read(rest)?), false),
+            Some(("rediss-sentinel", rest)) => (Place::Sentinels(Sentinels::read(rest)?), true),
+            Some(("redis-cluster", rest)) => (Place::Cluster(Cluster::read(rest)?), false),
+            Some(("rediss-cluster", rest)) => (Place::Cluster(Cluster::read(rest)?), true),
             _ if parse_redis_url(url).is_none() => {
                 return Err(wrong(
-                    "not a URL that begins with redis://, redis+unix://, unix://, redis-sentinel:// or redis-cluster://",
+                    "not a URL that begins with redis://, rediss://, redis+unix://, unix://, redis-sentinel:// or redis-cluster://",
                 ));
             }
             _ => return url.into_connection_info().map_err(refused)?.try_into(),
         };
-        Ok(Address(place))
+        Ok(Address { place, is_secure })
     }
 }
 
@@ -83,18 +103,28 @@ impl TryFrom<ConnectionInfo> for Address {
     type Error = AddressError;
 
     fn try_from(info: ConnectionInfo) -> Result<Address, AddressError> {
-        if info.addr().is_supported() { Ok(Address(Place::Server(info))) } else { Err(no_tls()) }
+        let (host, port) = match info.addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                return Err(wrong(
+                    "a server that need not prove who it is could be anybody: name its authority in place of #insecure",
+                ));
+            }
+            ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
+            _ => return Ok(Address { place: Place::Server(info), is_secure: false }),
+        };
+        Ok(Address { place: Place::Server(info.set_addr(ConnectionAddr::Tcp(host, port))), is_secure: true })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Place::Server(info) => write!(f, "redis at {}, database {}", info.addr(), info.redis_settings().db()),
+        let by_tls = if self.is_secure { " by TLS" } else { "" };
+        match &self.place {
+            Place::Server(info) => write!(f, "redis at {}{by_tls}, database {}", info.addr(), info.redis_settings().db()),
             Place::Sentinels(Sentinels { hosts, master, settings, .. }) => {
-                write!(f, "redis master {master} of the sentinels at {}, database {}", list(hosts), settings.db())
+                write!(f, "redis master {master} of the sentinels at {}{by_tls}, database {}", list(hosts), settings.db())
             }
-            Place::Cluster(Cluster { seeds, .. }) => write!(f, "redis cluster at {}", list(seeds)),
+            Place::Cluster(Cluster { seeds, .. }) => write!(f, "redis cluster at {}{by_tls}", list(seeds)),
         }
     }
 }
@@ -182,10 +212,6 @@ fn refused(error: RedisError) -> AddressError {
     wrong(error.to_string())
 }
 
-fn no_tls() -> AddressError {
-    wrong("Redis by TLS (rediss://, REDIS_SSL) is not supported yet")
-}
-
 fn list(addresses: &[ConnectionAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -211,6 +237,10 @@ mod tests {
                 "redis master my-master_1.x of the sentinels at a:26379, b:1, ::1:26379, ::2:5, database 7",
             ),
             ("redis-cluster://:hunter2@a,b:1,c/", "redis cluster at a:6379, b:1, c:6379"),
+            ("rediss://:hunter2@h/2", "redis at h:6379 by TLS, database 2"),
+            ("valkeys://h:1", "redis at h:1 by TLS, database 0"),
+            ("rediss-sentinel://:hunter2@a#m", "redis master m of the sentinels at a:26379 by TLS, database 0"),
+            ("rediss-cluster://:hunter2@a", "redis cluster at a:6379 by TLS"),
         ] {
             let address = read(url).unwrap_or_else(|error| panic!("{url}: {error}"));
             assert_eq!(address.to_string(), shown);
@@ -221,7 +251,7 @@ mod tests {
     #[test]
     fn what_is_said_of_the_servers_is_not_said_of_the_sentinels() {
         let address = read("redis-sentinel://us%40er:p%2Cw@a,b/7?sentinelUsername=su&sentinelPassword=s%23p#m").unwrap();
-        let Place::Sentinels(Sentinels { hosts, settings, credentials, .. }) = address.0 else { panic!() };
+        let Place::Sentinels(Sentinels { hosts, settings, credentials, .. }) = address.place else { panic!() };
         assert_eq!(hosts, ["a", "b"].map(|host| ConnectionAddr::Tcp(host.into(), SENTINEL_PORT)));
         assert_eq!((settings.username(), settings.password(), settings.db()), (Some("us@er"), Some("p,w"), 7));
         assert_eq!((credentials.username(), credentials.password(), credentials.db()), (Some("su"), Some("s#p"), 0));
@@ -232,7 +262,8 @@ mod tests {
         for (url, told) in [
             ("hunter2", "redis-sentinel://"),
             ("http://hunter2@h", "redis-sentinel://"),
-            ("rediss://:hunter2@h", "TLS"),
+            ("rediss://:hunter2@h#insecure", "could be anybody"),
+            ("rediss://:hunter2@h#hunter2", "#insecure"),
             ("redis://:hunter2@h/x", "database"),
             ("redis-sentinel://:hunter2@a,b", "#name"),
             ("redis-sentinel://:hunter2@a,b#", "#name"),

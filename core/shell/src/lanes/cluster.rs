@@ -11,7 +11,7 @@ use roomcast_core::time::Time;
 use super::Lanes;
 use super::address::{Address, Place};
 use super::redis::{READ_BUFFER, RedisLanes, Servers, WATCH, channel, origin};
-use super::server::Connect;
+use super::server::Connector;
 use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
 
@@ -104,12 +104,12 @@ struct Numbers {
 
 impl ClusterLanes {
     /// Lanes to servers and clusters, which answer to a mailbox. Nothing is connected before the first operation.
-    pub fn new(servers: Servers, connect: Connect, redis: Redis, post: Arc<Post>) -> ClusterLanes {
+    pub fn new(servers: Servers, connector: &Connector, redis: Redis, post: Arc<Post>) -> ClusterLanes {
         let mut clusters: Vec<Topology> = Vec::new();
-        let mut topology = |address: &Address| match &address.0 {
+        let mut topology = |address: &Address| match &address.place {
             Place::Cluster(cluster) => {
                 let number = TOPOLOGIES + clusters.len() as u32;
-                clusters.push(Topology::new(cluster, connect, number, post.clone()));
+                clusters.push(Topology::new(cluster, connector.to(address), number, post.clone()));
                 Some(clusters.len() - 1)
             }
             Place::Server(_) | Place::Sentinels(_) => None,
@@ -122,7 +122,7 @@ impl ClusterLanes {
         let sources = servers.origins.keys().flat_map(|source| [Lane::Source(*source), Lane::Origin(*source)]);
         let apart = sources.chain(servers.channels.keys().map(|channel| Lane::Channel(*channel))).collect();
         ClusterLanes {
-            servers: RedisLanes::new(servers, connect, redis.clone(), post.clone()),
+            servers: RedisLanes::new(servers, connector, redis.clone(), post.clone()),
             clusters,
             node,
             origins,

@@ -6,7 +6,7 @@ use std::io;
 use redis::{ConnectionAddr, Parser, RedisConnectionInfo, Value};
 
 use super::link::{Feed, authentication, put_command};
-use super::server::Connect;
+use super::server::Connector;
 use crate::transport::Transport;
 
 /// Bytes that are read in one go.
@@ -23,10 +23,10 @@ impl Line {
     pub(super) async fn open(
         address: &ConnectionAddr,
         settings: &RedisConnectionInfo,
-        connect: Connect,
+        connector: &Connector,
         longest_reply: usize,
     ) -> io::Result<Line> {
-        let mut line = Line { io: connect(address).await?, longest_reply };
+        let mut line = Line { io: connector.open(address).await?, longest_reply };
         if let Some(words) = authentication(settings) {
             line.ask(&words).await?;
         }

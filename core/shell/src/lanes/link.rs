@@ -311,13 +311,14 @@ impl Read for Feed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lanes::Connector;
     use crate::pipe::{Pipe, connect, will_connect};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::task::Waker;
 
     fn server(url: &str) -> Server {
-        Server::new(url.parse().unwrap(), connect)
+        Server::new(url.parse().unwrap(), &Connector::new(connect))
     }
 
     fn drive(link: &mut Link<u32>, server: &Server) -> Answers<u32> {

@@ -175,13 +175,14 @@ fn name(kind: &PushKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lanes::Connector;
     use crate::pipe::{Pipe, connect, will_connect};
     use std::task::Waker;
 
     const BLOCK: Duration = Duration::from_secs(5);
 
     fn drive(listener: &mut Listener) -> Answered {
-        let server = Server::new("redis://h".parse().unwrap(), connect);
+        let server = Server::new("redis://h".parse().unwrap(), &Connector::new(connect));
         listener.drive(&mut Context::from_waker(Waker::noop()), &server, &mut [0; 4096])
     }
 

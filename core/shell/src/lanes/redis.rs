@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::link::{Answers, Link};
 use super::listener::{Answered, Listener};
-use super::server::{Connect, Server};
+use super::server::{Connector, Server};
 use super::watch::Watch;
 use super::{Address, Lanes};
 use crate::backplane::{Input, Post};
@@ -54,10 +54,9 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Whether one of them is a cluster.
-    pub(crate) fn has_cluster(&self) -> bool {
-        let all = [&self.node].into_iter().chain(self.origins.values()).chain(self.channels.values());
-        all.into_iter().any(Address::is_cluster)
+    /// Whether this is true of one of them.
+    pub(crate) fn is_any(&self, what: impl FnMut(&Address) -> bool) -> bool {
+        [&self.node].into_iter().chain(self.origins.values()).chain(self.channels.values()).any(what)
     }
 }
 
@@ -116,15 +115,15 @@ struct Listening {
 
 impl RedisLanes {
     /// Lanes to a server, which answer to a mailbox. Nothing is connected before the first operation.
-    pub fn new(servers: Servers, connect: Connect, redis: Redis, post: Arc<Post>) -> RedisLanes {
-        let server = |address| Server::new(address, connect);
+    pub fn new(servers: Servers, connector: &Connector, redis: Redis, post: Arc<Post>) -> RedisLanes {
+        let server = |address| Server::new(address, connector);
         let all = |addresses: BTreeMap<u16, Address>| -> BTreeMap<u16, Server> {
             addresses.into_iter().map(|(index, address)| (index, server(address))).collect()
         };
         let (origins, channels, server) = (all(servers.origins), all(servers.channels), server(servers.node));
         let watched = origins.values().chain(channels.values()).chain([&server]).filter_map(Server::watched);
         RedisLanes {
-            watch: Watch::new(watched, connect, WATCH, post.clone()),
+            watch: Watch::new(watched, WATCH, post.clone()),
             server,
             origins,
             channels,
@@ -447,7 +446,7 @@ mod tests {
     fn lanes_to(url: &str) -> (RedisLanes, Arc<Post>) {
         let post: Arc<Post> = Arc::new(Mailbox::new());
         let address: Address = url.parse().unwrap();
-        (RedisLanes::new(address.into(), connect, Redis::new(&Config::default()), post.clone()), post)
+        (RedisLanes::new(address.into(), &Connector::new(connect), Redis::new(&Config::default()), post.clone()), post)
     }
     fn run(lanes: &mut RedisLanes, post: &Post, now: Time) -> usize {
         let mut answers = 0;

@@ -7,7 +7,7 @@ use redis::{ConnectionAddr, Value};
 
 use super::address::Sentinels;
 use super::line::{Line, text};
-use super::server::Connect;
+use super::server::Connector;
 use crate::transport::Transport;
 
 /// No more is read of what is asked here, in bytes.
@@ -35,7 +35,7 @@ impl Watched {
     }
 
     /// Opens a connection to the master, which has said by then that it is one.
-    pub(super) async fn open(&self, connect: Connect) -> io::Result<Box<dyn Transport>> {
+    pub(super) async fn open(&self, connector: &Connector) -> io::Result<Box<dyn Transport>> {
         let Sentinels { hosts, master, .. } = &self.sentinels;
         let first = self.first.load(Ordering::Relaxed);
         let mut failures = Vec::new();
@@ -43,7 +43,7 @@ impl Watched {
         for at in (first..first + hosts.len()).map(|at| at % hosts.len()) {
             // One that never answers has this attempt given up, and what comes after it begins with the next.
             self.first.store(at + 1, Ordering::Relaxed);
-            let failure = match self.ask(&hosts[at], connect).await {
+            let failure = match self.ask(&hosts[at], connector).await {
                 Ok((line, epoch)) if epoch >= self.epoch() => {
                     self.first.store(at, Ordering::Relaxed);
                     self.epoch.store(epoch, Ordering::Relaxed);
@@ -65,24 +65,24 @@ impl Watched {
     }
 
     /// Asks one sentinel, each time another, whether another server has become the master: then the epoch rises.
-    pub(super) async fn look(&self, connect: Connect) -> io::Result<()> {
+    pub(super) async fn look(&self, connector: &Connector) -> io::Result<()> {
         let Sentinels { hosts, credentials, .. } = &self.sentinels;
         let at = self.next.fetch_add(1, Ordering::Relaxed) % hosts.len();
-        let mut sentinel = Line::open(&hosts[at], credentials, connect, LONGEST_REPLY).await?;
+        let mut sentinel = Line::open(&hosts[at], credentials, connector, LONGEST_REPLY).await?;
         let epoch = self.epoch_at(&mut sentinel).await?;
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
         Ok(())
     }
 
     /// Asks a sentinel, and then the server that it names, which of them is the master, and at which epoch.
-    async fn ask(&self, sentinel: &ConnectionAddr, connect: Connect) -> io::Result<(Line, u64)> {
+    async fn ask(&self, sentinel: &ConnectionAddr, connector: &Connector) -> io::Result<(Line, u64)> {
         let Sentinels { master, settings, credentials, .. } = &self.sentinels;
-        let mut sentinel = Line::open(sentinel, credentials, connect, LONGEST_REPLY).await?;
+        let mut sentinel = Line::open(sentinel, credentials, connector, LONGEST_REPLY).await?;
         let address = words(sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]).await?);
         let [host, port] = &address[..] else { return Err(io::Error::other("it knows no master of this name")) };
         let port = port.parse().map_err(|_| io::Error::other("it does not tell the master's port"))?;
         let epoch = self.epoch_at(&mut sentinel).await?;
-        let mut line = Line::open(&ConnectionAddr::Tcp(host.clone(), port), settings, connect, LONGEST_REPLY).await?;
+        let mut line = Line::open(&ConnectionAddr::Tcp(host.clone(), port), settings, connector, LONGEST_REPLY).await?;
         match words(line.ask(&["ROLE"]).await?).first().map(String::as_str) {
             Some("master") => Ok((line, epoch)),
             _ => Err(io::Error::other(format!("{host}:{port}, which it names, is not the master"))),
@@ -132,13 +132,13 @@ mod tests {
     }
 
     fn watched(url: &str) -> Watched {
-        let Place::Sentinels(sentinels) = url.parse::<Address>().unwrap().0 else { panic!("{url}") };
+        let Place::Sentinels(sentinels) = url.parse::<Address>().unwrap().place else { panic!("{url}") };
         Watched::new(sentinels)
     }
 
     /// What comes of an attempt; `None` if it waits for somebody.
     fn open(watched: &Watched) -> Option<Result<Box<dyn Transport>, String>> {
-        match pin!(watched.open(connect)).poll(&mut Context::from_waker(Waker::noop())) {
+        match pin!(watched.open(&Connector::new(connect))).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => Some(outcome.map_err(|error| error.to_string())),
             Poll::Pending => None,
         }

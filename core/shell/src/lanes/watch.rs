@@ -12,7 +12,7 @@ use std::time::Duration;
 use roomcast_core::time::Time;
 
 use super::sentinel::Watched;
-use super::server::Connect;
+use super::server::Connector;
 use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
 
@@ -21,8 +21,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Asks the sentinels of some masters again and again.
 pub(super) struct Watch {
-    masters: Vec<(Arc<Watched>, Option<Looking>)>,
-    connect: Connect,
+    masters: Vec<(Arc<Watched>, Connector, Option<Looking>)>,
     waker: Arc<ReadyWaker<Input>>,
     /// When to ask next, once it has begun.
     at: Option<Time>,
@@ -33,9 +32,9 @@ type Looking = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Watch {
     /// Watches these masters. What goes on with it is posted under a number.
-    pub(super) fn new(masters: impl Iterator<Item = Arc<Watched>>, connect: Connect, number: u32, post: Arc<Post>) -> Watch {
-        let masters = masters.map(|master| (master, None)).collect();
-        Watch { masters, connect, waker: ReadyWaker::new(number, post), at: None }
+    pub(super) fn new(masters: impl Iterator<Item = (Arc<Watched>, Connector)>, number: u32, post: Arc<Post>) -> Watch {
+        let masters = masters.map(|(master, connector)| (master, connector, None)).collect();
+        Watch { masters, waker: ReadyWaker::new(number, post), at: None }
     }
 
     /// Begins, unless it has, or there is nothing to watch.
@@ -51,11 +50,10 @@ impl Watch {
             return false;
         }
         self.at = Some(now + EVERY);
-        let connect = self.connect;
-        for (master, looking) in &mut self.masters {
-            let master = master.clone();
+        for (master, connector, looking) in &mut self.masters {
+            let (master, connector) = (master.clone(), connector.clone());
             // Another sentinel knows it as well, if this one does not answer.
-            *looking = Some(Box::pin(async move { drop(master.look(connect).await) }));
+            *looking = Some(Box::pin(async move { drop(master.look(&connector).await) }));
         }
         self.drive()
     }
@@ -65,7 +63,7 @@ impl Watch {
         self.waker.take();
         let waker = Waker::from(self.waker.clone());
         let mut has_changed = false;
-        for (master, looking) in &mut self.masters {
+        for (master, _, looking) in &mut self.masters {
             let epoch = master.epoch();
             if looking.as_mut().is_some_and(|looking| looking.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()) {
                 *looking = None;

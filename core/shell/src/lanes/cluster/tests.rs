@@ -32,7 +32,7 @@ impl Bench {
         let post: Arc<Post> = Arc::new(Mailbox::new());
         let address: Address = url.parse().unwrap();
         let redis = Redis::new(&Config::default());
-        Bench { lanes: ClusterLanes::new(address.into(), connect, redis, post.clone()), post, now: Time::ZERO }
+        Bench { lanes: ClusterLanes::new(address.into(), &Connector::new(connect), redis, post.clone()), post, now: Time::ZERO }
     }
 
     fn submit(&mut self, lane: Lane, ticket: u64, op: StoreOp) -> Answered {

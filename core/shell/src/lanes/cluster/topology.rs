@@ -13,7 +13,7 @@ use roomcast_core::time::Time;
 
 use super::super::address;
 use super::super::line::Line;
-use super::super::server::{Connect, Server};
+use super::super::server::{Connector, Server};
 use super::slot_map::{Host, SlotMap};
 use crate::backplane::{Input, Post};
 use crate::mailbox::ReadyWaker;
@@ -32,7 +32,7 @@ pub(super) struct Topology {
     map: SlotMap,
     seeds: Vec<Host>,
     settings: RedisConnectionInfo,
-    connect: Connect,
+    connector: Connector,
     waker: Arc<ReadyWaker<Input>>,
     looking: Option<Looking>,
     /// Which of the known nodes is asked next, unless one was named that is said to know better.
@@ -56,12 +56,12 @@ struct Looking {
 
 impl Topology {
     /// The cluster at an address. What goes on with it is posted under a number.
-    pub(super) fn new(cluster: &address::Cluster, connect: Connect, number: u32, post: Arc<Post>) -> Topology {
+    pub(super) fn new(cluster: &address::Cluster, connector: Connector, number: u32, post: Arc<Post>) -> Topology {
         Topology {
             map: SlotMap::unknown(),
             seeds: cluster.seeds.iter().map(Host::from).collect(),
             settings: cluster.settings.clone(),
-            connect,
+            connector,
             waker: ReadyWaker::new(number, post),
             looking: None,
             next: 0,
@@ -110,7 +110,7 @@ impl Topology {
 
     /// How connections to a node are opened.
     pub(super) fn server(&self, host: &Host) -> Server {
-        Server::fixed(host.address(), self.settings.clone(), self.connect)
+        Server::fixed(host.address(), self.settings.clone(), self.connector.clone())
     }
 
     /// What is answered to those who have waited in vain for a primary.
@@ -147,9 +147,9 @@ impl Topology {
 
     fn look(&mut self, now: Time) {
         let host = self.named.take().unwrap_or_else(|| self.next_host());
-        let (server, settings, connect, asked) = (host.address(), self.settings.clone(), self.connect, host.clone());
+        let (server, settings, connector, asked) = (host.address(), self.settings.clone(), self.connector.clone(), host.clone());
         let answer = Box::pin(async move {
-            let mut line = Line::open(&server, &settings, connect, LONGEST_REPLY).await?;
+            let mut line = Line::open(&server, &settings, &connector, LONGEST_REPLY).await?;
             let slots = line.ask(&["CLUSTER", "SLOTS"]).await?;
             SlotMap::read(slots, &asked).ok_or_else(|| io::Error::other("its answer is not understood"))
         });
