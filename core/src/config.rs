@@ -16,6 +16,7 @@ mod channel;
 mod destination;
 mod drain;
 mod limits;
+mod origin;
 mod relay;
 mod room;
 mod route;
@@ -30,6 +31,7 @@ pub use channel::{Channel, Form};
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
 pub use drain::{Drain, DrainStyle};
 pub use limits::{Heartbeat, Limits};
+pub use origin::{NoOrigin, Origin};
 pub use relay::Relay;
 pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
 pub(crate) use route::percent_decoded;
@@ -60,8 +62,9 @@ pub struct Config {
     pub access: Vec<AccessRule>,
     /// What rooms remember, and whose members learn of each other. The first rule whose pattern fits wins.
     pub rooms: Vec<RoomRule>,
-    /// Browser origins that may connect; `*` allows any. Credentials are never ambient (no cookies), hence the default.
-    pub origins: Vec<Pattern>,
+    /// Pages that may connect, by their origins; any by default, because credentials are never ambient (there are no cookies).
+    /// Requests without an origin come from no page, and are not asked for one.
+    pub origins: Vec<Origin>,
     /// Limits for each connection and message.
     pub limits: Limits,
     /// Liveness of connections.
@@ -195,7 +198,7 @@ impl Default for Config {
                 RoomRule::keep("job:*", Keep::Stream(Stream::default())),
                 RoomRule { presence: true, ..RoomRule::keep("project:*", Keep::History(History::default())) },
             ],
-            origins: vec![Pattern::new("*")],
+            origins: vec![Origin::ANY],
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             socketio: SocketIo::default(),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::ORIGIN;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use slab::Slab;
@@ -42,6 +41,7 @@ mod history;
 mod limit;
 mod membership;
 mod outbox;
+mod page;
 mod petition;
 mod presence;
 mod requests;
@@ -501,22 +501,13 @@ impl Hub {
         let route = Route::find(&self.config.routes, request.uri().path());
         let refused = |status, message| Refused { status, message, retry_after: None };
         let route = route.ok_or(refused(StatusCode::NOT_FOUND, "Nothing is served on this path"))?;
-        self.check_origin(request)?;
+        self.page_of(request)?;
         let is_full = self.stats.connections >= self.config.limits.connections as u64;
         if is_full || self.conns.len() >= ConnId::MAX_SLOTS {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "Too many connections"));
         }
         self.refuse_while_draining()?;
         Ok(route)
-    }
-
-    /// Whether a page of the request's origin may speak to this hub.
-    fn check_origin<B>(&self, request: &http::Request<B>) -> Result<(), Refused> {
-        let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
-        if origin.to_str().is_ok_and(|origin| self.config.origins.iter().any(|pattern| pattern.matches(origin))) {
-            return Ok(());
-        }
-        Err(Refused { status: StatusCode::FORBIDDEN, message: "The origin is not allowed", retry_after: None })
     }
 
     /// Adds a connection. A namespace comes with the session that carries it, and counts for nothing by itself.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::PATIENCE;
-use roomcast_tests::real::client::{Credential, JsonClient, access_token};
+use roomcast_tests::real::client::access_token;
 use roomcast_tests::real::raw::{
     CLOSE, CONTINUATION, FINAL, PING, PONG, RawClient, TEXT, get_request, masked_frame, upgrade_request,
 };
@@ -17,7 +17,6 @@ gateway_tests!(
     another_version_of_websocket_is_answered_with_426,
     a_broken_handshake_is_answered_with_400,
     an_unknown_path_is_answered_with_404,
-    an_origin_that_is_not_allowed_is_refused_before_the_upgrade,
     http_connections_are_kept_alive,
     an_upgrade_may_follow_plain_http_on_one_connection,
     what_is_not_http_is_refused,
@@ -100,22 +99,6 @@ fn an_unknown_path_is_answered_with_404(binary: &Path) {
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("not_found")), "{path}");
     }
     assert_eq!(gateway.metric("roomcast_connections_refused_total"), 4);
-}
-
-fn an_origin_that_is_not_allowed_is_refused_before_the_upgrade(binary: &Path) {
-    let gateway = Setup::new(binary).option("--origins", "https://app.example,https://*.test").start();
-    let token = access_token(SECRET, "alice", &json!({}));
-    let connect = |headers: &[(&str, &str)]| {
-        JsonClient::try_connect(gateway.addr(), "/ws", Credential::Query(&token), headers)
-            .map(drop)
-            .map_err(|refused| refused.status)
-    };
-    assert_eq!(connect(&[("origin", "https://app.example")]), Ok(()));
-    assert_eq!(connect(&[("origin", "https://a.test")]), Ok(()));
-    assert_eq!(connect(&[]), Ok(()), "who sends no origin is no browser");
-    for origin in ["https://evil.example", "http://app.example", "https://app.example.evil.example", "null"] {
-        assert_eq!(connect(&[("origin", origin)]), Err(Some(403)), "{origin}");
-    }
 }
 
 fn http_connections_are_kept_alive(binary: &Path) {

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use roomcast_core::config::{Algorithm, Config, Secret};
+use roomcast_core::config::{Algorithm, Config, Origin, Secret};
 use roomcast_core::id::ShardId;
-use roomcast_core::pattern::Pattern;
 use roomcast_shell::options::{Options, Store};
 use tracing_subscriber::EnvFilter;
 
@@ -42,8 +41,8 @@ pub(crate) struct Serve {
     /// The algorithm of that secret: HS256, HS384 or HS512. Public keys stand in the configuration file [default: HS256].
     #[arg(long, env = "JWT_ALGORITHM", value_name = "NAME")]
     jwt_algorithm: Option<Algorithm>,
-    /// Browser origins that may connect, separated by commas; `*` stands for any characters [default: *].
-    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "PATTERN")]
+    /// Origins of pages that may connect, separated by commas, as in `https://*.example.com`; `*` for any [default: *].
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     origins: Vec<String>,
     /// Threads that serve connections [default: one for each core].
     #[arg(long, env = "ROOMCAST_SHARDS", value_name = "N", value_parser = clap::value_parser!(u8).range(SHARDS))]
@@ -99,7 +98,8 @@ impl Serve {
             config.auth.algorithm = algorithm;
         }
         let origins = self.origins.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty());
-        let origins: Vec<Pattern> = origins.map(Pattern::new).collect();
+        let parse = |text: &str| text.parse::<Origin>().map_err(|why| format!("{text:?} {why}"));
+        let origins: Vec<Origin> = origins.map(parse).collect::<Result<_, _>>()?;
         if !origins.is_empty() {
             config.origins = origins;
         }

@@ -439,7 +439,7 @@ fn config() -> Config {
             rule("task:*", Who::Host, Who::Host),
             rule("*", Who::Authenticated, Who::Admin),
         ],
-        origins: vec![Pattern::new("https://good.*")],
+        origins: vec!["https://good.example".parse().expect("it is an origin")],
         limits: limits(),
         relay: Relay { partitions: 3, publishes_in_flight: 4, ..Relay::default() },
         sources: vec![Source {

@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::dialect::json::Object;
+use crate::hub::page::Page;
 
 /// A request of a client that polls, numbered by the host: no number twice, as long as a request waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +31,7 @@ pub struct PollAnswer {
     kind: Kind,
     body: Bytes,
     /// The page that may read it, where one has asked.
-    origin: Option<HeaderValue>,
+    page: Option<Page>,
     retry_after: Option<u64>,
 }
 
@@ -52,7 +53,7 @@ impl fmt::Debug for PollAnswer {
 impl PollAnswer {
     /// Packets, or a plain word.
     pub fn text(body: impl Into<Bytes>) -> PollAnswer {
-        PollAnswer { status: StatusCode::OK, kind: Kind::Text, body: body.into(), origin: None, retry_after: None }
+        PollAnswer { status: StatusCode::OK, kind: Kind::Text, body: body.into(), page: None, retry_after: None }
     }
 
     /// An error, as Engine.IO's clients know it.
@@ -70,9 +71,9 @@ impl PollAnswer {
         PollAnswer { retry_after: seconds, ..self }
     }
 
-    /// The same, to be read by a page of this origin.
-    pub(super) fn readable_by(self, origin: Option<HeaderValue>) -> PollAnswer {
-        PollAnswer { origin, ..self }
+    /// The same, to be read by this page.
+    pub(super) fn readable_by(self, page: Option<Page>) -> PollAnswer {
+        PollAnswer { page, ..self }
     }
 
     /// The answer with all its headers.
@@ -91,11 +92,11 @@ impl PollAnswer {
             }
         }
         put(CACHE_CONTROL, "no-store");
-        if self.origin.is_some() {
-            put(ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+        if let Some(Page { origin, is_trusted }) = self.page {
             put(VARY, "Origin");
-        }
-        if let Some(origin) = self.origin {
+            if is_trusted {
+                put(ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+            }
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
         if let Some(seconds) = self.retry_after {

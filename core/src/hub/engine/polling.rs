@@ -3,8 +3,7 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use http::header::ORIGIN;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use super::answer::{EngineError, ExchangeId, PollAnswer};
 use super::{Query, Sid};
@@ -12,6 +11,7 @@ use crate::config::Route;
 use crate::dialect::socketio::engine::{parse_payload, put_payload};
 use crate::frame::{FrameKind, split};
 use crate::hub::connection::Connection;
+use crate::hub::page::Page;
 use crate::hub::{CloseCause, Hub, HubAction, Refused, Wake};
 use crate::id::ConnId;
 use crate::time::Time;
@@ -37,7 +37,7 @@ pub(in super::super) struct Polling {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) exchange: ExchangeId,
-    origin: Option<HeaderValue>,
+    page: Option<Page>,
 }
 
 /// A WebSocket that is to take over.
@@ -64,15 +64,19 @@ impl Hub {
     /// A client of an Engine.IO route sends a request that asks for no upgrade. It is answered by [`HubAction::Respond`], at once
     /// or when there is something to say.
     pub fn exchange(&mut self, now: Time, exchange: ExchangeId, request: &Request<Bytes>) {
-        let origin = request.headers().get(ORIGIN).cloned();
-        let (answer, origin) = match self.take(now, exchange, request) {
-            Ok(None) => return,
-            Ok(Some(answer)) => (answer, origin),
+        let (answer, page) = match self.page_of(request) {
+            Ok(page) => match self.take(now, exchange, request, &page) {
+                Ok(None) => return,
+                Ok(Some(answer)) => (answer, page),
+                Err(Failure(error, retry_after)) => (PollAnswer::error(error).retry_after(retry_after), page),
+            },
             // It is no business of that page why.
-            Err(Failure(EngineError::Forbidden, _)) => (PollAnswer::error(EngineError::Forbidden), None),
-            Err(Failure(error, retry_after)) => (PollAnswer::error(error).retry_after(retry_after), origin),
+            Err(_) => {
+                self.stats.refused += 1;
+                (PollAnswer::error(EngineError::Forbidden), None)
+            }
         };
-        self.actions.push_back(HubAction::Respond(exchange, answer.readable_by(origin)));
+        self.actions.push_back(HubAction::Respond(exchange, answer.readable_by(page)));
     }
 
     /// Nobody waits for the answer to a request any more, or the answer could not be handed over: the client has gone, and its
@@ -86,8 +90,13 @@ impl Hub {
     }
 
     /// The answer to a request, where it is to be answered at once.
-    fn take(&mut self, now: Time, exchange: ExchangeId, request: &Request<Bytes>) -> Result<Option<PollAnswer>, Failure> {
-        self.check_origin(request).map_err(Failure::of)?;
+    fn take(
+        &mut self,
+        now: Time,
+        exchange: ExchangeId,
+        request: &Request<Bytes>,
+        page: &Option<Page>,
+    ) -> Result<Option<PollAnswer>, Failure> {
         if *request.method() == Method::OPTIONS {
             return Ok(Some(PollAnswer::preflight()));
         }
@@ -107,7 +116,7 @@ impl Hub {
             let route = self.admit(request).inspect_err(|_| self.stats.refused += 1).map_err(Failure::of)?;
             let sid = self.new_sid();
             let id = self.open_session(now, request, route, Some(sid));
-            return self.hold(now, id, exchange, request);
+            return self.hold(now, id, exchange, page);
         };
         let route = Route::find(&self.config.routes, request.uri().path()).map(|(route, _)| route);
         let id = self.session(route, sid)?;
@@ -118,7 +127,7 @@ impl Hub {
         }
         match *request.method() {
             Method::POST => self.take_payload(now, id, request.body()),
-            _ if is_get => self.hold(now, id, exchange, request),
+            _ if is_get => self.hold(now, id, exchange, page),
             _ => Err(EngineError::BadRequest.into()),
         }
     }
@@ -133,14 +142,8 @@ impl Hub {
     }
 
     /// A client polls: it is answered when there is something to say.
-    fn hold(
-        &mut self,
-        now: Time,
-        id: ConnId,
-        exchange: ExchangeId,
-        request: &Request<Bytes>,
-    ) -> Result<Option<PollAnswer>, Failure> {
-        let held = Held { exchange, origin: request.headers().get(ORIGIN).cloned() };
+    fn hold(&mut self, now: Time, id: ConnId, exchange: ExchangeId, page: &Option<Page>) -> Result<Option<PollAnswer>, Failure> {
+        let held = Held { exchange, page: page.clone() };
         let Some(polling) = self.polling(id) else { return Err(EngineError::UnknownSession.into()) };
         if polling.held.is_some() {
             // What it is sent next might be lost with either.
@@ -228,7 +231,7 @@ impl Hub {
     }
 
     pub(super) fn respond(&mut self, held: Held, answer: PollAnswer) {
-        self.actions.push_back(HubAction::Respond(held.exchange, answer.readable_by(held.origin)));
+        self.actions.push_back(HubAction::Respond(held.exchange, answer.readable_by(held.page)));
     }
 
     pub(super) fn polling(&mut self, id: ConnId) -> Option<&mut Polling> {
