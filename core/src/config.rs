@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::pattern::Pattern;
-
 mod access;
+mod api;
 mod auth;
 mod channel;
 mod destination;
@@ -26,6 +25,7 @@ mod source;
 mod template;
 
 pub use access::{AccessRule, Allowed, Who};
+pub use api::{Api, ApiKey, Metrics, Scope};
 pub use auth::{Algorithm, Auth, Jwks, Key};
 pub use channel::{Channel, Form};
 pub use destination::{BatchLimits, Commands, Destination, Events, Host};
@@ -56,6 +56,8 @@ pub struct Config {
     pub node: String,
     /// How tokens are checked.
     pub auth: Auth,
+    /// Who may use the HTTP API.
+    pub api: Api,
     /// The paths served; see [`Route::find`].
     pub routes: Vec<Route>,
     /// Who may do what in which rooms. The first rule whose pattern fits wins; without one, everything is refused.
@@ -89,6 +91,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         check(!self.node.is_empty(), "node", "must not be empty: it is the consumer name in every group")?;
         self.auth.validate()?;
+        self.api.validate()?;
         check(!self.routes.is_empty(), "routes", "must have at least one route")?;
         for (at, route) in self.routes.iter().enumerate() {
             route.validate(&format!("routes[{at}]"))?;
@@ -175,6 +178,7 @@ impl Default for Config {
         Config {
             node: "roomcast-1".into(),
             auth: Auth::default(),
+            api: Api::default(),
             routes: vec![
                 Route::json("/ws", AuthMode::Required),
                 Route::json("/ws/connect", AuthMode::Required),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, UPGRADE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, UPGRADE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::{Config, Route, Who};
+use crate::config::{Config, Route};
 use crate::dead_letter;
 use crate::dialect::json::{Object, identifier};
 use crate::door::Published;
@@ -19,8 +21,9 @@ use crate::message::{Json, Outgoing};
 use crate::stats::{Measure, Stats};
 use crate::survey::Question;
 use crate::time::UnixMillis;
-use crate::token::{Keys, Revoked, Subject, Verifier, bearer};
+use crate::token::{Keys, Revoked, Subject};
 
+mod authorize;
 pub mod dead_letters;
 mod query;
 pub mod rooms;
@@ -28,10 +31,17 @@ mod sources;
 pub mod surveys;
 pub mod users;
 
+use authorize::Authorizer;
+pub use authorize::{Access, Caller};
+
 /// Longest body of a request that is read, in bytes.
 pub const MOST_BODY: usize = 1 << 20;
 
 const CONSOLE: &str = include_str!("http/console.html");
+
+/// Beside what the page demands itself: no other page may show it in a frame.
+const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What the answers need to know of the node at the moment.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +52,15 @@ pub struct View {
     pub unready: Vec<String>,
     /// How its sources are doing.
     pub sources: Arc<[SourceHealth]>,
+}
+
+/// What is to be done about a request, and for whom.
+#[derive(Debug)]
+pub struct Planned<'a> {
+    /// What is to be done.
+    pub plan: Plan<'a>,
+    /// What it takes, where not everybody may ask for it.
+    pub access: Option<Access>,
 }
 
 /// What is to be done about a request.
@@ -131,67 +150,79 @@ impl Message<'_> {
 ///
 /// let api = Api::new(Arc::new(Config::default()));
 /// let request = http::Request::get("/healthz").body(Bytes::new()).unwrap();
-/// let Plan::Respond(response) = api.plan(&request, UnixMillis(0), &View::default()) else { panic!() };
+/// let Plan::Respond(response) = api.plan(&request, UnixMillis(0), &View::default()).plan else { panic!() };
 /// assert_eq!(response.status(), 200);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Api {
     config: Arc<Config>,
-    verifier: Verifier,
+    authorizer: Authorizer,
 }
 
 impl Api {
     /// The API of a node with this configuration.
     pub fn new(config: Arc<Config>) -> Api {
-        Api { verifier: Verifier::new(&config), config }
+        Api { authorizer: Authorizer::new(config.clone()), config }
     }
 
     /// Checks tokens by these keys from now on.
     pub fn set_keys(&mut self, keys: Arc<Keys>) {
-        self.verifier.set_keys(keys);
+        self.authorizer.verifier().set_keys(keys);
     }
 
     /// Refuses what is revoked by these from now on.
     pub fn set_revoked(&mut self, revoked: Arc<Revoked>) {
-        self.verifier.set_revoked(revoked);
+        self.authorizer.verifier().set_revoked(revoked);
     }
 
     /// Decides about a request. Its body is whole, and no longer than [`MOST_BODY`].
-    pub fn plan<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis, view: &View) -> Plan<'a> {
-        let (method, path) = (request.method(), request.uri().path());
-        let reads = method == Method::GET || method == Method::HEAD;
+    pub fn plan<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis, view: &View) -> Planned<'a> {
+        let Some(scope) = self.authorizer.scope_of(request.uri().path()) else {
+            return Planned { plan: self.open(request, view), access: None };
+        };
+        // Who may not is told nothing else, such as what there is.
+        let (plan, caller) = match self.authorizer.authorize(request, scope, now) {
+            Ok(caller) => (refused_or(self.guarded(request, view)), Some(caller)),
+            Err(refused) => (Plan::Respond(refused.answer), refused.caller),
+        };
+        Planned { plan, access: Some(Access { scope, caller }) }
+    }
+
+    /// A path that is open to everybody.
+    fn open(&self, request: &Request<Bytes>, view: &View) -> Plan<'static> {
+        let path = request.uri().path();
+        let reads = reads(request);
         let plan = match path {
-            "/" if reads => console(),
+            "/" if reads && self.config.api.console => console(),
             "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
             "/readyz" if reads => readiness(view),
             "/metrics" if reads => metrics(view),
-            "/api/connections" if reads => {
-                return refused_or(self.admin(request, now).and_then(|()| surveys::connections(request)));
-            }
-            "/api/rooms" if reads => return refused_or(self.admin(request, now).and_then(|()| surveys::rooms(request))),
-            "/api/sources" if reads => return refused_or(self.sources(request, now, view)),
-            "/api/publish" if method == Method::POST => return refused_or(self.publish(request, now)),
-            _ if let Some(rest) = path.strip_prefix(dead_letters::PATH) => {
-                return refused_or(self.admin(request, now).and_then(|()| dead_letters::plan(&self.config, rest, request)));
-            }
-            _ if let Some(rest) = path.strip_prefix(rooms::PATH) => {
-                return refused_or(self.admin(request, now).and_then(|()| rooms::plan(&self.config, rest, request)));
-            }
-            _ if let Some(rest) = path.strip_prefix(users::TOKENS) => {
-                return refused_or(self.admin(request, now).and_then(|()| users::plan_token(rest, request)));
-            }
-            _ if let Some(rest) = path.strip_prefix(users::PATH) => {
-                return refused_or(self.admin(request, now).and_then(|()| users::plan(rest, request)));
-            }
-            "/" | "/healthz" | "/readyz" | "/metrics" | "/api/sources" | "/api/connections" | "/api/rooms" => {
-                not_allowed("GET, HEAD")
-            }
-            "/api/publish" => not_allowed("POST"),
+            "/" if self.config.api.console => not_allowed("GET, HEAD"),
+            "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
             _ if self.has_sessions(path) => return Plan::Exchange,
             _ if Route::find(&self.config.routes, path).is_some() => upgrade_required(),
             _ => error(StatusCode::NOT_FOUND, "not_found", "Nothing is served on this path"),
         };
         Plan::Respond(plan)
+    }
+
+    /// A path that takes a scope, which the caller has.
+    fn guarded<'a>(&self, request: &'a Request<Bytes>, view: &View) -> Result<Plan<'a>, Refusal> {
+        let path = request.uri().path();
+        let reads = reads(request);
+        match path {
+            "/metrics" if reads => Ok(Plan::Respond(metrics(view))),
+            "/api/connections" if reads => surveys::connections(request),
+            "/api/rooms" if reads => surveys::rooms(request),
+            "/api/sources" if reads => Ok(Plan::Respond(json(StatusCode::OK, sources::json(&view.sources)))),
+            "/api/publish" if request.method() == Method::POST => self.publish(request),
+            "/api/publish" => Ok(Plan::Respond(not_allowed("POST"))),
+            _ if let Some(rest) = path.strip_prefix(dead_letters::PATH) => dead_letters::plan(&self.config, rest, request),
+            _ if let Some(rest) = path.strip_prefix(rooms::PATH) => rooms::plan(&self.config, rest, request),
+            _ if let Some(rest) = path.strip_prefix(users::PATH) => users::plan(rest, request),
+            _ if let Some(rest) = path.strip_prefix(users::TOKENS) => users::plan_token(rest, request),
+            _ => Ok(Plan::Respond(not_allowed("GET, HEAD"))),
+        }
     }
 
     /// Whether requests to this path belong to sessions of Engine.IO.
@@ -200,25 +231,7 @@ impl Api {
         route.is_some_and(|route| route.dialect.is_engine())
     }
 
-    fn sources(&self, request: &Request<Bytes>, now: UnixMillis, view: &View) -> Result<Plan<'static>, Refusal> {
-        self.admin(request, now)?;
-        Ok(Plan::Respond(json(StatusCode::OK, sources::json(&view.sources))))
-    }
-
-    /// Lets nobody pass but an administrator.
-    fn admin(&self, request: &Request<Bytes>, now: UnixMillis) -> Result<(), Refusal> {
-        let token = bearer(request.headers());
-        let unauthorized = |code, message: &str| Refusal(StatusCode::UNAUTHORIZED, code, message.into());
-        let token = token.ok_or_else(|| unauthorized("unauthorized", "Send a token as Authorization: Bearer"))?;
-        let identity = self.verifier.verify(token, now).map_err(|why| unauthorized(why.code, why.message))?;
-        if identity.is(&Who::Admin, "") {
-            return Ok(());
-        }
-        Err(Refusal(StatusCode::FORBIDDEN, "forbidden", "Only a token with the role admin may do that".into()))
-    }
-
-    fn publish<'a>(&self, request: &'a Request<Bytes>, now: UnixMillis) -> Result<Plan<'a>, Refusal> {
-        self.admin(request, now)?;
+    fn publish<'a>(&self, request: &'a Request<Bytes>) -> Result<Plan<'a>, Refusal> {
         let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, "invalid_message", message);
         let message: Message<'a> = serde_json::from_slice(request.body())
             .map_err(|why| bad(format!("The body must be a JSON object with a target, type and data: {why}")))?;
@@ -228,6 +241,10 @@ impl Api {
         }
         Ok(Plan::Publish { room, message })
     }
+}
+
+fn reads(request: &Request<Bytes>) -> bool {
+    request.method() == Method::GET || request.method() == Method::HEAD
 }
 
 /// A request that is refused: status, code and message.
@@ -253,8 +270,9 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
 
 fn console() -> Response<Bytes> {
     let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(CONSOLE.as_bytes()));
-    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, http::HeaderValue::from_static(policy));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, http::HeaderValue::from_static(CONSOLE_POLICY));
+    headers.insert(REFERRER_POLICY, http::HeaderValue::from_static("no-referrer"));
     response
 }
 
@@ -304,6 +322,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Respon
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -323,7 +342,7 @@ mod tests {
 
     fn respond(request: Request<Bytes>, view: &View) -> (u16, String) {
         let config = Config { auth: Auth::secret("s"), ..Config::default() };
-        match Api::new(Arc::new(config)).plan(&request, UnixMillis(0), view) {
+        match Api::new(Arc::new(config)).plan(&request, UnixMillis(0), view).plan {
             Plan::Respond(response) => (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap()),
             Plan::Publish { room, message } => (0, format!("{room} {:?}", message.outgoing().data)),
             Plan::Operate { source, request } => (0, format!("{source} {request:?}")),
@@ -463,7 +482,8 @@ mod tests {
     #[test]
     fn other_methods_and_paths_are_refused() {
         assert_eq!(respond(Request::post("/healthz").body(Bytes::new()).unwrap(), &View::default()).0, 405);
-        assert_eq!(respond(Request::get("/api/publish").body(Bytes::new()).unwrap(), &View::default()).0, 405);
+        let admin = Request::get("/api/publish").header("authorization", format!("Bearer {}", token("admin")));
+        assert_eq!(respond(admin.body(Bytes::new()).unwrap(), &View::default()).0, 405);
         assert_eq!(respond(Request::get("/nowhere").body(Bytes::new()).unwrap(), &View::default()).0, 404);
         for path in ["/ws", "/ws/jobs/42"] {
             assert_eq!(respond(Request::get(path).body(Bytes::new()).unwrap(), &View::default()).0, 426);

@@ -1,4 +1,4 @@
-//! A gateway that runs, as the commands that speak to one reach it: by its HTTP API, as an administrator.
+//! A gateway that runs, as the commands that speak to one reach it: by its HTTP API, with a key or a token.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +16,10 @@ use crate::token::Claims;
 pub(crate) struct Client {
     #[command(flatten)]
     gateway: GatewayUrl,
-    /// A token with the role admin.
+    /// A key of its HTTP API. Wins over a token.
+    #[arg(long, env = "ROOMCAST_API_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// A token with the role admin, or with the scope that it takes.
     #[arg(long, env = "ROOMCAST_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Instead of a token, the gateway's secret: a token is made with it.
@@ -93,13 +96,15 @@ impl Client {
     }
 
     fn bearer(&self) -> Result<String, Box<dyn Error>> {
-        match (&self.token, &self.jwt_secret) {
-            (Some(token), _) => Ok(token.clone()),
+        match (self.key.as_ref().or(self.token.as_ref()), &self.jwt_secret) {
+            (Some(given), _) => Ok(given.clone()),
             (None, Some(secret)) => {
                 let claims = Claims { sub: "roomcast-cli", role: Some("admin"), ..Claims::default() };
                 Ok(claims.sign(secret, Duration::from_secs(60))?)
             }
-            (None, None) => Err("give --token or --jwt-secret (or ROOMCAST_TOKEN or JWT_SECRET_KEY)".into()),
+            (None, None) => {
+                Err("give --key, --token or --jwt-secret (or ROOMCAST_API_KEY, ROOMCAST_TOKEN or JWT_SECRET_KEY)".into())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A binary gives its name and two functions, which run a gateway and a worker on its runtime; everything else is the same for all.
 #![forbid(unsafe_code)]
 
+mod api_key;
 mod client;
 mod disconnect;
 mod dlq;
@@ -48,6 +49,7 @@ pub fn main(name: &'static str, runtime: Runtime) -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(command) => command.run(name, runtime.serve),
         Command::Token(command) => command.run(),
+        Command::ApiKey(command) => command.run(),
         Command::Publish(command) => command.run(runtime.work),
         Command::Listen(command) => command.run(runtime.work),
         Command::Ping(command) => command.run(runtime.work),
@@ -77,6 +79,8 @@ enum Command {
     Serve(serve::Serve),
     /// Print a token for a user.
     Token(token::Token),
+    /// Make a key of the HTTP API.
+    ApiKey(api_key::ApiKey),
     /// Publish a message, through a gateway that runs or through Redis.
     Publish(publish::Publish),
     /// Print what is said in a room or on a channel of Redis.

@@ -1,6 +1,5 @@
 //! The command `serve`: a gateway until SIGINT or SIGTERM.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +10,7 @@ use roomcast_core::id::ShardId;
 use roomcast_shell::options::{Options, Store};
 use tracing_subscriber::EnvFilter;
 
+use crate::api_key::random_hex;
 use crate::file::{File, SHARDS};
 use crate::redis::{RedisOptions, TrustOptions};
 use crate::tls::TlsOptions;
@@ -129,16 +129,6 @@ impl Serve {
         }
         Ok(())
     }
-}
-
-fn random_hex(bytes: usize) -> Result<String, getrandom::Error> {
-    let mut random = vec![0; bytes];
-    getrandom::fill(&mut random)?;
-    Ok(random.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
 }
 
 fn host_name() -> String {

@@ -194,7 +194,7 @@ impl<T: Transport> Gateway<T> {
     /// Answers a request, or gives it back if it is one of an Engine.IO session.
     async fn answer(&self, request: Box<Request<Bytes>>) -> Result<Response<Bytes>, Box<Request<Bytes>>> {
         let api = self.api.get();
-        let response = match api.plan(&request, self.clock.unix(), &self.view()) {
+        let response = match api.plan(&request, self.clock.unix(), &self.view()).plan {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());

@@ -16,7 +16,6 @@ use roomcast_core::hub::{CloseCause, ExchangeId, PollAnswer};
 use roomcast_core::id::{ConnId, Ticket};
 use roomcast_core::message::{Json, Outgoing};
 use roomcast_core::node::{Action, Event, Node, OwnedMessage};
-use roomcast_core::pattern::Pattern;
 use roomcast_core::store::memory::{ClientId, Memory};
 use roomcast_core::store::{Answer, Fields, Lane, StoreError, StoreOp};
 use roomcast_core::time::Time;

@@ -271,7 +271,7 @@ fn what_is_no_request_is_refused() {
     let error = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
     let refused = |status: &str, body: String| {
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\n\
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )
