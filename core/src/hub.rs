@@ -28,7 +28,7 @@ use crate::timers::Timers;
 use crate::token::Verifier;
 
 mod access;
-
+mod audit;
 mod catch_up;
 mod connection;
 mod credentials;
@@ -261,9 +261,9 @@ impl Hub {
     /// A path that is not served (404), an origin that is not allowed (403), no room for another connection, or a hub that is
     /// being drained (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
-        let (route, room) = self.admit(request).inspect_err(|_| self.stats.refused += 1)?;
+        let (route, room) = self.admit(request).map_err(|refused| self.turn_away(request, refused))?;
         if self.config.routes[route].dialect.is_engine() {
-            return self.open_engine(now, request, (route, room)).inspect_err(|_| self.stats.refused += 1);
+            return self.open_engine(now, request, (route, room)).map_err(|refused| self.turn_away(request, refused));
         }
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };

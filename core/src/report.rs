@@ -26,6 +26,46 @@ pub enum Report {
         /// Why.
         cause: &'static str,
     },
+    /// A request for a connection was refused before there was one.
+    Refused {
+        /// Its path, without the query.
+        path: Box<str>,
+        /// The page that it came from, as far as it says so.
+        origin: Option<Box<str>>,
+        /// The status that it was answered with.
+        status: u16,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A connection is a user's.
+    Authenticated {
+        /// The connection.
+        conn: ConnId,
+        /// The user.
+        user: Box<str>,
+    },
+    /// A client asked for what it may not.
+    Denied {
+        /// The connection.
+        conn: ConnId,
+        /// Its user, where it has one.
+        user: Option<Box<str>>,
+        /// What it wanted to do: `subscribe`, `publish`, `history` or `presence`.
+        action: &'static str,
+        /// The room.
+        room: Box<str>,
+    },
+    /// A connection is closed because it is beyond a limit.
+    Exceeded {
+        /// The connection.
+        conn: ConnId,
+        /// Its user, where it has one.
+        user: Option<Box<str>>,
+        /// The code that it is closed with.
+        code: u16,
+        /// Which limit.
+        cause: &'static str,
+    },
     /// A connection could not be authenticated.
     AuthFailed {
         /// The connection.

@@ -14,7 +14,7 @@ use roomcast_core::config::{Config, ConfigError, Drain};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::{PublishError, Unavailable};
 use roomcast_core::health::SourceHealth;
-use roomcast_core::http::{self as http_api, Plan, View, dead_letters, rooms, surveys, users};
+use roomcast_core::http::{self as http_api, Plan, Planned, View, dead_letters, rooms, surveys, users};
 use roomcast_core::hub::Hub;
 use roomcast_core::id::ShardId;
 use roomcast_core::message::{Composer, Outgoing};
@@ -194,7 +194,10 @@ impl<T: Transport> Gateway<T> {
     /// Answers a request, or gives it back if it is one of an Engine.IO session.
     async fn answer(&self, request: Box<Request<Bytes>>) -> Result<Response<Bytes>, Box<Request<Bytes>>> {
         let api = self.api.get();
-        let response = match api.plan(&request, self.clock.unix(), &self.view()).plan {
+        let Planned { plan, access } = api.plan(&request, self.clock.unix(), &self.view());
+        let room = if let Plan::Publish { room, .. } = &plan { Some(&**room) } else { None };
+        let action = access.map(|access| log::Action::new(access, request.method(), request.uri().path(), room));
+        let response = match plan {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {
                 let (message_id, stored) = self.publish(&room, &message.outgoing());
@@ -213,6 +216,9 @@ impl<T: Transport> Gateway<T> {
             Plan::Read(reading) => rooms::answer(&reading, self.read(&reading.room, reading.query, reading.count).await),
             Plan::Exchange => return Err(request),
         };
+        if let Some(mut action) = action {
+            action.status = Some(response.status());
+        }
         Ok(response)
     }
 

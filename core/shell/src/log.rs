@@ -1,22 +1,47 @@
 //! What happened, as structured log lines.
+//!
+//! What clients do that concerns security has a target of its own, [`AUDIT`]. Whatever they may choose is written as a string value,
+//! which the formats escape, and no longer than [`LONGEST`].
 
 use std::borrow::Cow;
 
+use http::{Method, StatusCode};
+use roomcast_core::config::Scope;
+use roomcast_core::http::{Access, Caller};
 use roomcast_core::report::Report;
 use serde::Deserialize;
 use tracing::{Level, debug, enabled, error, info, warn};
 
+/// The target of the audit log: who connects and goes, is refused or denied, and what is done over the HTTP API.
+pub const AUDIT: &str = "roomcast::audit";
+
+/// The most of a text that a client chose, in bytes.
+const LONGEST: usize = 256;
+
 /// Whether anyone wants to know: reports are not even made otherwise.
 pub fn wanted() -> bool {
-    enabled!(Level::ERROR)
+    enabled!(Level::ERROR) || enabled!(target: AUDIT, Level::ERROR)
 }
 
 /// Writes a report as one log line.
 pub fn write(report: &Report) {
     match report {
-        Report::Opened { conn, path } => debug!(?conn, %path, "connection opened"),
-        Report::Closed { conn, user, cause } => debug!(?conn, user = user.as_deref(), cause, "connection closed"),
-        Report::AuthFailed { conn, code } => info!(?conn, code, "authentication failed"),
+        Report::Opened { conn, path } => debug!(target: AUDIT, ?conn, path = cut(path), "connection opened"),
+        Report::Authenticated { conn, user } => debug!(target: AUDIT, ?conn, user = cut(user), "authenticated"),
+        Report::Closed { conn, user, cause } => {
+            debug!(target: AUDIT, ?conn, user = user.as_deref().map(cut), cause, "connection closed");
+        }
+        Report::AuthFailed { conn, code } => info!(target: AUDIT, ?conn, code, "authentication failed"),
+        Report::Refused { path, origin, status, reason } => {
+            let (path, origin) = (cut(path), origin.as_deref().map(cut));
+            info!(target: AUDIT, path, origin, status, reason, "connection refused");
+        }
+        Report::Denied { conn, user, action, room } => {
+            info!(target: AUDIT, ?conn, user = user.as_deref().map(cut), action, room = cut(room), "denied");
+        }
+        Report::Exceeded { conn, user, code, cause } => {
+            info!(target: AUDIT, ?conn, user = user.as_deref().map(cut), code, cause, "closed at a limit");
+        }
         Report::Batch { stream, entry, batch, events, compressed } => {
             info!(stream = &**stream, %entry, batch = &**batch, events, compressed, "received batch");
         }
@@ -61,6 +86,48 @@ pub fn write(report: &Report) {
         }
         Report::StoreRecovered => info!("the store answers"),
     }
+}
+
+/// Something that is asked of the HTTP API and takes a scope. It is written when it is dropped, so that it is also known of a client
+/// that does not wait for its answer.
+#[derive(Debug)]
+pub(crate) struct Action {
+    access: Access,
+    method: Method,
+    path: Box<str>,
+    room: Option<Box<str>>,
+    /// What came of it, once that is known.
+    pub(crate) status: Option<StatusCode>,
+}
+
+impl Action {
+    pub(crate) fn new(access: Access, method: &Method, path: &str, room: Option<&str>) -> Action {
+        Action { access, method: method.clone(), path: cut(path).into(), room: room.map(|room| cut(room).into()), status: None }
+    }
+}
+
+impl Drop for Action {
+    fn drop(&mut self) {
+        let Action { access: Access { scope, caller }, method, path, room, status } = self;
+        let (key, user) = match caller {
+            Some(Caller::Key(key)) => (Some(&**key), None),
+            Some(Caller::User(user)) => (None, Some(cut(user))),
+            None => (None, None),
+        };
+        let (scope, method, path, room) = (*scope, method.as_str(), &**path, room.as_deref());
+        let status = status.map(|status| status.as_u16());
+        // Who looks at figures changes nothing and learns nothing that was said, and does so every few seconds.
+        if scope == Scope::Inspect && status.is_some_and(|status| status < 400) {
+            debug!(target: AUDIT, key, user, scope = scope.name(), method, path, room, status, "request to the API");
+        } else {
+            info!(target: AUDIT, key, user, scope = scope.name(), method, path, room, status, "request to the API");
+        }
+    }
+}
+
+/// The beginning of a text, no longer than [`LONGEST`].
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default()
 }
 
 /// The type of an envelope.

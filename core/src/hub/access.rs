@@ -23,6 +23,18 @@ pub enum Intent {
     Presence,
 }
 
+impl Intent {
+    /// What it is called in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Intent::Subscribe => "subscribe",
+            Intent::Publish => "publish",
+            Intent::History => "history",
+            Intent::Presence => "presence",
+        }
+    }
+}
+
 /// What the rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {

@@ -20,7 +20,9 @@ impl Hub {
         heard_last: bool,
     ) {
         let Some(conn) = self.peek(id).filter(|conn| !conn.is_closing()) else { return };
-        if let Some(carrier) = conn.carrier() {
+        let carrier = conn.carrier();
+        self.note_limit(id, code, cause);
+        if let Some(carrier) = carrier {
             return self.close_socket(now, id, carrier, code, reason);
         }
         if self.is_polling(id) {

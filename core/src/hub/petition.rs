@@ -134,19 +134,23 @@ impl Hub {
     }
 
     /// Tells a connection that it may not have what it wants.
-    pub(super) fn refuse(&mut self, now: Time, id: ConnId, wanted: Wanted, (code, message): (ErrorCode, &'static str)) {
+    pub(super) fn refuse(&mut self, now: Time, id: ConnId, wanted: Wanted, why: (ErrorCode, &'static str)) {
+        let (intent, room) = (wanted.intent(), Box::<str>::from(wanted.room()));
         let reply_to = match wanted {
             // What the client has not asked for by itself is not refused to it either.
             Wanted::Subscribe { reply: None, .. } => return,
             Wanted::Subscribe { reply: Some(Reply { quiet: true, .. }), .. } => return,
             Wanted::Subscribe { reply: Some(reply), .. } => reply.to,
             Wanted::Bound { .. } => {
-                self.error(now, id, code, message, None);
+                self.deny(now, id, (intent, &room), why, None);
                 return self.close(now, id, 4003, "forbidden");
             }
-            Wanted::Stay { room } => return self.expel(now, id, &room),
+            Wanted::Stay { room } => {
+                self.note_denial(id, intent, &room);
+                return self.expel(now, id, &room);
+            }
             Wanted::Publish { reply_to, .. } | Wanted::History { reply_to, .. } | Wanted::Presence { reply_to, .. } => reply_to,
         };
-        self.error(now, id, code, message, reply_to.as_deref());
+        self.deny(now, id, (intent, &room), why, reply_to.as_deref());
     }
 }

@@ -56,6 +56,7 @@ impl Hub {
         let Some(conn) = self.get(id) else { return };
         // A renewed token must speak for the same user: rooms and limits were granted to that one.
         if conn.identity.as_ref().is_some_and(|known| known.user != user) {
+            self.report(|| Report::AuthFailed { conn: id, code: "token_user" });
             let data = Object::new().string("code", "token_user").string("message", "The token is for another user").finish();
             self.notice(now, id, "auth_failed", Some(data), reply_to);
             return self.close(now, id, 4001, "token for another user");
@@ -67,6 +68,7 @@ impl Hub {
         if first {
             conn.deadline = Time::NEVER;
             self.identified(id);
+            self.report(|| Report::Authenticated { conn: id, user: user.clone() });
         }
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
         self.notice(now, id, "auth_success", Some(data), reply_to);

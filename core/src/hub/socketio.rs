@@ -142,6 +142,9 @@ impl Hub {
         let Some(conn) = self.get(id) else { return };
         (conn.phase, conn.deadline) = (Phase::Open, Time::NEVER);
         let user = conn.identity.as_ref().map(|identity| identity.user.clone());
+        if let Some(user) = &user {
+            self.report(|| Report::Authenticated { conn: id, user: user.clone() });
+        }
         let sid = self.socket_sid(pid);
         let data = Object::new().string("sid", &sid);
         let data = pid.into_iter().fold(data, |data, pid| data.string("pid", pid)).finish();

@@ -71,8 +71,8 @@ impl Hub {
                 Err(Failure(error, retry_after)) => (PollAnswer::error(error).retry_after(retry_after), page),
             },
             // It is no business of that page why.
-            Err(_) => {
-                self.stats.refused += 1;
+            Err(refused) => {
+                self.turn_away(request, refused);
                 (PollAnswer::error(EngineError::Forbidden), None)
             }
         };
@@ -113,7 +113,7 @@ impl Hub {
             if !is_get {
                 return Err(EngineError::HandshakeMethod.into());
             }
-            let route = self.admit(request).inspect_err(|_| self.stats.refused += 1).map_err(Failure::of)?;
+            let route = self.admit(request).map_err(|refused| Failure::of(self.turn_away(request, refused)))?;
             let sid = self.new_sid();
             let id = self.open_session(now, request, route, Some(sid));
             return self.hold(now, id, exchange, page);

@@ -1,0 +1,58 @@
+//! What the audit log is told of clients that do not get what they ask for.
+
+use http::Request;
+use http::header::ORIGIN;
+
+use super::{Hub, Intent, Refused};
+use crate::dialect::json::ErrorCode;
+use crate::id::ConnId;
+use crate::report::Report;
+use crate::time::Time;
+
+/// The codes of closes that say that a limit was exceeded: policy, size, slowness, errors, connections.
+const LIMITS: [u16; 5] = [1008, 1009, 4008, 4009, 4029];
+
+impl Hub {
+    /// A request is refused before there is a connection.
+    pub(super) fn turn_away<B>(&mut self, request: &Request<B>, refused: Refused) -> Refused {
+        self.stats.refused += 1;
+        let origin = || request.headers().get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into());
+        let (path, status, reason) = (request.uri().path(), refused.status.as_u16(), refused.message);
+        self.report(|| Report::Refused { path: path.into(), origin: origin(), status, reason });
+        refused
+    }
+
+    /// A client may not do something in a room, and is told so.
+    pub(super) fn deny(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        (intent, room): (Intent, &str),
+        (code, message): (ErrorCode, &str),
+        request: Option<&str>,
+    ) {
+        if code == ErrorCode::Forbidden {
+            self.note_denial(id, intent, room);
+        }
+        self.error(now, id, code, message, request);
+    }
+
+    /// A client may not do something, or not any more.
+    pub(super) fn note_denial(&mut self, id: ConnId, intent: Intent, room: &str) {
+        let (user, action) = (self.user_of(id), intent.name());
+        self.report(|| Report::Denied { conn: id, user, action, room: room.into() });
+    }
+
+    /// A connection is about to be closed with a code.
+    pub(super) fn note_limit(&mut self, id: ConnId, code: Option<u16>, cause: &'static str) {
+        if let Some(code) = code.filter(|code| LIMITS.contains(code)) {
+            let user = self.user_of(id);
+            self.report(|| Report::Exceeded { conn: id, user, code, cause });
+        }
+    }
+
+    fn user_of(&self, id: ConnId) -> Option<Box<str>> {
+        let identity = self.peek(id)?.identity.as_ref()?;
+        self.reporting.then(|| identity.user.clone())
+    }
+}
