@@ -153,12 +153,13 @@ fn no_secret_is_ever_logged(binary: &Path) {
     let redis = RedisServer::start();
     redis.command(&["CONFIG", "SET", "requirepass", PASSWORD]);
     let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.port());
-    let recovery = "[[routes]]\npath = \"/ws\"\n[[routes]]\npath = \"/socket.io/\"\ndialect = \"socketio\"\nrecovery = \"2m\"\n";
+    let routes = "[[routes]]\npath = \"/ws\"\nrestore = \"1m\"\n\
+        [[routes]]\npath = \"/socket.io/\"\ndialect = \"socketio\"\nrecovery = \"2m\"\n";
     let setup = Setup::new(binary).option("--redis", &url).option("--log", "trace").option("--log-format", "json");
-    let gateway = setup.config(&format!("{recovery}{}", config())).start();
+    let gateway = setup.config(&format!("{routes}{}", config())).start();
     let addr = gateway.addr();
     let mut secrets = vec![SECRET.to_owned(), KEY.into(), PASSWORD.into()];
-    let mut number = 0;
+    let (mut number, mut sids) = (0, Vec::new());
     let mut made = |more: Value| {
         number += 1;
         let token = access_token(SECRET, &format!("user-{number}"), &more);
@@ -189,7 +190,9 @@ fn no_secret_is_ever_logged(binary: &Path) {
             socket.text();
             let polling = Poller::open(addr, "/socket.io/");
             polling.post(format!(r#"40/ws,{{"token":"{token}"}}"#).as_bytes());
-            polling.get();
+            assert_eq!(polling.get().status, 200);
+            // Who knows it speaks for the session.
+            sids.push(polling.handshake()["sid"].as_str().expect("a session has an identifier").to_owned());
             let target = format!("/socket.io/?EIO=4&transport=polling&token={token}");
             assert_eq!(http("GET", addr, &target, &[("authorization", &format!("Bearer {token}"))], b"").status, 200);
             // Where nothing is served, or something else.
@@ -226,7 +229,7 @@ fn no_secret_is_ever_logged(binary: &Path) {
     let lines = gateway.log_lines();
     assert!(lines.iter().any(|line| line.contains("\"TRACE\"")), "everything is logged");
     for line in &lines {
-        for secret in &secrets {
+        for secret in secrets.iter().chain(&sids) {
             assert!(!line.contains(secret), "{secret} is in the log:\n{line}");
         }
     }

@@ -42,7 +42,7 @@ impl File {
     }
 
     fn parse(text: &str, folder: &Path) -> Result<File, toml::de::Error> {
-        let mut table: toml::Table = toml::from_str(text)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| without_text(&error, text))?;
         let server: Server = match table.remove("server") {
             Some(server) => server.try_into()?,
             None => Server::default(),
@@ -80,6 +80,13 @@ fn include(value: &mut toml::Value, folder: &Path) -> Result<(), String> {
     }
 }
 
+/// The same error without the line that it stands in, which may be that of a secret.
+fn without_text(error: &toml::de::Error, text: &str) -> toml::de::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    toml::de::Error::custom(format!("line {line}: {}", error.message()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +119,17 @@ mod tests {
         ] {
             let error = parse(wrong).unwrap_err().to_string();
             assert!(error.contains(told), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_where_its_line_is_wrong() {
+        for wrong in
+            ["secret = \"hunter2", "secrt = \"hunter2\"", "secret = hunter2", "secret = [\"hunter2\"]", "secret \"hunter2\""]
+        {
+            let error = parse(&format!("[auth]\n{wrong}\n[limits]\n")).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("line 2: ") || error.contains("secr"), "{error}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What happened, as structured log lines.
 //!
 //! What clients do that concerns security has a target of its own, [`AUDIT`]. Whatever they may choose is written as a string value,
-//! which the formats escape, and no longer than [`LONGEST`].
+//! which the formats escape, and is cut after 256 bytes.
 
 use std::borrow::Cow;
 

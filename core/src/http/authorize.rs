@@ -78,10 +78,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// The answer to everybody else (RFC 6750, section 3).
-    pub(super) fn authorize(&self, request: &Request<Bytes>, scope: Scope, now: UnixMillis) -> Result<Caller, Refused> {
+    pub(super) fn authorize(&self, request: &Request<Bytes>, scope: Scope, now: UnixMillis) -> Result<Caller, Box<Refused>> {
         if request.headers().get_all(AUTHORIZATION).iter().count() > 1 {
             let answer = error(StatusCode::BAD_REQUEST, "invalid_request", "Send one Authorization header");
-            return Err(Refused { caller: None, answer });
+            return Err(Box::new(Refused { caller: None, answer }));
         }
         let Some(given) = bearer(request.headers()) else {
             let message = "Send an API key or a token as Authorization: Bearer";
@@ -129,12 +129,12 @@ pub(super) struct Refused {
     pub(super) answer: Response<Bytes>,
 }
 
-fn refused(status: StatusCode, code: &str, message: &str, caller: Option<Caller>, why: &str) -> Refused {
+fn refused(status: StatusCode, code: &str, message: &str, caller: Option<Caller>, why: &str) -> Box<Refused> {
     let mut answer = error(status, code, message);
     if let Ok(challenge) = HeaderValue::try_from(format!("Bearer realm=\"roomcast\"{why}")) {
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    Refused { caller, answer }
+    Box::new(Refused { caller, answer })
 }
 
 impl fmt::Debug for Key {
