@@ -14,6 +14,7 @@ use roomcast_smol::transport::{Socket, Timer};
 use roomcast_smol::{Options, StartError, start};
 use roomcast_tests::real::raise_open_files;
 use roomcast_tests::real::redis::RedisServer;
+use roomcast_tests::real::tls::Authority;
 use smol::{Async, Executor, block_on};
 
 struct Smol(Arc<Executor<'static>>);
@@ -57,5 +58,5 @@ fn smol_does_what_the_shell_expects_of_a_runtime() {
     // Two file descriptors for each, and some for everything else.
     let recipients = ((raise_open_files() - 500) / 2).min(10_000);
     println!("{recipients} recipients");
-    run(&Smol(executor), &Surroundings { redis, recipients });
+    run(&Smol(executor), &Surroundings { redis, recipients, tls: Authority::new().both_ends() });
 }

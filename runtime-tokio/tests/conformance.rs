@@ -10,6 +10,7 @@ use roomcast_shell::lanes::Connect;
 use roomcast_shell::tls::Stream;
 use roomcast_tests::real::raise_open_files;
 use roomcast_tests::real::redis::RedisServer;
+use roomcast_tests::real::tls::Authority;
 use roomcast_tokio::transport::{Socket, Timer};
 use roomcast_tokio::{Options, StartError, start};
 use tokio::net::TcpStream;
@@ -53,5 +54,5 @@ fn tokio_does_what_the_shell_expects_of_a_runtime() {
     // Two file descriptors for each, and some for everything else.
     let recipients = ((raise_open_files() - 500) / 2).min(10_000);
     println!("{recipients} recipients");
-    run(&Tokio(runtime), &Surroundings { redis, recipients });
+    run(&Tokio(runtime), &Surroundings { redis, recipients, tls: Authority::new().both_ends() });
 }

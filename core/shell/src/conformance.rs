@@ -22,7 +22,7 @@ use redis::ConnectionInfo;
 use crate::gateway::Gateway;
 use crate::lanes::Connect;
 use crate::options::{Options, StartError};
-use crate::tls::Stream;
+use crate::tls::{Stream, TlsAcceptor, TlsConnector};
 use crate::transport::{Timer, Transport};
 
 /// Names the cases of a theme after their functions.
@@ -49,6 +49,7 @@ mod server;
 mod sessions;
 mod silence;
 mod timer;
+mod tls;
 mod transport;
 
 /// A runtime that is to be looked at.
@@ -100,6 +101,8 @@ pub struct Surroundings {
     /// How many members of one room are sent a message. Each takes two file descriptors of the process, so the usual 10,000
     /// need a limit above 20,000; a machine that does not allow it has to be content with fewer.
     pub recipients: usize,
+    /// Both ends of TLS, with a certificate for `localhost`.
+    pub tls: (TlsAcceptor, TlsConnector),
 }
 
 /// One case.
@@ -116,6 +119,7 @@ pub fn run<S: Subject>(subject: &S, surroundings: &Surroundings) {
     let themes = [
         timer::cases(),
         transport::cases(),
+        tls::cases(),
         mailbox::cases(),
         bytes::cases(),
         rooms::cases(),

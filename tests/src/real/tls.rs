@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, process};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use roomcast_shell::tls::{Identity, TlsAcceptor, TlsConnector, TlsVersion, Trust};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -65,6 +66,20 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("it can be signed");
         fs::write(self.path("cert.pem"), certificate.pem()).expect("the file can be written");
         fs::write(self.path("key.pem"), key.serialize_pem()).expect("the file can be written");
+    }
+
+    /// Both ends of TLS, as the shell makes them, with a fresh certificate.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written, or read.
+    #[must_use]
+    pub fn both_ends(&self) -> (TlsAcceptor, TlsConnector) {
+        self.issue();
+        let (certificate, key) = (self.path("cert.pem").into(), self.path("key.pem").into());
+        let acceptor = TlsAcceptor::new(Identity { certificate, key, oldest: TlsVersion::V1_2 }).expect("the files are good");
+        let trust = Trust { authorities: Some(self.path("ca.pem").into()), certificate: None };
+        (acceptor, TlsConnector::new(&trust).expect("the file is good"))
     }
 
     /// Where a file of its directory is.

@@ -18,7 +18,7 @@ use crate::transport::Transport;
 /// Bytes the kernel keeps for each direction of a connection, about: little, so that a socket is full soon.
 const KERNEL: usize = 256 * 1024;
 /// More than that by far.
-const MUCH: usize = 8 << 20;
+pub(super) const MUCH: usize = 8 << 20;
 
 cases!("transport":
     what_is_read_has_its_order_in_pieces_of_any_size,
@@ -332,7 +332,7 @@ fn a_socket_that_is_dropped_is_closed<S: Subject>(subject: &S, _: &Surroundings)
 }
 
 /// Two ends of a connection: the subject's, which does not block, and the peer's, which does.
-fn pair() -> (TcpStream, TcpStream) {
+pub(super) fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let peer = TcpStream::connect(listener.local_addr().expect("it has an address")).expect("it listens");
     let (stream, _) = listener.accept().expect("the peer waits");
@@ -349,13 +349,13 @@ fn pair() -> (TcpStream, TcpStream) {
 }
 
 /// Many bytes that nobody would take for others.
-fn pattern() -> &'static [u8] {
+pub(super) fn pattern() -> &'static [u8] {
     use std::sync::LazyLock;
     static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| (0..MUCH).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect());
     &PATTERN
 }
 
-fn check(received: &[u8]) {
+pub(super) fn check(received: &[u8]) {
     let difference = received.iter().zip(pattern()).position(|(received, sent)| received != sent);
     assert_eq!((difference, received.len()), (None, MUCH), "the first difference, and how many bytes have come");
 }

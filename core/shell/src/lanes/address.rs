@@ -88,6 +88,13 @@ impl FromStr for Address {
             Some(("rediss-sentinel", rest)) => (Place::Sentinels(Sentinels::read(rest)?), true),
             Some(("redis-cluster", rest)) => (Place::Cluster(Cluster::read(rest)?), false),
             Some(("rediss-cluster", rest)) => (Place::Cluster(Cluster::read(rest)?), true),
+            Some(("rediss" | "valkeys", rest)) => {
+                if rest.contains('#') {
+                    return Err(wrong("nothing follows behind a #: a server that need not prove who it is could be anybody"));
+                }
+                let info = format!("redis://{rest}").into_connection_info().map_err(refused)?;
+                (Place::Server(info), true)
+            }
             _ if parse_redis_url(url).is_none() => {
                 return Err(wrong(
                     "not a URL that begins with redis://, rediss://, redis+unix://, unix://, redis-sentinel:// or redis-cluster://",
@@ -263,7 +270,7 @@ mod tests {
             ("hunter2", "redis-sentinel://"),
             ("http://hunter2@h", "redis-sentinel://"),
             ("rediss://:hunter2@h#insecure", "could be anybody"),
-            ("rediss://:hunter2@h#hunter2", "#insecure"),
+            ("rediss://:hunter2@h:hunter2", "did not parse"),
             ("redis://:hunter2@h/x", "database"),
             ("redis-sentinel://:hunter2@a,b", "#name"),
             ("redis-sentinel://:hunter2@a,b#", "#name"),
