@@ -27,6 +27,7 @@ gateway_tests!(
     a_certificate_is_replaced_and_connections_live_on,
     a_drain_says_goodbye,
     what_is_wrong_with_the_files_is_told_at_the_start,
+    commands_reach_a_gateway_that_proves_who_it_is,
 );
 
 fn setup(binary: &Path, authority: &Authority) -> Setup {
@@ -196,4 +197,17 @@ fn what_is_wrong_with_the_files_is_told_at_the_start(binary: &Path) {
         let printed = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && told.iter().all(|told| printed.contains(told)), "{arguments:?}: {printed}");
     }
+}
+
+fn commands_reach_a_gateway_that_proves_who_it_is(binary: &Path) {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let gateway = setup(binary, &authority).launch();
+    let url = format!("https://{}", gateway.addr());
+    let ping =
+        |authority: &Authority| run(clean_command(binary).args(["ping", "--url", &url, "--ca", &authority.path("ca.pem")]));
+    let output = ping(&authority);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = ping(&stranger);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && printed.contains("UnknownIssuer"), "{printed}");
 }

@@ -1,12 +1,15 @@
 //! A gateway that runs, as the commands that speak to one reach it: by its HTTP API, with a key or a token.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use roomcast_shell::tls::{self, TlsError, Trust};
 use ureq::RequestBuilder;
 use ureq::http::StatusCode;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::typestate::WithBody;
 
 use crate::token::Claims;
@@ -33,6 +36,9 @@ pub(crate) struct GatewayUrl {
     /// The gateway.
     #[arg(long, env = "ROOMCAST_URL", default_value = "http://127.0.0.1:8098")]
     pub(crate) url: String,
+    /// The authorities by which a gateway at https:// proves who it is (PEM); those of the system without it.
+    #[arg(long, env = "ROOMCAST_CA_CERT", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// A request of the API, with the JSON of its body.
@@ -54,8 +60,8 @@ pub(crate) fn encode(text: &str) -> String {
 ///
 /// # Errors
 /// It cannot be reached, or says why it is not ready.
-pub(crate) fn ready(url: &str) -> Result<(), Box<dyn Error>> {
-    let mut response = agent(PATIENCE).get(format!("{}/readyz", url.trim_end_matches('/'))).call()?;
+pub(crate) fn ready(gateway: &GatewayUrl) -> Result<(), Box<dyn Error>> {
+    let mut response = gateway.agent(PATIENCE)?.get(gateway.path("/readyz")).call()?;
     let answer = response.body_mut().read_to_string()?;
     match response.status() {
         StatusCode::OK => Ok(()),
@@ -63,20 +69,30 @@ pub(crate) fn ready(url: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn agent(patience: Duration) -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(patience))
-        // The body of a refusal says more than its status.
-        .http_status_as_error(false)
-        .build()
-        .into()
+impl GatewayUrl {
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    fn agent(&self, patience: Duration) -> Result<ureq::Agent, TlsError> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(patience))
+            // The body of a refusal says more than its status.
+            .http_status_as_error(false);
+        if self.url.starts_with("https://") {
+            let authorities = Trust { authorities: self.ca.clone(), certificate: None }.certificates()?;
+            let roots: RootCerts = authorities.iter().map(|authority| Certificate::from_der(authority).to_owned()).into();
+            let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(tls::provider()).build();
+            config = config.tls_config(tls);
+        }
+        Ok(config.build().into())
+    }
 }
 
 impl Client {
     /// Sends a request, and gives the body of the answer if the gateway has done what was asked.
     pub(crate) fn call(&self, request: Request, path: &str, patience: Duration) -> Result<String, Box<dyn Error>> {
-        let agent = agent(patience);
-        let url = format!("{}{path}", self.gateway.url.trim_end_matches('/'));
+        let (agent, url) = (self.gateway.agent(patience)?, self.gateway.path(path));
         let bearer = format!("Bearer {}", self.bearer()?);
         let send = |request: RequestBuilder<WithBody>, body: String| {
             request.header("authorization", &bearer).header("content-type", "application/json").send(body)

@@ -32,7 +32,7 @@ impl Ping {
             return work(Work { options, job });
         }
         let (url, begin) = (&self.gateway.url, Instant::now());
-        client::ready(url).map_err(|error| format!("{url}: {error}"))?;
+        client::ready(&self.gateway).map_err(|error| format!("{url}: {error}"))?;
         println!("{url} is ready, and answered in {}", milliseconds(begin.elapsed()));
         Ok(())
     }

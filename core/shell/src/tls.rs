@@ -56,7 +56,8 @@ impl Error for TlsError {}
 /// TLS 1.2 and 1.3, with what is secure in them.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-fn provider() -> Arc<CryptoProvider> {
+/// The cryptography that all TLS here is made with.
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::session::Session;
@@ -58,18 +58,33 @@ impl TlsConnector {
 }
 
 impl Trust {
+    /// The certificates of the authorities that are believed.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what stands in it is not what it should be; or the system knows no authority.
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        match &self.authorities {
+            Some(file) => certificates(file, &read(file)?),
+            None => match rustls_native_certs::load_native_certs().certs {
+                none if none.is_empty() => {
+                    Err(TlsError::new("the authorities of the system", "none is known; name that of the server"))
+                }
+                known => Ok(known),
+            },
+        }
+    }
+
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
-        let Some(file) = &self.authorities else {
-            let system = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(system.certs);
-            return match roots.is_empty() {
-                false => Ok(roots),
-                true => Err(TlsError::new("the authorities of the system", "none is known; name those of the server")),
-            };
-        };
-        for authority in certificates(file, &read(file)?)? {
-            roots.add(authority).map_err(|error| TlsError::of(file, error))?;
+        let certificates = self.certificates()?;
+        match &self.authorities {
+            Some(file) => {
+                for authority in certificates {
+                    roots.add(authority).map_err(|error| TlsError::of(file, error))?;
+                }
+            }
+            // The system may know some that nobody understands any more.
+            None => drop(roots.add_parsable_certificates(certificates)),
         }
         Ok(roots)
     }
