@@ -54,7 +54,6 @@ mod wire;
 pub use crate::message::EVERYBODY;
 pub use access::{Decision, Intent, decide};
 pub use engine::{ExchangeId, PollAnswer, session_shard};
-pub use limit::Limiter;
 pub use outbox::Outbox;
 pub use petition::{Petition, PetitionId};
 pub use socketio::{AckId, Arguments, ClientEvent, NoAck};
@@ -296,6 +295,11 @@ impl Hub {
         }
     }
 
+    /// How many WebSocket frames a message may be made of.
+    pub fn fragment_limit(&self) -> usize {
+        self.config.limits.fragments
+    }
+
     /// A message came from a connection.
     pub fn receive(&mut self, now: Time, id: ConnId, message: Message<'_>) {
         self.expire(now);
@@ -324,19 +328,21 @@ impl Hub {
             Message::Binary(bytes) => {
                 self.stats.received += 1;
                 match self.dialect(id) {
-                    DialectName::Json => self.refuse_binary(now, id),
+                    DialectName::Json => self.refuse_binary(now, id, bytes.len()),
                     DialectName::Echo => self.push(now, id, Frame::binary(bytes)),
                     DialectName::SocketIo | DialectName::EngineEcho => self.hear(now, id, Ok(Packet::Binary(bytes.into()))),
                 }
             }
             Message::Ping(payload) => {
-                let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
-                let Some(conn) = self.get(id) else { return };
-                if conn.limiter.take(now, rate, burst).is_ok() {
+                if self.charge_control(now, id) {
                     self.push(now, id, Frame::pong(payload));
                 }
             }
-            Message::Pong => self.note_pong(id),
+            Message::Pong => {
+                if self.charge_control(now, id) {
+                    self.note_pong(id);
+                }
+            }
             Message::Close(code) => {
                 // RFC 6455, section 5.5.1: the answer repeats the code.
                 self.close_with(now, id, code, "", "closed by the client", true);
@@ -347,6 +353,11 @@ impl Hub {
     /// What a connection sent breaks the WebSocket protocol: it is closed with `code` and heard no more. One that is being
     /// closed already gets what waits for it, and its answer is not waited for any longer.
     pub fn fail(&mut self, now: Time, id: ConnId, code: u16, reason: &'static str) {
+        match code {
+            1008 => self.stats.limit_fragments += 1,
+            1009 => self.stats.limit_message_bytes += 1,
+            _ => {}
+        }
         self.close_with(now, id, Some(code), reason, reason, true);
         if let Some(conn) = self.get(id) {
             conn.phase = Phase::Closing { answered: true };

@@ -36,6 +36,7 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod id;
+pub mod limiter;
 pub mod message;
 pub mod node;
 pub mod pattern;

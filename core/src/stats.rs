@@ -64,6 +64,26 @@ stats! {
     received: "roomcast_messages_received_total" Counter;
     /// Messages refused because the client sent too many.
     rate_limited: "roomcast_rate_limited_total" Counter;
+    /// Messages refused because the client sent too many bytes.
+    limit_bytes: "roomcast_limit_bytes_total" Counter;
+    /// Pings, pongs and the like that were not looked at because the client sent too many.
+    limit_controls: "roomcast_limit_controls_total" Counter;
+    /// Connections closed because they went on to send too fast.
+    limit_refusals: "roomcast_limit_refusals_total" Counter;
+    /// Connections closed because they caused too many errors.
+    limit_errors: "roomcast_limit_errors_total" Counter;
+    /// Connections closed because a message was too long.
+    limit_message_bytes: "roomcast_limit_message_bytes_total" Counter;
+    /// Connections closed because a message came in too many fragments.
+    limit_fragments: "roomcast_limit_fragments_total" Counter;
+    /// Messages refused because they were nested too deeply.
+    limit_nesting: "roomcast_limit_nesting_total" Counter;
+    /// Subscriptions refused because the connection is in too many rooms.
+    limit_rooms: "roomcast_limit_rooms_total" Counter;
+    /// Subscriptions refused because too many of the connection wait for the store.
+    limit_subscriptions: "roomcast_limit_subscriptions_total" Counter;
+    /// Publishes refused because too many of the connection wait for the store.
+    limit_publishes: "roomcast_limit_publishes_total" Counter;
     /// Error replies sent to clients.
     errors: "roomcast_error_replies_total" Counter;
     /// Messages handed to connections by rooms.

@@ -3,9 +3,12 @@
 use std::ops::ControlFlow;
 
 use roomcast_core::frame::Message;
-use roomcast_shell::wire::{Wire, WireError};
+use roomcast_shell::wire::{Limit, Wire, WireError};
 
 use crate::input::{Cut, Input};
+
+/// More fragments than a message has that a fuzzer comes by without meaning to.
+const FRAGMENTS: usize = 8;
 
 /// Input: the limit of a message in two bytes, after how many messages the hearer has enough (zero: never), then bytes with
 /// the places to cut them at.
@@ -18,13 +21,14 @@ pub fn run(data: &[u8]) {
     let (limit, enough) = (usize::from(input.short()), input.below(256));
     let cut = Cut::read(input);
 
+    let limit = Limit { bytes: limit, fragments: FRAGMENTS };
     let whole = hear([cut.bytes], limit, enough);
     assert_eq!(hear(cut.pieces(), limit, enough), whole, "cut at some places");
     assert_eq!(hear(cut.bytes.chunks(1), limit, enough), whole, "cut everywhere");
 }
 
 /// The messages of some pieces, printed, and how they end.
-fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, enough: usize) -> (Vec<String>, Result<(), WireError>) {
+fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: Limit, enough: usize) -> (Vec<String>, Result<(), WireError>) {
     let (mut wire, mut heard, mut result) = (Wire::new(), Vec::new(), Ok(()));
     // The hearer has enough, or was told of a close.
     let mut over = false;
@@ -32,7 +36,7 @@ fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, enough: us
         let before = result;
         result = wire.feed(&mut piece.to_vec(), limit, &mut |message| {
             assert!(!over && before.is_ok(), "{message:?} after the end");
-            check(&message, limit);
+            check(&message, limit.bytes);
             heard.push(format!("{message:?}"));
             let enough = heard.len() == enough;
             over = enough || matches!(message, Message::Close(_));

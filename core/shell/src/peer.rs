@@ -9,7 +9,7 @@ use roomcast_core::id::ConnId;
 use roomcast_core::time::Time;
 
 use crate::handshake::{self, Refusal};
-use crate::wire::Wire;
+use crate::wire::{Limit, Wire};
 
 /// The receiving half of one client. The other half is the hub's outbox alone, which begins with the answer to the request.
 ///
@@ -64,7 +64,8 @@ impl Peer {
         if wire.has_failed() {
             return;
         }
-        let heard = wire.feed(bytes, hub.message_limit(*conn), &mut |message| {
+        let limit = Limit { bytes: hub.message_limit(*conn), fragments: hub.fragment_limit() };
+        let heard = wire.feed(bytes, limit, &mut |message| {
             hub.receive(now, *conn, message);
             ControlFlow::Continue(())
         });

@@ -38,13 +38,14 @@ const PARTIAL_BUFFER: usize = 512;
 /// ```
 /// use std::ops::ControlFlow;
 /// use roomcast_core::frame::Message;
-/// use roomcast_shell::wire::{Wire, WireError};
+/// use roomcast_shell::wire::{Limit, Wire, WireError};
 ///
+/// let limit = Limit { bytes: 512, fragments: 8 };
 /// let mut wire = Wire::new();
 /// let mut heard = Vec::new();
 /// // "Hello", masked: the example of RFC 6455, section 5.7, cut in two.
 /// for chunk in [&b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f"[..], &b"\x4d\x51\x58"[..]] {
-///     wire.feed(&mut chunk.to_vec(), 512, &mut |message| {
+///     wire.feed(&mut chunk.to_vec(), limit, &mut |message| {
 ///         if let Message::Text(text) = message {
 ///             heard.push(text.to_owned());
 ///         }
@@ -57,6 +58,15 @@ const PARTIAL_BUFFER: usize = 512;
 #[derive(Debug, Default)]
 pub struct Wire {
     state: State,
+}
+
+/// What one message may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The bytes of its payload, at most [`MAX_LIMIT`].
+    pub bytes: usize,
+    /// The frames that it is made of. Those without payload count: a message might have them without end.
+    pub fragments: usize,
 }
 
 /// Who hears of messages: the closure of [`Wire::feed`].
@@ -86,9 +96,9 @@ impl Wire {
 
     /// Takes the next bytes from the socket and calls `each` for every message and control frame that they complete, in order.
     ///
-    /// The bytes are unmasked in place, so the caller's buffer holds nothing of use afterwards. A message longer than
-    /// `limit` bytes (at most [`MAX_LIMIT`]) fails as soon as a header announces it, before its payload is waited for; the
-    /// fragments of a message count together, and control frames have their own bound. Each call may bring another limit,
+    /// The bytes are unmasked in place, so the caller's buffer holds nothing of use afterwards. A message beyond
+    /// `limit` fails as soon as a header announces it, before its payload is waited for; the fragments of a message count
+    /// together, and control frames have their own bound. Each call may bring another limit,
     /// because what a client may send changes when it is authenticated; a header is judged by the one it came with. When
     /// `each` returns `Break`, the wire ends there: the rest is dropped.
     ///
@@ -98,17 +108,17 @@ impl Wire {
     pub fn feed(
         &mut self,
         input: &mut [u8],
-        limit: usize,
+        limit: Limit,
         each: &mut dyn FnMut(Message<'_>) -> ControlFlow<()>,
     ) -> Result<(), WireError> {
-        let limit = limit.min(MAX_LIMIT);
+        let limit = Limit { bytes: limit.bytes.min(MAX_LIMIT), ..limit };
         let mut at = 0;
         loop {
             let rest = &mut input[at..];
             let step = match &mut self.state {
                 State::Ended(outcome) => return *outcome,
                 _ if rest.is_empty() => return Ok(()),
-                State::Between => match Header::parse(rest, None, limit) {
+                State::Between => match Header::parse(rest, None, limit.bytes) {
                     Ok(Some(header)) if header.is_final && header.end() <= rest.len() => {
                         header.deliver(rest, each).map(|flow| (header.end(), flow))
                     }
@@ -232,6 +242,8 @@ struct Partial {
     missing: usize,
     /// The length announced so far by the fragments of an open message.
     message: Option<usize>,
+    /// The frames it has so far.
+    fragments: usize,
 }
 
 impl Partial {
@@ -248,6 +260,7 @@ impl Partial {
             have: 0,
             missing: 0,
             message: None,
+            fragments: 0,
         }
     }
 
@@ -258,7 +271,7 @@ impl Partial {
 
     /// Takes a piece of payload, a header or a control frame from `input`, which is not empty: how many bytes it took, and
     /// whether more is wanted.
-    fn feed(&mut self, input: &[u8], limit: usize, each: Each<'_>) -> Result<(usize, ControlFlow<()>), WireError> {
+    fn feed(&mut self, input: &[u8], limit: Limit, each: Each<'_>) -> Result<(usize, ControlFlow<()>), WireError> {
         if self.missing > 0 {
             let piece = self.missing.min(input.len());
             self.missing -= piece;
@@ -268,8 +281,12 @@ impl Partial {
         let fits = input.len().min(self.held.len() - before);
         self.held[before..before + fits].copy_from_slice(&input[..fits]);
         self.have += fits;
-        match Header::parse(&self.held[..self.have], self.message, limit)? {
+        match Header::parse(&self.held[..self.have], self.message, limit.bytes)? {
             Some(header) if matches!(header.opcode, OpCode::Data(_)) => {
+                self.fragments += 1;
+                if self.fragments > limit.fragments {
+                    return Err(WireError::TooManyFragments);
+                }
                 self.have = 0;
                 self.missing = header.len;
                 // `Header::parse` keeps the sum within MAX_LIMIT.
@@ -332,6 +349,8 @@ pub enum WireError {
     Utf8,
     /// A message is, or announces that it will be, longer than the limit.
     TooLarge,
+    /// A message has more fragments than the limit.
+    TooManyFragments,
 }
 
 impl WireError {
@@ -341,6 +360,7 @@ impl WireError {
             WireError::Protocol => 1002,
             WireError::Utf8 => 1007,
             WireError::TooLarge => 1009,
+            WireError::TooManyFragments => 1008,
         }
     }
 
@@ -350,6 +370,7 @@ impl WireError {
             WireError::Protocol => "protocol error",
             WireError::Utf8 => "invalid UTF-8",
             WireError::TooLarge => "message too large",
+            WireError::TooManyFragments => "too many fragments",
         }
     }
 }
@@ -372,238 +393,4 @@ fn fault(error: tungstenite::Error) -> WireError {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::option::weighted;
-    use proptest::prelude::*;
-    use proptest::sample::Index;
-    use roomcast_core::frame::Frame;
-    use tungstenite::Message as Theirs;
-
-    use super::*;
-
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    const LIMIT: usize = 600;
-
-    /// The messages of some chunks, printed, and how they end.
-    fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> (Vec<String>, Result<(), WireError>) {
-        let (mut wire, mut heard, mut result) = (Wire::new(), Vec::new(), Ok(()));
-        for chunk in chunks {
-            result = wire.feed(&mut chunk.to_vec(), limit, &mut |message| {
-                heard.push(format!("{message:?}"));
-                ControlFlow::Continue(())
-            });
-        }
-        (heard, result)
-    }
-
-    /// Both ways through the file: at once, and byte by byte.
-    fn both(bytes: &[u8]) -> (Vec<String>, Result<(), WireError>) {
-        let whole = run([bytes], LIMIT);
-        assert_eq!(run(bytes.chunks(1), LIMIT), whole);
-        whole
-    }
-
-    /// What a client would send for a frame of the core: the same, masked.
-    fn masked(frame: &Frame, mask: [u8; 4]) -> Vec<u8> {
-        let (header, payload) = frame.wire().split_at(frame.len() - frame.payload().len());
-        let mut bytes = [header, &mask].concat();
-        bytes[1] |= 0x80;
-        bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        bytes
-    }
-
-    /// Any frame of a client, by its first byte.
-    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = masked(&Frame::binary(payload), MASK);
-        bytes[0] = first;
-        bytes
-    }
-
-    #[test]
-    fn an_idle_wire_holds_nothing() {
-        assert!(size_of::<Wire>() <= 24);
-        let mut wire = Wire::new();
-        let mut bytes = [frame(0x81, b"whole"), frame(0x01, b"in "), frame(0x80, b"two")].concat();
-        let (first, last) = bytes.split_at_mut(12);
-        wire.feed(first, LIMIT, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert!(matches!(wire.state, State::Within(_)));
-        wire.feed(last, LIMIT, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert!(matches!(wire.state, State::Between));
-    }
-
-    #[test]
-    fn frames_may_be_unusual_and_legal() {
-        let bytes = [frame(0x01, b"a"), frame(0x89, b"?"), frame(0x00, b""), frame(0x8a, b"!"), frame(0x80, b"b")];
-        assert_eq!(both(&bytes.concat()).0, ["Ping([63])", "Pong", "Text(\"ab\")"]);
-        let longest = [&[0x89, 0xff, 0, 0, 0, 0, 0, 0, 0, 125], &frame(0x89, &[7; 125])[2..]].concat();
-        assert_eq!(both(&longest), (vec![format!("Ping({:?})", [7; 125])], Ok(())));
-    }
-
-    #[test]
-    fn a_fault_is_told_as_soon_as_the_header_is_there() {
-        let announced = |first: u8, second: u8, length: &[u8]| [&[first, second], length, &MASK].concat();
-        let faults = [
-            (announced(0x82, 0xff, &u64::MAX.to_be_bytes()), WireError::TooLarge),
-            (announced(0x81, 0xfe, &601u16.to_be_bytes()), WireError::TooLarge),
-            ([frame(0x02, &[0; 300]), frame(0x00, &[0; 300]), announced(0x00, 0x81, b"")].concat(), WireError::TooLarge),
-            (announced(0x89, 0xfe, &126u16.to_be_bytes()), WireError::Protocol),
-            (vec![0x81, 0x05], WireError::Protocol),
-            ([frame(0x01, b"a"), announced(0x81, 0x85, b"")].concat(), WireError::Protocol),
-            ([frame(0x01, b"\xc3"), frame(0x00, b"\xa9"), frame(0x00, b"\xff")].concat(), WireError::Utf8),
-            (frame(0x81, b"\xed\xa0\x80"), WireError::Utf8),
-        ];
-        for (bytes, error) in faults {
-            assert_eq!(both(&bytes).1, Err(error), "{bytes:x?}");
-        }
-        for first in [0xc1, 0xa1, 0x91, 0x83, 0x80, 0x09, 0x8b] {
-            assert_eq!(both(&announced(first, 0x85, b"")), (vec![], Err(WireError::Protocol)), "{first:x}");
-        }
-        assert_eq!(both(&frame(0x82, &[0; LIMIT])).1, Ok(()));
-        assert_eq!(run([&announced(0x82, 0xff, &(1u64 << 62).to_be_bytes())[..]], usize::MAX).1, Err(WireError::TooLarge));
-    }
-
-    #[test]
-    fn closes_are_legal_or_errors() {
-        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1013, 3000, 4001, 4999] {
-            let bytes = frame(0x88, &[&u16::to_be_bytes(code)[..], "später".as_bytes()].concat());
-            assert_eq!(both(&bytes), (vec![format!("Close(Some({code}))")], Ok(())));
-        }
-        for code in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
-            assert_eq!(both(&frame(0x88, &u16::to_be_bytes(code))), (vec![], Err(WireError::Protocol)));
-        }
-        assert_eq!(both(&frame(0x88, b"")), (vec!["Close(None)".to_owned()], Ok(())));
-        assert_eq!(both(&frame(0x88, b"\x03")).1, Err(WireError::Protocol));
-        assert_eq!(both(&frame(0x88, b"\x03\xe8\xff")).1, Err(WireError::Utf8));
-    }
-
-    #[test]
-    fn nothing_follows_an_end() {
-        let after_close = [frame(0x01, b"a"), frame(0x88, b""), frame(0x80, b"b"), frame(0xff, b"")];
-        assert_eq!(both(&after_close.concat()), (vec!["Close(None)".to_owned()], Ok(())));
-        let (mut wire, mut count) = (Wire::new(), 0);
-        for _ in 0..2 {
-            let mut bytes = [frame(0x81, b"a"), frame(0x81, b"b")].concat();
-            let result = wire.feed(&mut bytes, LIMIT, &mut |_| {
-                count += 1;
-                ControlFlow::Break(())
-            });
-            assert_eq!((result, count), (Ok(()), 1));
-        }
-        let mut wire = Wire::new();
-        for mut bytes in [frame(0xff, b""), vec![], frame(0x81, b"a")] {
-            assert_eq!(wire.feed(&mut bytes, LIMIT, &mut |_| unreachable!()), Err(WireError::Protocol));
-        }
-    }
-
-    /// What plain tungstenite makes of the bytes: its messages, and its result unless it waits for more.
-    fn oracle(bytes: &[u8]) -> (Vec<String>, Option<Result<(), WireError>>) {
-        let config = WebSocketConfig::default().max_message_size(Some(LIMIT)).max_frame_size(Some(LIMIT));
-        let mut context = WebSocketContext::new(Role::Server, Some(config));
-        let (mut pipe, mut heard) = (Pipe(bytes), Vec::new());
-        loop {
-            let theirs = match context.read(&mut pipe) {
-                Ok(Theirs::Close(Some(close))) if close.reason.as_str() == "Protocol violation" => {
-                    return (heard, Some(Err(WireError::Protocol)));
-                }
-                Ok(message) => message,
-                Err(tungstenite::Error::Io(_)) => return (heard, None),
-                Err(error) => return (heard, Some(Err(fault(error)))),
-            };
-            let message = match &theirs {
-                Theirs::Text(text) => Message::Text(text),
-                Theirs::Binary(data) => Message::Binary(data),
-                Theirs::Ping(data) => Message::Ping(data),
-                Theirs::Pong(_) => Message::Pong,
-                Theirs::Close(close) => Message::Close(close.as_ref().map(|close| close.code.into())),
-                Theirs::Frame(_) => unreachable!(),
-            };
-            heard.push(format!("{message:?}"));
-            if theirs.is_close() {
-                return (heard, Some(Ok(())));
-            }
-        }
-    }
-
-    /// A few frames, most of them legal in their place.
-    fn frames() -> impl Strategy<Value = Vec<u8>> {
-        let payload = prop_oneof![
-            4 => "[a-zé€😀]{0,40}".prop_map(String::into_bytes),
-            1 => vec(any::<u8>(), 0..130),
-            1 => vec(Just(b'x'), 0..700),
-        ];
-        let code = prop_oneof![3 => 1000u16..1004, 1 => any::<u16>()].prop_map(u16::to_be_bytes);
-        let piece = prop_oneof![
-            6 => payload.clone().prop_map(|text| frame(0x81, &text)),
-            3 => payload.clone().prop_map(|data| frame(0x82, &data)),
-            // A text in fragments, cut anywhere, with a control frame inside.
-            4 => (payload, any::<Index>(), 0x89..0x8bu8).prop_map(|(text, at, control)| {
-                let (head, tail) = text.split_at(at.index(text.len() + 1));
-                [frame(0x01, head), frame(control, b"beat"), frame(0x00, tail), frame(0x80, b"")].concat()
-            }),
-            2 => (0x89..0x8bu8, vec(any::<u8>(), 0..130)).prop_map(|(first, data)| frame(first, &data)),
-            1 => (code, "[a-zé]{0,20}").prop_map(|(code, reason)| frame(0x88, &[&code, reason.as_bytes()].concat())),
-            1 => any::<u8>().prop_map(|first| frame(first, b"odd")),
-        ];
-        vec(piece, 0..8).prop_map(|pieces| pieces.concat())
-    }
-
-    /// The same, with some bytes overwritten or cut off.
-    fn corrupted() -> impl Strategy<Value = Vec<u8>> {
-        let damage = vec((any::<Index>(), any::<u8>()), 0..3);
-        (frames(), damage, weighted(0.2, any::<Index>())).prop_map(|(mut bytes, damage, cut)| {
-            for (at, byte) in damage {
-                let at = at.index(bytes.len() + 1);
-                bytes[at..].iter_mut().take(1).for_each(|old| *old = byte);
-            }
-            bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len() + 1)));
-            bytes
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn splits_change_nothing(
-            bytes in corrupted(), cuts in vec(any::<Index>(), 0..12), limit in prop_oneof![0..LIMIT, any::<usize>()]
-        ) {
-            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
-            cuts.sort_unstable();
-            let whole = run([&bytes[..]], limit);
-            prop_assert_eq!(&run(cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]), limit), &whole);
-            prop_assert_eq!(&run(bytes.chunks(1), limit), &whole);
-        }
-
-        #[test]
-        fn tungstenite_agrees(bytes in corrupted()) {
-            let (heard, result) = run([&bytes[..]], LIMIT);
-            let (mut messages, mut end) = oracle(&bytes);
-            if end.is_none() && result.is_err() {
-                // tungstenite judges a frame when it is whole, the wire when its header is: complete it.
-                (messages, end) = oracle(&[&bytes[..], &[0; LIMIT]].concat());
-            }
-            prop_assert_eq!(heard, messages);
-            // But its length it judges before anything else about it.
-            let excused = result == Err(WireError::Protocol) && end == Some(Err(WireError::TooLarge));
-            prop_assert!(excused || result == end.unwrap_or(Ok(())), "{result:?}, {end:?}");
-        }
-
-        #[test]
-        fn what_core_encodes_is_read_back(text in "\\PC{0,200}", data in vec(any::<u8>(), 0..70_000), mask: [u8; 4]) {
-            let beat = &data[..data.len().min(125)];
-            let exchange = [
-                (Frame::text(text.as_bytes()), Message::Text(&text)),
-                (Frame::binary(&data), Message::Binary(&data)),
-                (Frame::ping(), Message::Ping(b"")),
-                (Frame::pong(beat), Message::Pong),
-                (Frame::close(Some(4001), &text), Message::Close(Some(4001))),
-            ];
-            let mut bytes: Vec<u8> = exchange.iter().flat_map(|(frame, _)| masked(frame, mask)).collect();
-            let mut expected = exchange.iter().map(|(_, message)| message);
-            let result = Wire::new().feed(&mut bytes, MAX_LIMIT, &mut |message| {
-                assert_eq!(Some(&message), expected.next());
-                ControlFlow::Continue(())
-            });
-            prop_assert_eq!((result, expected.next()), (Ok(()), None));
-        }
-    }
-}
+mod tests;

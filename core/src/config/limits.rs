@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::{ConfigError, check};
 
-/// Limits for each connection. Their defaults are those of system B (PROTOCOL section 2).
+/// Limits of each connection, of users and addresses, and of the node. The defaults of the older ones are those of system B
+/// (PROTOCOL section 2); where one is exceeded, a counter in the metrics says so by its name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -16,17 +17,30 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Longest message of a connection that is not authenticated yet: a token must fit.
     pub first_message_bytes: usize,
-    /// Messages a connection may send on average, each second.
+    /// WebSocket frames that one message may be made of, empty ones counted; more close with 1008.
+    pub fragments: usize,
+    /// How deeply the JSON of a message may be nested; a deeper one is refused as `invalid_message`.
+    pub nesting: usize,
+    /// Messages a connection may send on average, each second; more are refused as `rate_limited`. Four times as many frames may
+    /// come that are no messages, as pings and pongs; more are not answered.
     pub messages_per_second: u32,
     /// Messages it may send at once after a pause.
     pub burst: u32,
-    /// Errors a connection may cause before it is closed with 4009.
+    /// Bytes of messages it may send on average, each second; messages beyond are refused as `rate_limited`.
+    pub bytes_per_second: u32,
+    /// Bytes it may send at once after a pause. A single message may have more, if it may be so long; it uses up what follows.
+    pub burst_bytes: u32,
+    /// What a connection may do too fast, and is refused, before it is closed with 4009.
+    pub refusals: u32,
+    /// Errors a connection may cause before it is closed with 4009. What is refused as `rate_limited` is none.
     pub error_budget: u32,
-    /// After this time without closing, the error budget is whole again.
+    /// So long after the first of them, the errors and the refusals of a connection are forgotten.
     #[serde(with = "humantime_serde")]
     pub error_reset: Duration,
-    /// Rooms a connection may be in.
+    /// Rooms a connection may be in; more are refused as `limit_exceeded`.
     pub rooms_per_connection: usize,
+    /// Subscriptions of one connection that may wait for the store; more are refused as `limit_exceeded`.
+    pub subscriptions_in_flight: usize,
     /// Longest room name, in bytes.
     pub room_name_bytes: usize,
     /// Bytes that may wait for a slow reader; more close it with 4008.
@@ -78,6 +92,11 @@ impl Limits {
             (self.first_message_bytes, "first_message_bytes"),
             (self.messages_per_second as usize, "messages_per_second"),
             (self.burst as usize, "burst"),
+            (self.bytes_per_second as usize, "bytes_per_second"),
+            (self.burst_bytes as usize, "burst_bytes"),
+            (self.fragments, "fragments"),
+            (self.nesting, "nesting"),
+            (self.subscriptions_in_flight, "subscriptions_in_flight"),
             (self.rooms_per_connection, "rooms_per_connection"),
             (self.room_name_bytes, "room_name_bytes"),
             (self.outbox_bytes, "outbox_bytes"),
@@ -109,11 +128,17 @@ impl Default for Limits {
             connections: 1_000_000,
             message_bytes: 512,
             first_message_bytes: 8 * 1024,
+            fragments: 64,
+            nesting: 64,
             messages_per_second: 10,
             burst: 20,
+            bytes_per_second: 64 * 1024,
+            burst_bytes: 128 * 1024,
+            refusals: 500,
             error_budget: 5,
             error_reset: Duration::from_secs(600),
             rooms_per_connection: 100,
+            subscriptions_in_flight: 100,
             room_name_bytes: 200,
             outbox_bytes: 1024 * 1024,
             outbox_messages: 1_000,

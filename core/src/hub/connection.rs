@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use super::engine::Engine;
-use super::limit::{ErrorBudget, Limiter};
+use super::limit::Allowance;
 use super::outbox::Queue;
 use super::room::Membership;
 use super::session::Session;
@@ -45,8 +45,7 @@ pub(super) struct Connection {
     pub(super) rooms: Vec<Membership>,
     /// The room that its path is bound to, until it is open and has asked for it.
     pub(super) bound: Option<Box<str>>,
-    pub(super) limiter: Limiter,
-    pub(super) errors: ErrorBudget,
+    pub(super) allowance: Allowance,
     /// Until when something has to come from it. A ping that is sent leaves the time to answer it, whenever that was: a host
     /// that was stopped for a while must not take its own silence for the clients'.
     pub(super) silent_at: Time,
@@ -110,8 +109,7 @@ impl Connection {
             queue: None,
             rooms: Vec::new(),
             bound: room.map(String::into_boxed_str),
-            limiter: Limiter::default(),
-            errors: ErrorBudget::default(),
+            allowance: Allowance::default(),
             silent_at: now + config.heartbeat.timeout,
             ping_at: now + config.heartbeat.ping,
             deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },

@@ -150,7 +150,9 @@ impl Hub {
             Ok(Packet::Binary(bytes)) => self.hear_attachment(now, id, Bytes::copy_from_slice(&bytes)),
             Ok(Packet::Pong(_)) => self.hear_pong(now, id),
             Ok(Packet::Close) => self.hear_close(now, id),
-            Ok(Packet::Open(_) | Packet::Upgrade | Packet::Noop) => {}
+            Ok(Packet::Open(_) | Packet::Upgrade | Packet::Noop) => {
+                self.charge_control(now, id);
+            }
             // In this version of the protocol it is the server that pings.
             Ok(Packet::Ping(_)) | Err(Malformed) => self.end_malformed(now, id),
         }
@@ -179,12 +181,14 @@ impl Hub {
     fn hear_pong(&mut self, now: Time, id: ConnId) {
         let interval = self.config.socketio.ping_interval;
         let Some(conn) = self.get(id) else { return };
-        // One that nobody asked for puts nothing off.
-        if conn.ping_at == Time::NEVER {
-            (conn.ping_at, conn.silent_at) = (now + interval, Time::NEVER);
-            self.sockets_of(id).into_iter().for_each(|socket| self.note_pong(socket));
-            self.arm(now, id);
+        if conn.ping_at != Time::NEVER {
+            // One that nobody asked for puts nothing off.
+            self.charge_control(now, id);
+            return;
         }
+        (conn.ping_at, conn.silent_at) = (now + interval, Time::NEVER);
+        self.sockets_of(id).into_iter().for_each(|socket| self.note_pong(socket));
+        self.arm(now, id);
     }
 
     /// The client ends its session.

@@ -1,109 +1,126 @@
-//! Rate limits and the error budget.
+//! What one connection may do, and how much of it.
 
 use core::time::Duration;
 
+use super::{Hub, find};
+use crate::dialect::json::{ErrorCode, Object};
+use crate::id::ConnId;
+use crate::limiter::Limiter;
 use crate::time::Time;
 
-/// A rate limiter (GCRA): one moment is all its state.
-///
-/// In any span of length t it lets at most `burst + rate × t` through.
-///
-/// ```
-/// use roomcast_core::hub::Limiter;
-/// use roomcast_core::time::Time;
-///
-/// let mut limiter = Limiter::default();
-/// let now = Time::from_micros(1_000_000);
-/// assert!(limiter.take(now, 10, 2).is_ok());
-/// assert!(limiter.take(now, 10, 2).is_ok());
-/// assert_eq!(limiter.take(now, 10, 2).unwrap_err().as_millis(), 100);
-/// ```
+/// So many times as often as messages may frames come that are none: pings, pongs, and what keeps a session alive.
+const CONTROLS: u32 = 4;
+
+/// What a connection may still do.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Limiter {
-    /// When the bucket will be full again, if nothing more is taken.
-    full_at: Time,
+pub(super) struct Allowance {
+    messages: Limiter,
+    bytes: Limiter,
+    /// Frames that are no messages.
+    controls: Limiter,
+    errors: Budget,
+    /// What came too fast.
+    refusals: Budget,
 }
 
-impl Limiter {
-    /// Takes one of `burst`, which come back at `rate` each second.
-    ///
-    /// # Errors
-    /// How long to wait until there is one again. Nothing is taken then.
-    pub fn take(&mut self, now: Time, rate: u32, burst: u32) -> Result<(), Duration> {
-        let interval = Duration::from_secs(1) / rate.max(1);
-        let full_at = self.full_at.max(now) + interval;
-        let most = now + interval * burst.max(1);
-        if full_at > most {
-            return Err(full_at - most);
-        }
-        self.full_at = full_at;
-        Ok(())
-    }
-}
-
-/// How many errors a connection may still cause.
+/// How much of something a connection may still do before it is closed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ErrorBudget {
+struct Budget {
     spent: u32,
     since: Time,
 }
 
-impl ErrorBudget {
+impl Budget {
     /// Spends one; whether the budget is exceeded by it.
-    pub(super) fn spend(&mut self, now: Time, budget: u32, reset: Duration) -> bool {
+    fn spend(&mut self, now: Time, budget: u32, reset: Duration) -> bool {
         if self.spent == 0 || now - self.since >= reset {
-            *self = ErrorBudget { spent: 0, since: now };
+            *self = Budget { spent: 0, since: now };
         }
         self.spent = self.spent.saturating_add(1);
         self.spent > budget
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
+impl Hub {
+    /// Charges a connection for a message of so many bytes. A client that sends too fast is told when to go on; that alone costs
+    /// nothing of its error budget, because a page that subscribes to many things at once means no harm.
+    pub(super) fn within_rate(&mut self, now: Time, id: ConnId, bytes: usize, reply_to: Option<&str>) -> bool {
+        let Err(wait) = self.charge_message(now, id, bytes) else { return true };
+        let data = Object::new()
+            .string("code", ErrorCode::RateLimited.as_str())
+            .string("message", "Too many requests")
+            .number("retry_after_ms", wait.as_micros().div_ceil(1000) as u64)
+            .finish();
+        self.notice(now, id, "error", Some(data), reply_to);
+        self.charge_refusal(now, id);
+        false
+    }
 
-    proptest! {
-        #[test]
-        fn no_span_lets_more_through_than_burst_and_rate(
-            gaps in proptest::collection::vec(0_u64..400_000, 1..200),
-            rate in 1_u32..50,
-            burst in 1_u32..20,
-        ) {
-            let mut limiter = Limiter::default();
-            let (mut now, mut passed) = (1_000_000_u64, Vec::new());
-            for gap in gaps {
-                now += gap;
-                if limiter.take(Time::from_micros(now), rate, burst).is_ok() {
-                    passed.push(now);
-                }
-            }
-            for (at, start) in passed.iter().enumerate() {
-                for (count, end) in passed[at..].iter().enumerate() {
-                    let span = (end - start) as f64 / 1e6;
-                    let most = f64::from(burst) + f64::from(rate) * span + 1e-6;
-                    prop_assert!((count + 1) as f64 <= most + 1.0, "{} in {span} s", count + 1);
-                }
-            }
+    /// The same without a word: how long to wait where it is too much.
+    pub(super) fn charge_message(&mut self, now: Time, id: ConnId, bytes: usize) -> Result<(), Duration> {
+        let Hub { config, stats, .. } = self;
+        let limits = &config.limits;
+        let Some(conn) = find(&mut self.conns, id) else { return Err(Duration::ZERO) };
+        // Nothing is taken of either where the other has not enough.
+        let mut messages = conn.allowance.messages;
+        if let Err(wait) = messages.take(now, limits.messages_per_second, limits.burst) {
+            stats.rate_limited += 1;
+            return Err(wait);
         }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Err(wait) = conn.allowance.bytes.take_n(now, bytes, limits.bytes_per_second, limits.burst_bytes) {
+            stats.limit_bytes += 1;
+            return Err(wait);
+        }
+        conn.allowance.messages = messages;
+        Ok(())
+    }
 
-        #[test]
-        fn waiting_as_told_is_enough(rate in 1_u32..1000, burst in 1_u32..20) {
-            let mut limiter = Limiter::default();
-            let mut now = Time::from_micros(5);
-            for _ in 0..100 {
-                if let Err(wait) = limiter.take(now, rate, burst) {
-                    now = now + wait;
-                    prop_assert!(limiter.take(now, rate, burst).is_ok());
-                }
-            }
+    /// Charges a connection for a frame that is no message. One that sends too many of them is not answered.
+    pub(super) fn charge_control(&mut self, now: Time, id: ConnId) -> bool {
+        let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
+        let Some(conn) = self.get(id) else { return false };
+        if conn.allowance.controls.take(now, rate.saturating_mul(CONTROLS), burst.saturating_mul(CONTROLS)).is_ok() {
+            return true;
+        }
+        self.stats.limit_controls += 1;
+        self.charge_refusal(now, id);
+        false
+    }
+
+    /// A message is nested too deeply to be looked at.
+    pub(super) fn refuse_nesting(&mut self, now: Time, id: ConnId, reply_to: Option<&str>) {
+        self.stats.limit_nesting += 1;
+        self.error(now, id, ErrorCode::InvalidMessage, "The message is nested too deeply", reply_to);
+    }
+
+    /// Something was refused because it came too fast. A connection that goes on regardless is closed: it would be answered for
+    /// ever.
+    pub(super) fn charge_refusal(&mut self, now: Time, id: ConnId) {
+        let (budget, reset) = (self.config.limits.refusals, self.config.limits.error_reset);
+        if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.refusals.spend(now, budget, reset)) {
+            self.stats.limit_refusals += 1;
+            self.close(now, id, 4009, "too many messages");
         }
     }
 
+    /// Takes one from the error budget of a connection, and closes it when that is exceeded.
+    pub(super) fn charge_error(&mut self, now: Time, id: ConnId) {
+        let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
+        if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.errors.spend(now, budget, reset)) {
+            self.stats.limit_errors += 1;
+            self.close(now, id, 4009, "too many errors");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
     #[test]
     fn the_budget_is_whole_again_after_the_reset() {
-        let (mut budget, reset) = (ErrorBudget::default(), Duration::from_secs(600));
+        let (mut budget, reset) = (Budget::default(), Duration::from_secs(600));
         let at = |secs: u64| Time::from_micros(secs * 1_000_000);
         assert!(!(0..5).any(|_| budget.spend(at(1), 5, reset)));
         assert!(budget.spend(at(2), 5, reset));

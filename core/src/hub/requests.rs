@@ -5,6 +5,7 @@ use super::petition::Wanted;
 use super::room::{Reply, Wish};
 use super::{Hub, HubAction};
 use crate::config::{AuthMode, Keep};
+use crate::dialect::is_deeper_than;
 use crate::dialect::json::{self, Command, ErrorCode, Object, Request, Topic};
 use crate::door::{Ask, Publish, PublishId, Published};
 use crate::id::ConnId;
@@ -25,8 +26,11 @@ pub(super) struct Publisher {
 impl Hub {
     /// A text message of the JSON dialect.
     pub(super) fn request(&mut self, now: Time, id: ConnId, text: &str) {
-        if !self.within_rate(now, id, None) {
+        if !self.within_rate(now, id, text.len(), None) {
             return;
+        }
+        if is_deeper_than(self.config.limits.nesting, text) {
+            return self.refuse_nesting(now, id, None);
         }
         match json::parse(text) {
             Ok(Request { id: request, command }) => self.perform(now, id, request.as_deref(), command),
@@ -34,8 +38,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn refuse_binary(&mut self, now: Time, id: ConnId) {
-        if self.within_rate(now, id, None) {
+    pub(super) fn refuse_binary(&mut self, now: Time, id: ConnId, bytes: usize) {
+        if self.within_rate(now, id, bytes, None) {
             self.error(now, id, ErrorCode::UnsupportedMessage, "Binary messages are not supported here", None);
         }
     }
@@ -113,30 +117,6 @@ impl Hub {
         }
     }
 
-    /// Takes one from the error budget of a connection, and closes it when that is exceeded.
-    pub(super) fn charge_error(&mut self, now: Time, id: ConnId) {
-        let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
-        if self.get(id).is_some_and(|conn| conn.errors.spend(now, budget, reset)) {
-            self.close(now, id, 4009, "too many errors");
-        }
-    }
-
-    /// Takes one from the connection's message rate. A client that sends too fast is told when to go on; that alone costs
-    /// nothing of its error budget, because a page that subscribes to many things at once means no harm.
-    pub(super) fn within_rate(&mut self, now: Time, id: ConnId, reply_to: Option<&str>) -> bool {
-        let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
-        let Some(conn) = self.get(id) else { return false };
-        let Err(wait) = conn.limiter.take(now, rate, burst) else { return true };
-        self.stats.rate_limited += 1;
-        let data = Object::new()
-            .string("code", ErrorCode::RateLimited.as_str())
-            .string("message", "Too many requests")
-            .number("retry_after_ms", wait.as_micros().div_ceil(1000) as u64)
-            .finish();
-        self.notice(now, id, "error", Some(data), reply_to);
-        false
-    }
-
     pub(super) fn perform(&mut self, now: Time, id: ConnId, request: Option<&str>, command: Command<'_>) {
         let Some(conn) = self.peek(id) else { return };
         if conn.phase == Phase::Authenticating && !matches!(command, Command::Auth { .. } | Command::Ping) {
@@ -174,7 +154,13 @@ impl Hub {
     fn request_room(&mut self, now: Time, id: ConnId, request: Option<&str>, topic: Topic<'_>) {
         let most = self.config.limits.rooms_per_connection;
         if self.peek(id).is_some_and(|conn| Hub::room_count(conn) >= most) {
+            self.stats.limit_rooms += 1;
             return self.error(now, id, ErrorCode::LimitExceeded, "Too many rooms on this connection", request);
+        }
+        let most = self.config.limits.subscriptions_in_flight;
+        if self.peek(id).is_some_and(|conn| usize::from(conn.joining) >= most) {
+            self.stats.limit_subscriptions += 1;
+            return self.error(now, id, ErrorCode::LimitExceeded, "Too many subscriptions wait for the store", request);
         }
         let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
         let wish = self.wish(&topic);
@@ -210,6 +196,7 @@ impl Hub {
         let most = self.config.limits.publishes_in_flight;
         let Some(conn) = self.get(id) else { return };
         if usize::from(conn.publishing) >= most {
+            self.stats.limit_publishes += 1;
             let message = "Too many publishes wait for the store";
             return self.error(now, id, ErrorCode::LimitExceeded, message, reply_to.as_deref());
         }

@@ -25,6 +25,7 @@ use super::connection::{Nature, Phase};
 use super::room::Wish;
 use super::{Hub, Report};
 use crate::config::AuthMode;
+use crate::dialect::is_deeper_than;
 use crate::dialect::json::{self, ErrorCode, Object};
 use crate::dialect::socketio::Assembly;
 use crate::dialect::socketio::packet::{self, Args, Body, Packet};
@@ -91,9 +92,11 @@ impl Hub {
                 self.remove(socket, "closed by the client", false);
             }
             (_, Some(socket), Body::Event { name, args, ack, .. }) => self.hear_event(now, socket, &name, args, ack, attachments),
-            (_, Some(socket), Body::Ack { id: ack, args, .. }) => self.hear_ack(socket, ack, args, attachments),
+            (_, Some(socket), Body::Ack { id: ack, args, .. }) => self.hear_ack(now, socket, ack, args, attachments),
             // It crossed our word, or the client's own, that the namespace is left.
-            (Some(index), None, _) if self.has_left(id, index) => {}
+            (Some(index), None, _) if self.has_left(id, index) => {
+                self.charge_control(now, id);
+            }
             _ => self.end_malformed(now, id),
         }
     }
@@ -197,10 +200,12 @@ impl Hub {
         if self.conns.len() >= ConnId::MAX_SLOTS {
             return Err(("UNAVAILABLE", "Too many connections"));
         }
-        let (rate, burst) = (self.config.limits.messages_per_second, self.config.limits.burst);
-        if self.get(session).is_some_and(|conn| conn.limiter.take(now, rate, burst).is_err()) {
-            self.stats.rate_limited += 1;
+        if self.charge_message(now, session, auth.map_or(0, |auth| auth.as_str().len())).is_err() {
             return Err(("RATE_LIMITED", "Too many requests"));
+        }
+        if auth.is_some_and(|auth| is_deeper_than(self.config.limits.nesting, auth.as_str())) {
+            self.stats.limit_nesting += 1;
+            return Err(("INVALID_MESSAGE", "The message is nested too deeply"));
         }
         let mode = self.route(session).map(|route| route.auth).unwrap_or_default();
         if mode == AuthMode::Ignored {
@@ -230,8 +235,12 @@ impl Hub {
             // It is not decided yet whether it goes on where it was.
             return self.error(now, id, ErrorCode::Unauthorized, "Connect first", reply);
         }
-        if !self.within_rate(now, id, reply) {
+        let bytes = name.len() + args.as_str().len() + attachments.iter().map(Bytes::len).sum::<usize>();
+        if !self.within_rate(now, id, bytes, reply) {
             return;
+        }
+        if is_deeper_than(self.config.limits.nesting, args.as_str()) {
+            return self.refuse_nesting(now, id, reply);
         }
         let first = args.first().map_or("{}", Json::as_str);
         // A room may be named without an object around it.

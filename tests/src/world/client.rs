@@ -24,6 +24,8 @@ pub(super) struct Client {
     pub(super) answers: bool,
     pub(super) last_arrival: roomcast_core::time::Time,
     frames: Frames,
+    /// How often its own pings were answered.
+    pub(super) pongs: usize,
     /// What the server itself said: type and frame.
     pub(super) notices: Vec<(String, Value)>,
     pub(super) close_code: Option<u16>,
@@ -85,6 +87,7 @@ impl Client {
             answers: true,
             last_arrival: roomcast_core::time::Time::ZERO,
             frames: Frames::default(),
+            pongs: 0,
             notices: Vec::new(),
             close_code: None,
             rooms: BTreeMap::new(),
@@ -201,6 +204,7 @@ impl Client {
                     reply = Some(OwnedMessage::Close(code));
                 }
                 0x9 => reply = Some(OwnedMessage::Pong),
+                0xA => self.pongs += 1,
                 other => panic!("a server frame with opcode {other}"),
             }
         }

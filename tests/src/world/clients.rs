@@ -80,6 +80,17 @@ impl World {
         self.send_message(Peer::Client(client), OwnedMessage::Text(text.to_owned()));
     }
 
+    /// A client without a session sends a ping, or an answer to none.
+    pub fn send_control(&mut self, ClientNumber(client): ClientNumber, is_ping: bool) {
+        let control = if is_ping { OwnedMessage::Ping("?".into()) } else { OwnedMessage::Pong };
+        self.send_message(Peer::Client(client), control);
+    }
+
+    /// How many of its pings were answered.
+    pub fn pongs(&self, ClientNumber(client): ClientNumber) -> usize {
+        self.clients[client].pongs
+    }
+
     /// A client no longer answers anything, as if its computer had gone to sleep.
     pub fn fall_silent(&mut self, ClientNumber(client): ClientNumber) {
         match self.peer(client) {

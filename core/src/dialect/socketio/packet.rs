@@ -108,6 +108,11 @@ impl<'a> Args<'a> {
         self.0.is_empty()
     }
 
+    /// All of them, with commas between them.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
     /// All of them as a JSON array.
     pub fn as_array(&self) -> String {
         format!("[{}]", self.0)

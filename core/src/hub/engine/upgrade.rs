@@ -34,6 +34,9 @@ impl Hub {
 
     /// The WebSocket that is to take over has said something.
     pub(super) fn hear_probe(&mut self, now: Time, id: ConnId, engine: ConnId, packet: Result<Packet<'_>, Malformed>) {
+        if !self.charge_control(now, id) {
+            return;
+        }
         let is_closing = self.peek(engine).is_none_or(Connection::is_closing);
         let Some(polling) = self.polling(engine) else { return };
         let Some(upgrade) = polling.upgrade.as_mut().filter(|upgrade| upgrade.conn == id) else { return };
@@ -64,7 +67,7 @@ impl Hub {
         let Nature::Engine(mut engine) = core::mem::replace(&mut old.nature, Nature::Plain) else { return };
         let (queue, phase) = (old.queue.take(), old.phase);
         let times = (old.ping_at, old.silent_at, old.deadline);
-        let limits = (old.limiter, old.errors);
+        let allowance = old.allowance;
         let bound = old.bound.take();
         if let Some(polling) = engine.polling.take() {
             self.forget_polling(&polling);
@@ -78,7 +81,7 @@ impl Hub {
             new.nature = Nature::Engine(engine);
             new.phase = phase;
             (new.ping_at, new.silent_at, new.deadline) = times;
-            (new.limiter, new.errors) = limits;
+            new.allowance = allowance;
             new.bound = bound;
         }
         self.remove(from, "it goes on over a WebSocket", false);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::is_deeper_than;
 use crate::dialect::socketio::packet::{self, Args};
 use crate::door::Ask;
 use crate::frame::Frame;
@@ -229,7 +230,14 @@ impl Hub {
     }
 
     /// A client acknowledges an event. What nobody asked for, or not any more, is nothing to anybody.
-    pub(super) fn hear_ack(&mut self, conn: ConnId, number: u64, args: Args<'_>, attachments: Vec<Bytes>) {
+    pub(super) fn hear_ack(&mut self, now: Time, conn: ConnId, number: u64, args: Args<'_>, attachments: Vec<Bytes>) {
+        if !self.hosted.asked.contains_key(&(conn, number)) {
+            self.charge_control(now, conn);
+            return;
+        }
+        if is_deeper_than(self.config.limits.nesting, args.as_str()) {
+            return self.refuse_nesting(now, conn, None);
+        }
         self.end_asking(conn, number, Ok(Arguments::trusted(args.as_array(), attachments)));
     }
 
