@@ -33,7 +33,7 @@ pub use drain::{Drain, DrainStyle};
 pub use limits::{Heartbeat, Limits};
 pub use origin::{NoOrigin, Origin};
 pub use relay::Relay;
-pub use room::{Away, History, Inbox, Keep, RoomRule, Stream};
+pub use room::{Away, History, Inbox, Keep, RoomRule, Slow, Stream};
 pub(crate) use route::percent_decoded;
 pub use route::{AuthMode, DialectName, Route};
 pub use secret::Secret;

@@ -42,6 +42,16 @@ pub struct Frame {
     header: u8,
     kind: FrameKind,
     messages: u32,
+    expendable: Option<Expendable>,
+}
+
+/// Why a frame may be dropped that waits for somebody who reads too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expendable {
+    /// There are newer ones.
+    Oldest,
+    /// One with the same number takes its place.
+    Latest(u64),
 }
 
 impl Frame {
@@ -102,7 +112,7 @@ impl Frame {
 
     /// A ping without payload.
     pub fn ping() -> Frame {
-        Frame { bytes: Bytes::from_static(b"\x89\x00"), header: 2, kind: FrameKind::Ping, messages: 1 }
+        Frame { bytes: Bytes::from_static(b"\x89\x00"), header: 2, kind: FrameKind::Ping, messages: 1, expendable: None }
     }
 
     /// The answer to a ping. More than 125 bytes cannot come from a legal ping; the rest is cut off.
@@ -123,7 +133,7 @@ impl Frame {
 
     /// Bytes that travel as they are, in the order of the other frames.
     pub fn raw(bytes: Bytes) -> Frame {
-        Frame { bytes, header: 0, kind: FrameKind::Raw, messages: 1 }
+        Frame { bytes, header: 0, kind: FrameKind::Raw, messages: 1, expendable: None }
     }
 
     /// Header and payload, ready for the socket.
@@ -154,7 +164,17 @@ impl Frame {
     pub(crate) fn rest(&self, from: usize) -> Frame {
         let bytes = self.bytes.slice(from.min(self.bytes.len())..);
         let (header, messages) = (header_length(&bytes) as u8, split(&bytes).count() as u32);
-        Frame { bytes, header, kind: self.kind, messages }
+        Frame { bytes, header, kind: self.kind, messages, expendable: self.expendable }
+    }
+
+    /// The same, to be dropped where it waits for too long.
+    pub(crate) fn expendable_as(self, expendable: Option<Expendable>) -> Frame {
+        Frame { expendable, ..self }
+    }
+
+    /// Whether and why it may be dropped.
+    pub(crate) fn expendable(&self) -> Option<Expendable> {
+        self.expendable
     }
 
     /// How many messages it carries.
@@ -180,7 +200,7 @@ impl Frame {
     fn encode(kind: FrameKind, payload: &[u8]) -> Frame {
         let mut bytes = BytesMut::with_capacity(payload.len() + LONGEST_HEADER);
         let header = put_frame(&mut bytes, kind, payload);
-        Frame { bytes: bytes.freeze(), header, kind, messages: 1 }
+        Frame { bytes: bytes.freeze(), header, kind, messages: 1, expendable: None }
     }
 }
 
@@ -211,7 +231,8 @@ impl Texts {
     }
 
     pub(crate) fn finish(self) -> Frame {
-        Frame { bytes: self.bytes.freeze(), header: self.first.unwrap_or(0), kind: FrameKind::Text, messages: self.count }
+        let header = self.first.unwrap_or(0);
+        Frame { bytes: self.bytes.freeze(), header, kind: FrameKind::Text, messages: self.count, expendable: None }
     }
 }
 

@@ -47,6 +47,7 @@ mod presence;
 mod requests;
 mod room;
 mod session;
+mod slow;
 mod socketio;
 mod survey;
 mod wire;
@@ -76,6 +77,8 @@ use socketio::Hosted;
 pub struct Hub {
     config: Arc<Config>,
     shard: ShardId,
+    /// A secret, by which hashes are made that nobody else can foresee.
+    key: u64,
     verifier: Verifier,
     conns: Slab<Connection>,
     serial: u32,
@@ -200,6 +203,7 @@ impl Hub {
         Ok(Hub {
             verifier: Verifier::new(&config),
             shard,
+            key,
             conns: Slab::new(),
             serial: 0,
             rooms: Rooms::new(key),

@@ -52,6 +52,8 @@ stats! {
     closed: "roomcast_connections_closed_total" Counter;
     /// Connections closed because they read too slowly.
     slow: "roomcast_slow_consumers_total" Counter;
+    /// Messages dropped because whoever was to read them reads too slowly.
+    slow_dropped: "roomcast_slow_dropped_total" Counter;
     /// Connections dropped because nothing came from them any more.
     silent: "roomcast_silent_connections_total" Counter;
     /// Authentications that failed.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use roomcast_core::config::{Away, Config, History, Keep, RoomRule};
+use roomcast_core::config::{Away, Config, History, Keep, RoomRule, Slow};
 use roomcast_core::door::PublishError;
 use roomcast_core::pattern::Pattern;
 use roomcast_core::store::Lane;
@@ -149,7 +149,8 @@ fn a_store_without_memory_is_not_ready_and_what_waits_is_stored_when_it_has_some
 /// Rooms that go on among those who are there.
 fn local() -> Config {
     let mut config = World::usual();
-    let rule = RoomRule { rooms: Pattern::new("cursor:*"), keep: None, presence: false, away: Away::Local };
+    let rule =
+        RoomRule { rooms: Pattern::new("cursor:*"), keep: None, presence: false, away: Away::Local, slow: Slow::Disconnect };
     config.rooms.insert(0, rule);
     config
 }

@@ -30,6 +30,31 @@ pub struct RoomRule {
     /// What becomes of the room while the store is away.
     #[serde(default)]
     pub away: Away,
+    /// What becomes of its messages that wait for a member who reads too slowly.
+    #[serde(default)]
+    pub slow: Slow,
+}
+
+/// What is done once more waits for a connection than its outbox takes. Messages of other rooms, answers, and who comes and goes are
+/// never dropped; and where too much is left after that, the connection is closed with 4008 after all.
+///
+/// ```
+/// use roomcast_core::config::{RoomRule, Slow};
+///
+/// let rule: RoomRule = serde_json::from_str(r#"{"rooms": "ticker:*", "slow": {"latest": "symbol"}}"#).unwrap();
+/// assert_eq!(rule.slow, Slow::Latest("symbol".into()));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slow {
+    /// It is closed with 4008, and misses nothing without knowing.
+    #[default]
+    Disconnect,
+    /// The oldest messages of the room that wait are dropped, as many as need be. Only for rooms that remember nothing.
+    DropOldest,
+    /// Of the messages that have the same type and the same value of this field, at the top or in their data, only the newest is kept;
+    /// one without the field is not dropped. Only for rooms that remember nothing.
+    Latest(String),
 }
 
 /// What becomes of a room while the store is away (contract C9).
@@ -98,7 +123,7 @@ pub struct Stream {
 impl RoomRule {
     /// A rule that keeps.
     pub fn keep(rooms: &str, keep: Keep) -> RoomRule {
-        RoomRule { rooms: Pattern::new(rooms), keep: Some(keep), presence: false, away: Away::Refuse }
+        RoomRule { rooms: Pattern::new(rooms), keep: Some(keep), presence: false, away: Away::Refuse, slow: Slow::Disconnect }
     }
 
     pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
@@ -116,7 +141,11 @@ impl RoomRule {
             None => Ok(()),
         }?;
         let is_local = self.away == Away::Local;
-        check(!is_local || self.keep.is_none(), &format!("{path}.away"), "can be local only where nothing is kept")
+        check(!is_local || self.keep.is_none(), &format!("{path}.away"), "can be local only where nothing is kept")?;
+        let drops = self.slow != Slow::Disconnect;
+        check(!drops || self.keep.is_none(), &format!("{path}.slow"), "can drop messages only where nothing is kept")?;
+        let has_field = self.slow != Slow::Latest(String::new());
+        check(has_field, &format!("{path}.slow.latest"), "must name a field")
     }
 }
 

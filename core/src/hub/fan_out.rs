@@ -14,15 +14,16 @@ use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
 use crate::report::Report;
+use crate::stats::Stats;
 use crate::time::Time;
 
 impl Hub {
     /// Queues a frame for a connection; one that reads too slowly is closed.
     pub(super) fn push(&mut self, now: Time, id: ConnId, frame: Frame) {
-        let Hub { conns, config, spares, unflushed, pressed, .. } = self;
+        let Hub { conns, config, spares, unflushed, pressed, stats, .. } = self;
         let id = find(conns, id).and_then(|conn| conn.carrier()).unwrap_or(id);
         let Some(conn) = find(conns, id) else { return };
-        match enqueue(conn, frame, &config.limits, spares, unflushed) {
+        match enqueue(conn, frame, &config.limits, spares, unflushed, stats) {
             Fill::Roomy => {}
             Fill::Pressed => *pressed = true,
             Fill::Full => self.too_slow(now, id),
@@ -47,6 +48,12 @@ impl Hub {
         except: Option<&str>,
     ) {
         let index = self.rooms.find(name);
+        let slow = index.and_then(|index| self.rooms.get(index)?.slow).filter(|_| except.is_none());
+        if slow.is_some() && payloads.len() > 1 {
+            // Each may be dropped for itself.
+            return payloads.into_iter().for_each(|payload| self.deliver(now, name, vec![payload], positions, None));
+        }
+        let expendable = slow.zip(payloads.first()).and_then(|(slow, payload)| self.expendable(slow, name, payload));
         let mut memory = Memory::Nothing;
         if let (Some(last), Some(room)) = (positions.last(), index.and_then(|index| self.rooms.get_mut(index))) {
             room.position = *last;
@@ -58,7 +65,7 @@ impl Hub {
         }
         let (mut slow, mut unproven) = (Vec::new(), Vec::new());
         let mut clients = 0;
-        let Hub { conns, rooms, config, spares, unflushed, pressed, .. } = self;
+        let Hub { conns, rooms, config, spares, unflushed, pressed, stats, .. } = self;
         let mut framed = Framed { config, memory, payloads: &payloads, positions, contents: Vec::new() };
         let mut hand_over = |conns: &mut Slab<Connection>, slot: u32| {
             let Some(conn) = conns.get_mut(slot as usize) else { return };
@@ -66,7 +73,7 @@ impl Hub {
                 return;
             }
             clients += 1;
-            let frame = framed.by(conn.wire()).frame(name, conn.session.as_deref_mut());
+            let frame = framed.by(conn.wire()).frame(name, conn.session.as_deref_mut()).expendable_as(expendable);
             if memory == Memory::Inbox && conn.recovers() {
                 unproven.push(conn.id);
             }
@@ -78,7 +85,7 @@ impl Hub {
                     None => return,
                 },
             };
-            match enqueue(conn, frame, &config.limits, spares, unflushed) {
+            match enqueue(conn, frame, &config.limits, spares, unflushed, stats) {
                 Fill::Roomy => {}
                 Fill::Pressed => *pressed = true,
                 Fill::Full => return slow.push(conn.id),
@@ -127,7 +134,14 @@ enum Fill {
 }
 
 /// Queues a frame for a connection that is not closing. A close frame is always taken.
-fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Spares, unflushed: &mut Unflushed) -> Fill {
+fn enqueue(
+    conn: &mut Connection,
+    frame: Frame,
+    limits: &Limits,
+    spares: &mut Spares,
+    unflushed: &mut Unflushed,
+    stats: &mut Stats,
+) -> Fill {
     if conn.is_closing() {
         return Fill::Roomy;
     }
@@ -136,7 +150,9 @@ fn enqueue(conn: &mut Connection, frame: Frame, limits: &Limits, spares: &mut Sp
         FrameKind::Close => (usize::MAX, usize::MAX),
         _ => (limits.outbox_bytes, limits.outbox_messages),
     };
-    if !queue.push(frame, bytes, frames) {
+    let fits = queue.push(frame, bytes, frames);
+    stats.slow_dropped += queue.take_dropped() as u64;
+    if !fits {
         return Fill::Full;
     }
     let is_pressed = queue.is_pressed(limits.outbox_bytes, limits.outbox_messages);

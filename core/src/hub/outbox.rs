@@ -1,11 +1,11 @@
 //! Outboxes: what waits to be written to a connection, in order and bounded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::connection::Connection;
-use crate::frame::{Frame, FrameKind};
+use crate::frame::{Expendable, Frame, FrameKind};
 use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::position::Position;
@@ -24,6 +24,10 @@ pub(super) struct Queue {
     fresh: (usize, usize),
     /// What has to be told once it is written: how many bytes must be written until then, and whose message it is.
     marks: VecDeque<(usize, RoomName, Position)>,
+    /// It has overflowed, and something of it waits still: of frames that replace each other, only the newest is kept.
+    crowded: bool,
+    /// Messages that were dropped, until they are counted.
+    dropped: usize,
 }
 
 /// What is to be written to a connection now: shared frames, already encoded.
@@ -79,10 +83,17 @@ impl Queue {
         self.frames.is_empty()
     }
 
-    /// Appends a frame; whether it keeps to the bounds. A single frame is always within them.
+    /// Appends a frame; whether it keeps to the bounds, if need be after what may be dropped has been. A single frame is always within
+    /// them.
     pub(super) fn push(&mut self, frame: Frame, most_bytes: usize, most_messages: usize) -> bool {
-        let fits = self.frames.is_empty()
-            || (self.bytes + frame.len() <= most_bytes && self.messages + frame.messages() <= most_messages);
+        let bounds = (most_bytes, most_messages);
+        if self.crowded {
+            self.replace(&frame);
+        }
+        let fits = self.has_room_for(&frame, bounds) || {
+            self.make_room_for(&frame, bounds);
+            self.has_room_for(&frame, bounds)
+        };
         if fits {
             self.bytes += frame.len();
             self.messages += frame.messages();
@@ -90,6 +101,68 @@ impl Queue {
             self.frames.push_back(frame);
         }
         fits
+    }
+
+    fn has_room_for(&self, frame: &Frame, (bytes, messages): (usize, usize)) -> bool {
+        self.frames.is_empty() || (self.bytes + frame.len() <= bytes && self.messages + frame.messages() <= messages)
+    }
+
+    /// Drops what may be dropped: all that something newer has replaced, then the oldest, as many as need be.
+    fn make_room_for(&mut self, frame: &Frame, (bytes, messages): (usize, usize)) {
+        if !self.crowded {
+            self.crowded = true;
+            let newest: BTreeMap<u64, usize> =
+                (0..).zip(&self.frames).filter_map(|(at, frame)| Some((number(frame)?, at))).collect();
+            let mut at = usize::from(self.written > 0)..;
+            self.drop_where(|frame| {
+                let at = at.next();
+                number(frame).is_some_and(|number| newest.get(&number).copied() != at)
+            });
+            self.replace(frame);
+        }
+        let mut excess_bytes = (self.bytes + frame.len()).saturating_sub(bytes);
+        let mut excess = (self.messages + frame.messages()).saturating_sub(messages);
+        self.drop_where(|frame| {
+            let drops = (excess_bytes > 0 || excess > 0) && frame.expendable() == Some(Expendable::Oldest);
+            if drops {
+                excess_bytes = excess_bytes.saturating_sub(frame.len());
+                excess = excess.saturating_sub(frame.messages());
+            }
+            drops
+        });
+    }
+
+    /// Drops what a frame replaces.
+    fn replace(&mut self, by: &Frame) {
+        if let Some(new) = number(by) {
+            self.drop_where(|frame| number(frame) == Some(new));
+        }
+    }
+
+    /// Drops frames, which are shown in their order, but for one that is partly written.
+    fn drop_where(&mut self, mut is_dropped: impl FnMut(&Frame) -> bool) {
+        let Queue { frames, written, marks, bytes, messages, dropped, .. } = self;
+        let (mut end, mut begun, mut gaps) = (0, *written, Vec::new());
+        frames.retain(|frame| {
+            end += frame.len() - begun;
+            let drops = begun == 0 && is_dropped(frame);
+            begun = 0;
+            if drops {
+                gaps.push((end, frame.len()));
+                *bytes -= frame.len();
+                *messages -= frame.messages();
+                *dropped += frame.messages();
+            }
+            !drops
+        });
+        for (left, ..) in marks {
+            *left -= gaps.iter().take_while(|(end, _)| *end <= *left).map(|(_, length)| length).sum::<usize>();
+        }
+    }
+
+    /// How many messages were dropped since this was asked last.
+    pub(super) fn take_dropped(&mut self) -> usize {
+        core::mem::take(&mut self.dropped)
     }
 
     /// Whether so much was added since the last flush that another one should not be put off: half of what may wait.
@@ -131,6 +204,7 @@ impl Queue {
         self.frames.append(&mut other.frames);
         self.bytes += other.bytes;
         self.messages += other.messages;
+        self.crowded |= other.crowded;
     }
 
     /// Drops what waits, but for the rest of a frame that is partly written and the answer to the upgrade request: the peer
@@ -158,6 +232,15 @@ impl Queue {
             self.frames.pop_front();
         }
         self.written = bytes;
+        self.crowded &= !self.frames.is_empty();
+    }
+}
+
+/// The number of a frame that newer ones with the same replace.
+fn number(frame: &Frame) -> Option<u64> {
+    match frame.expendable()? {
+        Expendable::Latest(number) => Some(number),
+        Expendable::Oldest => None,
     }
 }
 
@@ -194,6 +277,7 @@ impl Spares {
 
     pub(super) fn give_back(&mut self, mut queue: Box<Queue>) {
         queue.flushed();
+        queue.crowded = false;
         if self.0.len() < Spares::MOST && queue.frames.capacity() <= Spares::MOST_FRAMES {
             self.0.push(queue);
         }
@@ -270,6 +354,55 @@ mod tests {
         assert_eq!((socket.outbox().bytes(), socket.outbox().messages()), (expected.len(), 4));
         socket.written(usize::MAX);
         assert!(socket.is_empty() && socket.messages == 0);
+    }
+
+    fn expendable(text: &str, why: Expendable) -> Frame {
+        Frame::text(text.as_bytes()).expendable_as(Some(why))
+    }
+
+    #[test]
+    fn the_oldest_that_may_are_dropped_and_no_more_than_need_be() {
+        let mut queue = queue(&["keep"]);
+        for text in ["a", "b", "c"] {
+            assert!(queue.push(expendable(text, Expendable::Oldest), 1000, 4));
+        }
+        queue.mark(RoomName::from("user:7"), Position::default());
+        assert!(queue.push(Frame::text(b"reply"), 1000, 4));
+        assert_eq!(waiting(&queue), [&b"\x81\x04keep\x81\x01b\x81\x01c"[..], b"\x81\x05reply"].concat());
+        assert_eq!((queue.outbox().messages(), queue.outbox().bytes(), queue.take_dropped()), (4, 19, 1));
+        queue.written(12);
+        assert!(queue.delivered().is_some(), "what was dropped before it need not be written");
+        assert!(queue.push(Frame::text(b"x"), 1000, 2) && !queue.push(Frame::text(b"y"), 1000, 2));
+    }
+
+    #[test]
+    fn what_is_partly_written_is_not_dropped() {
+        let mut queue = Queue::default();
+        for text in ["one", "two", "three"] {
+            assert!(queue.push(expendable(text, Expendable::Oldest), 1000, 3));
+        }
+        queue.written(1);
+        assert!(queue.push(expendable("four", Expendable::Oldest), 1000, 3));
+        assert_eq!(waiting(&queue), b"\x03one\x81\x05three\x81\x04four");
+        assert_eq!(queue.outbox().bytes(), waiting(&queue).len());
+    }
+
+    #[test]
+    fn of_those_that_replace_each_other_the_newest_is_left_once_there_were_too_many() {
+        let mut queue = Queue::default();
+        for (text, number) in [("a1", 1), ("b1", 2), ("a2", 1), ("b2", 2)] {
+            assert!(queue.push(expendable(text, Expendable::Latest(number)), 1000, 4));
+        }
+        assert_eq!(queue.outbox().messages(), 4, "all are kept as long as they fit");
+        assert!(queue.push(expendable("a3", Expendable::Latest(1)), 1000, 4));
+        assert_eq!(waiting(&queue), b"\x81\x02b2\x81\x02a3");
+        assert!(queue.push(expendable("b3", Expendable::Latest(2)), 1000, 4));
+        assert_eq!((waiting(&queue), queue.take_dropped()), (b"\x81\x02a3\x81\x02b3".to_vec(), 4));
+        queue.written(usize::MAX);
+        for _ in 0..2 {
+            assert!(queue.push(expendable("a4", Expendable::Latest(1)), 1000, 4));
+        }
+        assert_eq!(queue.outbox().messages(), 2, "it begins anew when all is written");
     }
 
     #[test]

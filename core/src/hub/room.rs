@@ -4,6 +4,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::catch_up::CatchUp;
+use super::slow;
 use crate::config::{Config, Keep};
 use crate::frame::Frame;
 use crate::id::ConnId;
@@ -32,6 +33,8 @@ pub(super) struct Room {
     /// The last message that members were sent, where the room remembers.
     pub(super) position: Position,
     pub(super) memory: Memory,
+    /// The rule by which its messages may be dropped, by its index in the configuration, where they may.
+    pub(super) slow: Option<u16>,
 }
 
 /// How a room remembers.
@@ -130,6 +133,7 @@ impl Rooms {
             catch_up: None,
             position: Position::default(),
             memory,
+            slow: slow::rule_of(config, &name),
         });
         self.by_name.insert(name, index);
         (index, self.joins)
