@@ -13,12 +13,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use slab::Slab;
 
+use crate::address::Network;
 use crate::backplane::derive;
 use crate::config::{AuthMode, Config, ConfigError, DialectName, Heartbeat, Route};
 use crate::dialect::socketio::engine::{Packet, parse};
 use crate::door::{Ask, PublishId, ReadId, Tell};
 use crate::frame::{Frame, Message};
 use crate::id::{ConnId, ShardId};
+use crate::ledger::Ledger;
 use crate::message::{Composer, Json, RoomName};
 use crate::report::Report;
 use crate::stats::Stats;
@@ -117,6 +119,9 @@ pub struct Hub {
     actions: VecDeque<HubAction>,
     composer: Composer,
     wall: WallClock,
+    /// What users, and addresses, have sent by all their connections.
+    users: Ledger<Box<str>>,
+    addresses: Ledger<Network>,
     stats: Stats,
     reporting: bool,
 }
@@ -156,6 +161,18 @@ pub enum HubAction {
     Client(ClientEvent),
     /// Let the host's code know what came of [`Hub::emit_with_ack`].
     Acked(AckId, Result<Arguments, NoAck>),
+    /// A connection has become one of a user. Where that is one too many, [`Hub::turn_away`] is to be called, before anything else.
+    Enter {
+        /// The connection.
+        conn: ConnId,
+        /// The user.
+        user: Box<str>,
+    },
+    /// A connection of a user is gone that was not turned away.
+    Left {
+        /// The user.
+        user: Box<str>,
+    },
     /// Something for the log.
     Report(Report),
 }
@@ -233,6 +250,8 @@ impl Hub {
             actions: VecDeque::new(),
             composer: Composer::new(seed),
             wall: WallClock::default(),
+            users: Ledger::new(key),
+            addresses: Ledger::new(key),
             stats: Stats::default(),
             reporting: false,
             config,
@@ -264,13 +283,14 @@ impl Hub {
     /// A path that is not served (404), an origin that is not allowed (403), no room for another connection, or a hub that is
     /// being drained (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
-        let (route, room) = self.admit(request).map_err(|refused| self.turn_away(request, refused))?;
+        let (route, room) = self.admit(request).map_err(|refused| self.note_refusal(request, refused))?;
         if self.config.routes[route].dialect.is_engine() {
-            return self.open_engine(now, request, (route, room)).map_err(|refused| self.turn_away(request, refused));
+            return self.open_engine(now, request, (route, room)).map_err(|refused| self.note_refusal(request, refused));
         }
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };
         let id = self.add(now, Nature::Plain, (route as u16, room), phase, request.uri().path());
+        self.note_address(id, request);
         let credentials = Credentials::of(request);
         match credentials.token.filter(|_| auth != AuthMode::Ignored) {
             Some(token) => self.authenticate(now, id, token, None),
@@ -287,21 +307,6 @@ impl Hub {
         let Some(conn) = find(conns, conn) else { return };
         conn.queue.get_or_insert_with(|| spares.take()).push_front(bytes);
         unflushed.note(conn);
-    }
-
-    /// The longest message the connection may send now, in bytes. A token must fit into its first ones.
-    pub fn message_limit(&self, conn: ConnId) -> usize {
-        let limits = &self.config.limits;
-        match self.peek(conn) {
-            Some(conn) if !conn.is_client() => self.config.socketio.max_payload,
-            Some(conn) if conn.identity.is_none() => limits.message_bytes.max(limits.first_message_bytes),
-            _ => limits.message_bytes,
-        }
-    }
-
-    /// How many WebSocket frames a message may be made of.
-    pub fn fragment_limit(&self) -> usize {
-        self.config.limits.fragments
     }
 
     /// A message came from a connection.

@@ -19,6 +19,8 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod address;
+pub mod admission;
 pub mod backplane;
 pub mod batch;
 pub mod channel;
@@ -36,6 +38,7 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod id;
+mod ledger;
 pub mod limiter;
 pub mod message;
 pub mod node;

@@ -3,11 +3,16 @@
 //! Embedders with one thread, simulations and fuzzers use this; a runtime with several threads runs several hubs and one
 //! backplane, and carries what they say to each other ([`crate::door`]) itself.
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::address::ClientAddress;
+use crate::admission::Admission;
 use crate::backplane::{Backplane, BackplaneAction, derive};
 use crate::config::{Config, ConfigError};
 use crate::dead_letter::{Interrupted, OperationId, Outcome, Request};
@@ -27,6 +32,7 @@ use crate::snapshot;
 use crate::stats::Stats;
 use crate::store::{Answer, Lane, Page, Query, StoreError, StoreOp};
 use crate::survey::{Question, Surveyed};
+use crate::table::Table;
 use crate::time::{Time, UnixMillis, WallClock};
 use crate::token::{Revocation, Subject};
 
@@ -59,6 +65,9 @@ pub struct Node {
     backplane: Backplane,
     composer: Composer,
     wall: WallClock,
+    admission: Admission,
+    /// For which address each connection is counted, where that is.
+    guests: Table<ConnId, Option<IpAddr>>,
     publishes: u64,
     operations: u64,
     reads: u64,
@@ -147,8 +156,11 @@ impl Node {
     /// # Errors
     /// A configuration that cannot work.
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Time) -> Result<Node, ConfigError> {
+        let key = ChaCha8Rng::from_seed(derive(seed, b'a')).next_u64();
         Ok(Node {
             hub: Hub::new(config.clone(), ShardId(0), seed)?,
+            admission: Admission::new(config.clone(), key),
+            guests: Table::new(key),
             backplane: Backplane::new(config, seed, now)?,
             composer: Composer::new(derive(seed, b'n')),
             wall: WallClock::default(),
@@ -202,7 +214,24 @@ impl Node {
     /// # Errors
     /// See [`Hub::open`].
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
-        self.hub.open(now, request)
+        let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
+        self.admission.connect(now, address).map_err(|refused| Refused {
+            status: refused.status(),
+            message: refused.message(),
+            retry_after: Some(refused.retry_after()),
+        })?;
+        let opened = self.hub.open(now, request).inspect_err(|_| self.admission.disconnected(address))?;
+        if self.admission.counts_sockets() {
+            self.guests.insert(opened.conn, address);
+        }
+        Ok(opened)
+    }
+
+    /// The socket of a connection is gone.
+    fn dismiss(&mut self, conn: ConnId) {
+        if let Some(address) = self.guests.remove(&conn) {
+            self.admission.disconnected(address);
+        }
     }
 
     /// See [`Hub::exchange`].
@@ -222,6 +251,7 @@ impl Node {
 
     /// See [`Hub::closed`].
     pub fn closed(&mut self, now: Time, conn: ConnId, cause: CloseCause) {
+        self.dismiss(conn);
         self.hub.closed(now, conn, cause);
     }
 
@@ -355,7 +385,16 @@ impl Node {
             }
             match self.hub.poll_action() {
                 Some(HubAction::Ask(ask)) => self.backplane.ask(now, ShardId(0), ask),
-                Some(HubAction::Drop(conn)) => return Some(Action::Drop(conn)),
+                Some(HubAction::Drop(conn)) => {
+                    self.dismiss(conn);
+                    return Some(Action::Drop(conn));
+                }
+                Some(HubAction::Enter { conn, user }) => {
+                    if self.admission.enter(&user).is_err() {
+                        self.hub.turn_away(now, conn);
+                    }
+                }
+                Some(HubAction::Left { user }) => self.admission.left(&user),
                 Some(HubAction::Respond(exchange, answer)) => return Some(Action::Respond(exchange, answer)),
                 Some(HubAction::Client(event)) => return Some(Action::Client(event)),
                 Some(HubAction::Authorize(petition)) => return Some(Action::Authorize(petition)),
@@ -418,6 +457,7 @@ impl Node {
     pub fn stats(&self) -> Stats {
         let mut stats = self.hub.stats();
         stats.add(self.backplane.stats());
+        stats.add(self.admission.stats());
         stats
     }
 

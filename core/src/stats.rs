@@ -86,6 +86,18 @@ stats! {
     limit_subscriptions: "roomcast_limit_subscriptions_total" Counter;
     /// Publishes refused because too many of the connection wait for the store.
     limit_publishes: "roomcast_limit_publishes_total" Counter;
+    /// Messages refused because the connections of their user sent too many, or too many bytes.
+    limit_user_messages: "roomcast_limit_user_messages_total" Counter;
+    /// Messages refused because the connections from their address sent too many, or too many bytes.
+    limit_address_messages: "roomcast_limit_address_messages_total" Counter;
+    /// Connections closed because their user has too many.
+    limit_user_connections: "roomcast_limit_user_connections_total" Counter;
+    /// Connections turned away because their address has too many.
+    limit_address_connections: "roomcast_limit_address_connections_total" Counter;
+    /// Connections turned away because too many come from their address in a short time.
+    limit_address_connects: "roomcast_limit_address_connects_total" Counter;
+    /// Sockets turned away because the node holds too many.
+    limit_sockets: "roomcast_limit_sockets_total" Counter;
     /// Error replies sent to clients.
     errors: "roomcast_error_replies_total" Counter;
     /// Messages handed to connections by rooms.

@@ -15,8 +15,8 @@ use crate::transport::Socket;
 pub async fn accept(listener: TcpListener, gateway: Arc<Gateway>, tls: Option<TlsAcceptor>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => match listen::prepare(&stream).and_then(|()| Stream::accepted(Socket(stream), tls.as_ref())) {
-                Ok(stream) => gateway.accept(stream, Vec::new()),
+            Ok((stream, peer)) => match listen::prepare(&stream).and_then(|()| Stream::accepted(Socket(stream), tls.as_ref())) {
+                Ok(stream) => gateway.accept(stream, Vec::new(), Some(peer.ip())),
                 Err(error) => debug!(%error, "a connection ended before it was served"),
             },
             Err(error) => {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use roomcast_core::address::ClientAddress;
 use roomcast_core::config::{AccessRule, AuthMode, Config, Route, Secret, Who};
 use roomcast_core::dead_letter::{Interrupted, OperationId, Outcome};
 use roomcast_core::door::{PublishId, Published};
@@ -505,7 +506,10 @@ impl World {
             let token = own.unwrap_or_else(|| self.hosts[node].token(&user, &self.config));
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let request = request.body(()).expect("the request is well formed");
+        let mut request = request.body(()).expect("the request is well formed");
+        if let Some(address) = self.clients[number].address {
+            request.extensions_mut().insert(ClientAddress(address));
+        }
         let now = self.now;
         if let Some(running) = self.hosts[node].node()
             && let Ok(opened) = running.open(now, &request)

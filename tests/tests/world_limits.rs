@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast_core::config::{Config, Limits};
+use roomcast_core::config::{Config, Limits, PerAddress, PerUser};
 use roomcast_tests::world::{ClientNumber, Transport, World};
 use serde_json::{Value, json};
 
@@ -154,4 +154,102 @@ fn a_session_that_is_flooded_ends_whatever_it_is_flooded_with() {
         assert_eq!(world.stats().limit_refusals, 1, "{transport:?} {flood}");
         world.converge();
     }
+}
+
+// ---- users and addresses ------------------------------------------------------------------------------------------------
+
+const PING: &str = r#"{"type":"ping"}"#;
+
+/// How many of so many pings are answered.
+fn answered(world: &mut World, client: ClientNumber, pings: usize) -> usize {
+    let pongs = |world: &World| world.notices(client).iter().filter(|kind| **kind == "pong").count();
+    let before = pongs(world);
+    (0..pings).for_each(|_| world.send(client, PING));
+    world.settle();
+    pongs(world) - before
+}
+
+#[test]
+fn a_user_has_so_many_messages_by_all_connections_together() {
+    let per_user = Some(PerUser { messages_per_second: 1, burst: 25, ..PerUser::default() });
+    let mut world = world(Limits { per_user, ..Limits::default() });
+    let socket = world.connect_socket(0, "a", Transport::Polling);
+    let clients = [world.connect(0, "a"), world.connect(0, "a"), socket];
+    let other = world.connect(0, "b");
+    world.settle();
+    assert_eq!(clients.map(|client| answered(&mut world, client, 10)), [10, 10, 5]);
+    assert_eq!((answered(&mut world, other, 10), world.stats().limit_user_messages), (10, 5));
+    world.run(100 * SECOND);
+    assert_eq!(answered(&mut world, clients[0], 10), 10);
+    world.converge();
+}
+
+#[test]
+fn a_user_has_so_many_connections() {
+    let per_user = Some(PerUser { connections: 2, ..PerUser::default() });
+    let mut world = world(Limits { per_user, ..Limits::default() });
+    let (one, other) = (world.connect(0, "a"), world.connect_socket(0, "a", Transport::WebSocket));
+    let stranger = world.connect(0, "b");
+    world.settle();
+    for _ in 0..3 {
+        let third = world.connect(0, "a");
+        world.settle();
+        assert_eq!(world.close_code(third), Some(4029));
+        let session = world.connect_socket(0, "a", Transport::Polling);
+        world.settle();
+        assert!(!world.is_connected(session));
+    }
+    assert_eq!(world.stats().limit_user_connections, 6);
+    assert!([one, other, stranger].into_iter().all(|client| world.is_connected(client)));
+    // However one goes, another may come.
+    world.cut(one);
+    let next = world.connect(0, "a");
+    world.leave(other);
+    world.settle();
+    let last = world.connect_socket(0, "a", Transport::Upgrading);
+    world.settle();
+    assert!(world.is_connected(next) && world.is_connected(last));
+    assert_eq!((world.close_code(next), world.stats().limit_user_connections), (None, 6));
+    world.converge();
+}
+
+#[test]
+fn an_address_has_so_many_connections_and_messages_and_comes_so_often() {
+    let per_address = PerAddress { connections: 3, burst: 15, messages_per_second: 1, ..PerAddress::default() };
+    let per_address = Some(PerAddress { connects_per_second: 1, connect_burst: 4, ..per_address });
+    let mut world = world(Limits { per_address, ..Limits::default() });
+    let house = ["2001:db8::1", "2001:db8::2", "2001:db8::3"];
+    let clients = house.map(|address| world.connect_from(0, "a", address));
+    world.settle();
+    assert!(clients.iter().all(|client| world.is_connected(*client)));
+    assert_eq!(clients.map(|client| answered(&mut world, client, 10)), [10, 5, 0]);
+    assert_eq!(world.stats().limit_address_messages, 15);
+    // There are too many.
+    let fourth = world.connect_from(0, "b", "2001:db8::4");
+    assert!(!world.is_connected(fourth));
+    let elsewhere = world.connect_from(0, "b", "2001:db8:0:1::1");
+    world.settle();
+    assert_eq!(answered(&mut world, elsewhere, 10), 10);
+    // Then there are less, but they have come too fast.
+    clients.iter().for_each(|client| world.cut(*client));
+    let again: Vec<_> = (0..3).map(|_| world.connect_from(0, "a", house[0])).collect();
+    world.settle();
+    assert!(world.is_connected(again[0]) && !world.is_connected(again[1]) && !world.is_connected(again[2]));
+    assert_eq!((world.stats().limit_address_connections, world.stats().limit_address_connects), (1, 2));
+    world.run(2 * SECOND);
+    let later = world.connect_from(0, "a", house[1]);
+    assert!(world.is_connected(later));
+    world.converge();
+}
+
+#[test]
+fn a_node_has_so_many_sockets() {
+    let mut world = world(Limits { sockets: Some(2), ..Limits::default() });
+    let (one, two, three) = (world.connect(0, "a"), world.connect(0, "b"), world.connect(0, "c"));
+    assert!(world.is_connected(one) && world.is_connected(two) && !world.is_connected(three));
+    world.cut(two);
+    world.reopen(three, 0);
+    assert!(world.is_connected(three));
+    assert_eq!(world.stats().limit_sockets, 1);
+    world.converge();
 }

@@ -2,6 +2,7 @@
 //!
 //! A worker is a gateway without shards: it has no clients, publishes and listens.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::authorizer::Authorizer;
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::entrance::{Entrance, turn_away};
 use crate::lanes::Lanes;
 use crate::log;
 use crate::mailbox::Mailbox;
@@ -57,6 +59,7 @@ pub struct Gateway<T> {
     post: Arc<Post>,
     board: Arc<Board>,
     config: Arc<Config>,
+    entrance: Arc<Entrance>,
     api: Arc<SharedApi>,
     composer: Mutex<Composer>,
     clock: Clock,
@@ -121,7 +124,10 @@ impl<T: Transport> Gateway<T> {
         // A part of its own in the seed, so that identifiers do not repeat those of a hub.
         let mut seed = host.seed;
         seed[30] ^= 0xa5;
+        let mut entrance_seed = host.seed;
+        entrance_seed[0] ^= 0x5a;
         let gateway = Arc::new(Gateway {
+            entrance: Arc::new(Entrance::new(config.clone(), entrance_seed)),
             shards: (0..count).map(|_| Arc::default()).collect(),
             post: Arc::new(Post::new()),
             board: Arc::new(Board::new(usize::from(count))),
@@ -159,10 +165,13 @@ impl<T: Transport> Gateway<T> {
         Ok(Parts { gateway, shards, backplane })
     }
 
-    /// Takes over a socket of which nothing has been read yet, or only `read`. A worker closes it.
-    pub fn accept(&self, io: T, read: Vec<u8>) {
-        if let Some(shard) = self.turn() {
-            shard.post(shard::Input::Arrived(io, read));
+    /// Takes over a socket of which nothing has been read yet, or only `read`. `peer` is the address of its other end, where it has one:
+    /// limits for each address, and what is logged, go by it. One that is too many is turned away. A worker closes it.
+    pub fn accept(&self, mut io: T, read: Vec<u8>, peer: Option<IpAddr>) {
+        let Some(shard) = self.turn() else { return };
+        match self.entrance.admit(self.clock.now(), peer) {
+            Ok(guest) => shard.post(shard::Input::Arrived(io, read, guest)),
+            Err(refused) => turn_away(&mut io, refused),
         }
     }
 
@@ -293,6 +302,7 @@ impl<T: Transport> Gateway<T> {
     /// The figures and the readiness at the moment.
     pub fn view(&self) -> View {
         let mut view = self.board.view();
+        view.stats.add(&self.entrance.stats());
         if self.is_draining() {
             view.unready.insert(0, "draining".to_owned());
         }
@@ -309,6 +319,10 @@ impl<T: Transport> Gateway<T> {
 
     pub(crate) fn post(&self) -> &Arc<Post> {
         &self.post
+    }
+
+    pub(crate) fn entrance(&self) -> &Arc<Entrance> {
+        &self.entrance
     }
 
     pub(crate) fn board(&self) -> &Arc<Board> {

@@ -20,6 +20,7 @@ pub mod clients;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod entrance;
 mod flush;
 pub mod gateway;
 pub mod handshake;

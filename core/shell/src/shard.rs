@@ -32,6 +32,7 @@ use crate::authorizer::Authorizer;
 use crate::backplane;
 use crate::clients::{Clients, Order, Replies};
 use crate::clock::Clock;
+use crate::entrance::{Guest, Permit, answer};
 use crate::flush::Flusher;
 use crate::gateway::{Gateway, HungUp};
 use crate::handshake;
@@ -55,10 +56,10 @@ const READ_BUFFER: usize = 64 * 1024;
 pub enum Input<T> {
     /// A socket can go on.
     Ready(u32),
-    /// A new socket, and what has been read of it already.
-    Arrived(T, Vec<u8>),
+    /// A new socket, what has been read of it already, and whose it is.
+    Arrived(T, Vec<u8>, Guest),
     /// The socket of a client that asks for a WebSocket, for a session of this shard; what is read of it goes on behind the request.
-    Moved(T, Box<Request<()>>, Vec<u8>),
+    Moved(T, Box<Request<()>>, Vec<u8>, Guest),
     /// A request of an Engine.IO session, and where its answer goes.
     Exchange(Box<Request<Bytes>>, ExchangeId, oneshot::Sender<PollAnswer>),
     /// Nobody waits for the answer to a request any more.
@@ -122,6 +123,7 @@ struct Socket<T> {
     /// The kernel takes no more at the moment; the waker will say when it does.
     blocked: bool,
     stage: Stage,
+    permit: Permit,
 }
 
 enum Stage {
@@ -173,12 +175,12 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         for input in inbox.drain(..) {
             match input {
                 Input::Ready(index) => self.drive(now, index),
-                Input::Arrived(io, read) => {
-                    let index = self.insert(io, Http::new(read));
+                Input::Arrived(io, read, guest) => {
+                    let index = self.insert(io, Http::new(read), guest);
                     self.drive(now, index);
                 }
-                Input::Moved(io, request, rest) => {
-                    let index = self.insert(io, Http::new(Vec::new()));
+                Input::Moved(io, request, rest, guest) => {
+                    let index = self.insert(io, Http::new(Vec::new()), guest);
                     self.open(now, index, &request, rest);
                 }
                 Input::Exchange(request, exchange, done) => self.exchange(now, &request, exchange, done),
@@ -219,13 +221,13 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         self.flush(now) || busy
     }
 
-    fn insert(&mut self, io: T, http: Http) -> u32 {
+    fn insert(&mut self, io: T, http: Http, Guest { peer, permit }: Guest) -> u32 {
         self.serial = self.serial.wrapping_add(1);
         let entry = self.sockets.vacant_entry();
         let index = entry.key() as u32;
         let waker = ReadyWaker::new(index, self.mailbox.clone());
-        let stage = Stage::Http(Box::new(Serving::new(http)));
-        entry.insert(Socket { io, waker, serial: self.serial, blocked: false, stage });
+        let stage = Stage::Http(Box::new(Serving::new(http, peer)));
+        entry.insert(Socket { io, waker, serial: self.serial, blocked: false, stage, permit });
         index
     }
 
@@ -249,9 +251,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     /// Answers requests until one asks for a WebSocket.
     fn serve(&mut self, now: Time, index: u32) {
         let unix = self.clock.unix();
-        let gateway = &self.gateway;
-        let number = self.number;
-        let respond = |request, hung_up: &HungUp| -> Answer {
+        let Some(Socket { stage: Stage::Http(serving), .. }) = self.sockets.get(index as usize) else { return };
+        let (gateway, number, peer) = (self.gateway.clone(), self.number, serving.peer);
+        let respond = |mut request, hung_up: &HungUp| -> Answer {
+            gateway.entrance().recognise(peer, &mut request);
             let (gateway, request, hung_up) = (gateway.clone(), Box::new(request), hung_up.clone());
             Box::pin(async move {
                 let mut response = gateway.respond_on(Some(number), request, hung_up).await;
@@ -279,10 +282,17 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                     self.patience.arm(deadline, (index, socket.serial));
                 }
             }
-            Served::Upgrade(request, rest) => match self.gateway.owner(&request) {
-                Some(owner) if owner != self.number => self.hand_over(index, owner, request, rest),
-                _ => self.open(now, index, &request, rest),
-            },
+            Served::Upgrade(mut request, rest) => {
+                let entrance = gateway.entrance();
+                entrance.recognise(peer, &mut request);
+                if let Err(refused) = entrance.settle(now, &mut socket.permit, &request) {
+                    return self.leave(now, index, answer(refused).into());
+                }
+                match gateway.owner(&request) {
+                    Some(owner) if owner != number => self.hand_over(index, owner, request, rest),
+                    _ => self.open(now, index, &request, rest),
+                }
+            }
             Served::Over => self.remove(now, index, CloseCause::Gone),
         }
     }
@@ -291,7 +301,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     /// nobody, or somebody who has nothing to do.
     fn hand_over(&mut self, index: u32, owner: ShardId, request: Request<()>, rest: Vec<u8>) {
         if let Some(socket) = self.sockets.try_remove(index as usize) {
-            self.gateway.mailbox(owner).post(Input::Moved(socket.io, Box::new(request), rest));
+            let guest = Guest { peer: None, permit: socket.permit };
+            self.gateway.mailbox(owner).post(Input::Moved(socket.io, Box::new(request), rest, guest));
         }
     }
 
@@ -387,7 +398,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     /// peer might never see our last ones.
     fn leave(&mut self, now: Time, index: u32, last: Vec<u8>) {
         if let Some(socket) = self.sockets.get_mut(index as usize) {
-            socket.stage = Stage::Http(Box::new(Serving::new(Http::ending(last))));
+            socket.stage = Stage::Http(Box::new(Serving::new(Http::ending(last), None)));
             self.serve(now, index);
         }
     }
@@ -412,6 +423,12 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             match action {
                 HubAction::Ask(ask) => self.outgoing.push(backplane::Input::Ask(self.number, ask)),
                 HubAction::Report(report) => log::write(&report),
+                HubAction::Enter { conn, user } => {
+                    if !self.gateway.entrance().enter(&user) {
+                        self.hub.turn_away(now, conn);
+                    }
+                }
+                HubAction::Left { user } => self.gateway.entrance().left(&user),
                 HubAction::Respond(exchange, answer) => {
                     if let Some(done) = self.exchanges.remove(&exchange) {
                         // Whoever waited may just have gone.

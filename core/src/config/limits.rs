@@ -1,10 +1,11 @@
 //! Limits of connections and messages, and the heartbeat.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ConfigError, check};
+use super::{ConfigError, PerAddress, PerUser, Proxy, ProxyHeader, check};
 
 /// Limits of each connection, of users and addresses, and of the node. The defaults of the older ones are those of system B
 /// (PROTOCOL section 2); where one is exceeded, a counter in the metrics says so by its name.
@@ -56,6 +57,17 @@ pub struct Limits {
     pub decision_timeout: Duration,
     /// Messages of a room's history that a client may ask for at once.
     pub history: u32,
+    /// Sockets that a node holds at once, whatever is spoken on them; one more is answered with status 503. No limit without it. It
+    /// should leave room for those who ask whether the node is well.
+    pub sockets: Option<usize>,
+    /// What the connections of one user may do together; not limited, nor counted, without it.
+    pub per_user: Option<PerUser>,
+    /// What the connections from one address may do together; not limited, nor counted, without it.
+    pub per_address: Option<PerAddress>,
+    /// Proxies of ours, whose word about the addresses of clients is taken.
+    pub proxies: Vec<Proxy>,
+    /// The header in which they write them.
+    pub proxy_header: ProxyHeader,
     /// Time to authenticate where the route demands it; then close 4001.
     #[serde(with = "humantime_serde")]
     pub auth_timeout: Duration,
@@ -85,6 +97,11 @@ impl Limits {
         !name.is_empty() && name.len() <= self.room_name_bytes && !name.chars().any(char::is_control)
     }
 
+    /// Whether an address is that of a proxy of ours.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|proxy| proxy.has(address))
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         for (value, name) in [
             (self.connections, "connections"),
@@ -104,6 +121,9 @@ impl Limits {
         ] {
             check(value > 0, &format!("limits.{name}"), "must be greater than 0")?;
         }
+        check(self.sockets != Some(0), "limits.sockets", "must be greater than 0")?;
+        self.per_user.map_or(Ok(()), |share| share.validate("limits.per_user"))?;
+        self.per_address.map_or(Ok(()), |share| share.validate("limits.per_address"))?;
         let most = crate::id::ConnId::MAX_SLOTS;
         check(self.connections <= most, "limits.connections", "must be at most 16777216")?;
         for (value, name) in
@@ -146,6 +166,11 @@ impl Default for Limits {
             decisions_in_flight: 64,
             decision_timeout: Duration::from_secs(5),
             history: 1_000,
+            sockets: None,
+            per_user: None,
+            per_address: None,
+            proxies: Vec::new(),
+            proxy_header: ProxyHeader::XForwardedFor,
             auth_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             join_timeout: Duration::from_secs(5),

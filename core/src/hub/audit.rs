@@ -14,7 +14,7 @@ const LIMITS: [u16; 5] = [1008, 1009, 4008, 4009, 4029];
 
 impl Hub {
     /// A request is refused before there is a connection.
-    pub(super) fn turn_away<B>(&mut self, request: &Request<B>, refused: Refused) -> Refused {
+    pub(super) fn note_refusal<B>(&mut self, request: &Request<B>, refused: Refused) -> Refused {
         self.stats.refused += 1;
         let origin = || request.headers().get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into());
         let (path, status, reason) = (request.uri().path(), refused.status.as_u16(), refused.message);

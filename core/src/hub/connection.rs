@@ -13,6 +13,7 @@ use super::outbox::Queue;
 use super::room::Membership;
 use super::session::Session;
 use super::wire::Wire;
+use crate::address::Network;
 use crate::config::Config;
 use crate::id::ConnId;
 use crate::time::{Time, WallClock};
@@ -46,6 +47,10 @@ pub(super) struct Connection {
     /// The room that its path is bound to, until it is open and has asked for it.
     pub(super) bound: Option<Box<str>>,
     pub(super) allowance: Allowance,
+    /// Where its client is, where that counts.
+    pub(super) network: Option<Network>,
+    /// Whether the host counts it as one of its user's.
+    pub(super) entered: bool,
     /// Until when something has to come from it. A ping that is sent leaves the time to answer it, whenever that was: a host
     /// that was stopped for a while must not take its own silence for the clients'.
     pub(super) silent_at: Time,
@@ -110,6 +115,8 @@ impl Connection {
             rooms: Vec::new(),
             bound: room.map(String::into_boxed_str),
             allowance: Allowance::default(),
+            network: None,
+            entered: false,
             silent_at: now + config.heartbeat.timeout,
             ping_at: now + config.heartbeat.ping,
             deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },

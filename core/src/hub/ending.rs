@@ -44,7 +44,9 @@ impl Hub {
         let Some(conn) = self.get(id) else { return };
         conn.phase = Phase::Closing { answered: heard_last };
         conn.deadline = deadline;
+        let entered = core::mem::take(&mut conn.entered);
         let user = conn.identity.take().map(|identity| identity.user);
+        self.leave_as_user(entered, user.as_deref());
         self.report(|| Report::Closed { conn: id, user, cause });
         self.arm(now, id);
     }
@@ -75,6 +77,7 @@ impl Hub {
         }
         if !closing {
             let user = conn.identity.map(|identity| identity.user);
+            self.leave_as_user(conn.entered, user.as_deref());
             self.report(|| Report::Closed { conn: id, user, cause });
         }
         self.dismantle(id, conn.nature, conn.phase != Phase::Authenticating);

@@ -118,6 +118,7 @@ impl Hub {
             token: Credentials::of(request).token.map(|token| Hidden(token.into())),
         };
         let id = self.add(now, Nature::Engine(Box::new(engine)), (route as u16, room), phase, request.uri().path());
+        self.note_address(id, request);
         if polling.is_some() {
             self.sids.insert(sid, id);
         }

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::{Hub, find};
+use super::{Hub, HubAction, find};
+use crate::address::{ClientAddress, Network};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::id::ConnId;
 use crate::limiter::Limiter;
@@ -42,6 +43,21 @@ impl Budget {
 }
 
 impl Hub {
+    /// The longest message the connection may send now, in bytes. A token must fit into its first ones.
+    pub fn message_limit(&self, conn: ConnId) -> usize {
+        let limits = &self.config.limits;
+        match self.peek(conn) {
+            Some(conn) if !conn.is_client() => self.config.socketio.max_payload,
+            Some(conn) if conn.identity.is_none() => limits.message_bytes.max(limits.first_message_bytes),
+            _ => limits.message_bytes,
+        }
+    }
+
+    /// How many WebSocket frames a message may be made of.
+    pub fn fragment_limit(&self) -> usize {
+        self.config.limits.fragments
+    }
+
     /// Charges a connection for a message of so many bytes. A client that sends too fast is told when to go on; that alone costs
     /// nothing of its error budget, because a page that subscribes to many things at once means no harm.
     pub(super) fn within_rate(&mut self, now: Time, id: ConnId, bytes: usize, reply_to: Option<&str>) -> bool {
@@ -58,7 +74,8 @@ impl Hub {
 
     /// The same without a word: how long to wait where it is too much.
     pub(super) fn charge_message(&mut self, now: Time, id: ConnId, bytes: usize) -> Result<(), Duration> {
-        let Hub { config, stats, .. } = self;
+        let network = self.network(id);
+        let Hub { config, stats, users, addresses, .. } = self;
         let limits = &config.limits;
         let Some(conn) = find(&mut self.conns, id) else { return Err(Duration::ZERO) };
         // Nothing is taken of either where the other has not enough.
@@ -73,7 +90,56 @@ impl Hub {
             return Err(wait);
         }
         conn.allowance.messages = messages;
+        if let (Some(share), Some(identity)) = (&limits.per_user, &conn.identity) {
+            let taken = users.with(now, &identity.user, |account| account.take(now, bytes, share));
+            taken.inspect_err(|_| stats.limit_user_messages += 1)?;
+        }
+        if let (Some(limits), Some(network)) = (&limits.per_address, network) {
+            let taken = addresses.with(now, &network, |account| account.take(now, bytes, &limits.share()));
+            taken.inspect_err(|_| stats.limit_address_messages += 1)?;
+        }
         Ok(())
+    }
+
+    /// Whose address a connection is counted for.
+    fn network(&self, id: ConnId) -> Option<Network> {
+        let conn = self.peek(id)?;
+        conn.carrier().map_or(Some(conn), |carrier| self.peek(carrier))?.network
+    }
+
+    /// Remembers from where a connection was opened, where that counts.
+    pub(super) fn note_address<B>(&mut self, id: ConnId, request: &http::Request<B>) {
+        let address = request.extensions().get::<ClientAddress>().filter(|_| self.config.limits.per_address.is_some());
+        if let (Some(ClientAddress(address)), Some(conn)) = (address, self.get(id)) {
+            conn.network = Some((*address).into());
+        }
+    }
+
+    /// A connection has become a user's: the host is asked whether that is one too many, where there may be too many.
+    pub(super) fn enter_as_user(&mut self, id: ConnId) {
+        if self.config.limits.per_user.is_none() {
+            return;
+        }
+        let Some(conn) = self.get(id) else { return };
+        let Some(identity) = &conn.identity else { return };
+        let user = identity.user.clone();
+        conn.entered = true;
+        self.actions.push_back(HubAction::Enter { conn: id, user });
+    }
+
+    /// A connection is a user's no longer.
+    pub(super) fn leave_as_user(&mut self, entered: bool, user: Option<&str>) {
+        if let Some(user) = user.filter(|_| entered) {
+            self.actions.push_back(HubAction::Left { user: user.into() });
+        }
+    }
+
+    /// The user of a connection has too many, as [`HubAction::Enter`] was answered: it is closed with 4029.
+    pub fn turn_away(&mut self, now: Time, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            conn.entered = false;
+            self.close(now, id, 4029, "too many connections");
+        }
     }
 
     /// Charges a connection for a frame that is no message. One that sends too many of them is not answered.

@@ -73,6 +73,7 @@ impl Hub {
             conn.deadline = Time::NEVER;
             self.identified(id);
             self.report(|| Report::Authenticated { conn: id, user: user.clone() });
+            self.enter_as_user(id);
         }
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();
         self.notice(now, id, "auth_success", Some(data), reply_to);

@@ -129,6 +129,7 @@ impl Hub {
             (conn.ping_at, conn.silent_at, conn.deadline) = (Time::NEVER, Time::NEVER, Time::NEVER);
             conn.identity = identity.map(Box::new);
         }
+        self.enter_as_user(id);
         let auth = auth.map(Json::as_str);
         if self.route(id).is_some_and(|route| route.recovery.is_some()) {
             return self.begin_recovery(now, id, auth);

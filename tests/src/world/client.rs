@@ -1,6 +1,7 @@
 //! A client of the World: reads bytes, checks that they are frames, and remembers what it saw.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use roomcast_core::id::ConnId;
 use roomcast_core::node::OwnedMessage;
@@ -17,6 +18,8 @@ pub(super) struct Client {
     pub(super) token: Option<String>,
     /// From when on it must not be sent what is published, where its token ends.
     pub(super) good_until: Option<roomcast_core::time::Time>,
+    /// Where it is, if nodes are to know.
+    pub(super) address: Option<IpAddr>,
     place: Option<(usize, ConnId)>,
     session: u32,
     pub(super) reads: bool,
@@ -81,6 +84,7 @@ impl Client {
             user: user.map(String::from),
             token: None,
             good_until: None,
+            address: None,
             place: None,
             session: 0,
             reads: true,

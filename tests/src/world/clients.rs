@@ -5,6 +5,7 @@ use roomcast_core::node::OwnedMessage;
 
 use serde_json::Value;
 
+use super::client::Client;
 use super::host::{Peer, sign};
 use super::{ClientNumber, World};
 
@@ -54,6 +55,16 @@ impl World {
     /// A client with a token connects to a node.
     pub fn connect(&mut self, node: usize, user: &str) -> ClientNumber {
         self.open(node, "/ws", Some(user))
+    }
+
+    /// A client with a token connects to a node from an address.
+    pub fn connect_from(&mut self, node: usize, user: &str, address: &str) -> ClientNumber {
+        let number = self.clients.len();
+        let mut client = Client::new(Some(user));
+        client.address = Some(address.parse().expect("it is an address"));
+        self.clients.push(client);
+        self.attach(number, node, "/ws");
+        ClientNumber(number)
     }
 
     /// A client without a token connects where none is demanded.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -27,6 +28,8 @@ pub(super) struct Serving {
     hung_up: HungUp,
     /// Our side is closed.
     closed: bool,
+    /// Where the other end is.
+    pub(super) peer: Option<IpAddr>,
     /// The deadline that the shard has armed for it.
     pub(super) armed: Time,
 }
@@ -45,8 +48,8 @@ pub(super) enum Served {
 }
 
 impl Serving {
-    pub(super) fn new(http: Http) -> Serving {
-        Serving { http, answer: None, hung_up: HungUp::default(), closed: false, armed: Time::NEVER }
+    pub(super) fn new(http: Http, peer: Option<IpAddr>) -> Serving {
+        Serving { http, answer: None, hung_up: HungUp::default(), closed: false, peer, armed: Time::NEVER }
     }
 
     /// Goes on as far as possible. `respond` makes the answer to a request, and learns there when the client has closed its side.
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn a_client_that_goes_on_sending_is_not_listened_to_for_ever() {
         let mut io = Flood(vec![b'x'], 0);
-        let mut serving = Serving::new(Http::ending(b"bye".to_vec()));
+        let mut serving = Serving::new(Http::ending(b"bye".to_vec()), None);
         let mut cx = Context::from_waker(Waker::noop());
         for second in 0..1000 {
             let now = Time::ZERO + Duration::from_secs(second);
@@ -188,7 +191,7 @@ mod tests {
     fn requests_in_one_turn_are_bounded() {
         let request = b"GET / HTTP/1.1\r\nHost:\r\n\r\n";
         let mut io = Flood(request.repeat(65536 / request.len()), 0);
-        let mut serving = Serving::new(Http::new(Vec::new()));
+        let mut serving = Serving::new(Http::new(Vec::new()), None);
         let mut cx = Context::from_waker(Waker::noop());
         let served = serving.drive((Time::ZERO, UnixMillis(0)), &mut cx, &mut io, &mut vec![0; 65536], &|_, _| {
             Box::pin(async { Response::new(Bytes::new()) })
@@ -223,7 +226,8 @@ mod tests {
 
     #[test]
     fn what_comes_while_a_request_is_answered_is_served_afterwards() {
-        let (mut pipe, mut serving, ([first, second], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new())), words());
+        let (mut pipe, mut serving, ([first, second], words)) =
+            (Pipe::default(), Serving::new(Http::new(Vec::new()), None), words());
         pipe.feed(REQUEST);
         let waits_for_ever = |served| matches!(served, Served::Waiting(Time::NEVER));
         assert!(waits_for_ever(turn(&mut serving, &mut pipe, &words)), "no deadline cuts an answer that is held");
@@ -241,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_answer_learns_that_its_client_has_closed_and_is_sent_all_the_same() {
-        let (mut pipe, mut serving, ([first, _], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new())), words());
+        let (mut pipe, mut serving, ([first, _], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new()), None), words());
         pipe.feed(REQUEST);
         pipe.ends().ended = true;
         for _ in 0..3 {
@@ -270,7 +274,7 @@ mod tests {
                 self.0.poll_close(cx)
             }
         }
-        let (pipe, mut serving, ([first, _], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new())), words());
+        let (pipe, mut serving, ([first, _], words)) = (Pipe::default(), Serving::new(Http::new(Vec::new()), None), words());
         pipe.feed(REQUEST);
         pipe.ends().ended = true;
         assert!(matches!(turn(&mut serving, &mut Broken(pipe), &words), Served::Over));

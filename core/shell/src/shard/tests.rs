@@ -55,7 +55,7 @@ fn a_peer_that_has_closed_its_side_still_gets_the_answer() {
     pipe.ends().ended = true;
     pipe.feed(OPEN);
     pipe.feed(b"\x81\x85\0\0\0\0Hello\x88\x82\0\0\0\0\x03\xe8");
-    parts.gateway.accept(pipe.clone(), Vec::new());
+    parts.gateway.accept(pipe.clone(), Vec::new(), None);
     let _ = poll(&mut parts.shards[0]);
     let sent = pipe.ends().written.clone();
     assert!(sent.ends_with(b"\x81\x05Hello\x88\x02\x03\xe8"), "{}", String::from_utf8_lossy(&sent));
@@ -66,13 +66,13 @@ fn nothing_is_opened_once_it_stops() {
     let mut parts = parts();
     let held = Pipe::default();
     held.feed(OPEN);
-    parts.gateway.accept(held.clone(), Vec::new());
+    parts.gateway.accept(held.clone(), Vec::new(), None);
     let _ = poll(&mut parts.shards[0]);
     parts.gateway.stop_shards();
     let _ = poll(&mut parts.shards[0]);
     let late = Pipe::default();
     late.feed(OPEN);
-    parts.gateway.accept(late.clone(), Vec::new());
+    parts.gateway.accept(late.clone(), Vec::new(), None);
     let _ = poll(&mut parts.shards[0]);
     let sent = late.written();
     assert!(!sent.starts_with("HTTP/1.1 101"), "{sent}");
@@ -93,7 +93,7 @@ fn poll_all(parts: &mut Parts<Pipe, Never>) {
 fn client(parts: &mut Parts<Pipe, Never>, shard: u8, request: impl AsRef<[u8]>) -> Pipe {
     let pipe = Pipe::default();
     pipe.feed(request.as_ref());
-    parts.gateway.mailbox(ShardId(shard)).post(Input::Arrived(pipe.clone(), Vec::new()));
+    parts.gateway.mailbox(ShardId(shard)).post(Input::Arrived(pipe.clone(), Vec::new(), Guest::default()));
     poll_all(parts);
     pipe
 }
@@ -164,7 +164,7 @@ fn a_client_that_has_closed_its_side_still_gets_what_is_there() {
         let pipe = Pipe::default();
         pipe.ends().ended = true;
         pipe.feed(request.as_bytes());
-        parts.gateway.mailbox(ShardId(1)).post(Input::Arrived(pipe.clone(), Vec::new()));
+        parts.gateway.mailbox(ShardId(1)).post(Input::Arrived(pipe.clone(), Vec::new(), Guest::default()));
         poll_all(&mut parts);
         assert!(pipe.written().ends_with(&format!("\r\n\r\n{body}")), "{}", pipe.written());
     }

@@ -72,7 +72,7 @@ impl Hub {
             },
             // It is no business of that page why.
             Err(refused) => {
-                self.turn_away(request, refused);
+                self.note_refusal(request, refused);
                 (PollAnswer::error(EngineError::Forbidden), None)
             }
         };
@@ -113,7 +113,7 @@ impl Hub {
             if !is_get {
                 return Err(EngineError::HandshakeMethod.into());
             }
-            let route = self.admit(request).map_err(|refused| Failure::of(self.turn_away(request, refused)))?;
+            let route = self.admit(request).map_err(|refused| Failure::of(self.note_refusal(request, refused)))?;
             let sid = self.new_sid();
             let id = self.open_session(now, request, route, Some(sid));
             return self.hold(now, id, exchange, page);

@@ -67,7 +67,7 @@ impl Hub {
         let Nature::Engine(mut engine) = core::mem::replace(&mut old.nature, Nature::Plain) else { return };
         let (queue, phase) = (old.queue.take(), old.phase);
         let times = (old.ping_at, old.silent_at, old.deadline);
-        let allowance = old.allowance;
+        let (allowance, network) = (old.allowance, old.network);
         let bound = old.bound.take();
         if let Some(polling) = engine.polling.take() {
             self.forget_polling(&polling);
@@ -81,7 +81,7 @@ impl Hub {
             new.nature = Nature::Engine(engine);
             new.phase = phase;
             (new.ping_at, new.silent_at, new.deadline) = times;
-            new.allowance = allowance;
+            (new.allowance, new.network) = (allowance, network);
             new.bound = bound;
         }
         self.remove(from, "it goes on over a WebSocket", false);

@@ -1,0 +1,123 @@
+//! The entrance of a gateway: which sockets are let in, and whose they are.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use http::{HeaderMap, Request};
+use roomcast_core::address::{ClientAddress, client_address};
+use roomcast_core::admission::{Admission, NotAdmitted};
+use roomcast_core::config::Config;
+use roomcast_core::hub::Refused;
+use roomcast_core::stats::Stats;
+use roomcast_core::time::Time;
+
+use crate::handshake;
+use crate::transport::Transport;
+
+/// What all shards of a gateway ask before they serve somebody. Where nothing is limited, nobody waits for anybody here.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    config: Arc<Config>,
+    counts_sockets: bool,
+    admission: Mutex<Admission>,
+}
+
+/// A socket that was let in is counted as long as this lives. None is needed where nothing is counted.
+pub(crate) type Permit = Option<Box<Counted>>;
+
+/// What a socket is counted for.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    entrance: Arc<Entrance>,
+    address: Option<IpAddr>,
+}
+
+/// Who has come: the other end of a socket, where it has an address, and that it was let in.
+#[derive(Debug, Default)]
+pub struct Guest {
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) permit: Permit,
+}
+
+impl Entrance {
+    pub(crate) fn new(config: Arc<Config>, seed: [u8; 32]) -> Entrance {
+        let mut key = 0;
+        seed.iter().take(8).for_each(|byte| key = key << 8 | u64::from(*byte));
+        let admission = Admission::new(config.clone(), key);
+        Entrance { config, counts_sockets: admission.counts_sockets(), admission: Mutex::new(admission) }
+    }
+
+    /// A socket was accepted.
+    pub(crate) fn admit(self: &Arc<Entrance>, now: Time, peer: Option<IpAddr>) -> Result<Guest, NotAdmitted> {
+        if !self.counts_sockets {
+            return Ok(Guest { peer, permit: None });
+        }
+        // Behind a proxy, whose connection it is shows with the request.
+        let address = peer.filter(|peer| !self.config.limits.is_proxy(peer.to_canonical()));
+        self.lock().connect(now, address)?;
+        Ok(Guest { peer, permit: Some(Box::new(Counted { entrance: self.clone(), address })) })
+    }
+
+    /// Notes in a request who has sent it.
+    pub(crate) fn recognise<B>(&self, peer: Option<IpAddr>, request: &mut Request<B>) {
+        if let Some(peer) = peer {
+            let address = ClientAddress(self.address(peer, request.headers()));
+            request.extensions_mut().insert(address);
+        }
+    }
+
+    /// A socket will serve nobody but whoever has sent this request: it is counted for that one from now on.
+    pub(crate) fn settle<B>(&self, now: Time, permit: &mut Permit, request: &Request<B>) -> Result<(), NotAdmitted> {
+        let (Some(counted), Some(ClientAddress(address))) = (permit, request.extensions().get()) else { return Ok(()) };
+        if counted.address.is_none() {
+            self.lock().identify(now, *address)?;
+            counted.address = Some(*address);
+        }
+        Ok(())
+    }
+
+    /// Whether a user may have another connection.
+    pub(crate) fn enter(&self, user: &str) -> bool {
+        self.lock().enter(user).is_ok()
+    }
+
+    /// A connection of a user is gone.
+    pub(crate) fn left(&self, user: &str) {
+        self.lock().left(user);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        *self.lock().stats()
+    }
+
+    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        client_address(peer, headers, &self.config.limits)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Admission> {
+        // Counts are whole whatever happened to another thread.
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.entrance.lock().disconnected(self.address);
+    }
+}
+
+/// Tells the other end of a socket why it is not let in, if it can be told without waiting.
+pub(crate) fn turn_away(io: &mut impl Transport, refused: NotAdmitted) {
+    let mut cx = Context::from_waker(Waker::noop());
+    // A request that is left unread would make the system reset the connection before the answer is read.
+    let _ = io.poll_read(&mut cx, &mut [0; 2048]);
+    let _ = io.poll_write(&mut cx, &answer(refused));
+    let _ = io.poll_close(&mut cx);
+}
+
+/// The answer to whoever is not let in.
+pub(crate) fn answer(refused: NotAdmitted) -> bytes::Bytes {
+    let (status, message, retry_after) = (refused.status(), refused.message(), Some(refused.retry_after()));
+    handshake::refused(Refused { status, message, retry_after })
+}
