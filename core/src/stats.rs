@@ -86,6 +86,10 @@ stats! {
     limit_subscriptions: "roomcast_limit_subscriptions_total" Counter;
     /// Publishes refused because too many of the connection wait for the store.
     limit_publishes: "roomcast_limit_publishes_total" Counter;
+    /// HTTP requests that were not sent in time, and connections on which none was.
+    limit_handshakes: "roomcast_limit_handshakes_total" Counter;
+    /// HTTP requests refused because their heads are too large.
+    limit_heads: "roomcast_limit_heads_total" Counter;
     /// Messages refused because the connections of their user sent too many, or too many bytes.
     limit_user_messages: "roomcast_limit_user_messages_total" Counter;
     /// Messages refused because the connections from their address sent too many, or too many bytes.

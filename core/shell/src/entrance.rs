@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use http::{HeaderMap, Request};
 use roomcast_core::address::{ClientAddress, client_address};
 use roomcast_core::admission::{Admission, NotAdmitted};
-use roomcast_core::config::Config;
+use roomcast_core::config::{Config, Limits};
 use roomcast_core::hub::Refused;
 use roomcast_core::stats::Stats;
 use roomcast_core::time::Time;
@@ -46,6 +46,10 @@ impl Entrance {
         seed.iter().take(8).for_each(|byte| key = key << 8 | u64::from(*byte));
         let admission = Admission::new(config.clone(), key);
         Entrance { config, counts_sockets: admission.counts_sockets(), admission: Mutex::new(admission) }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.config.limits
     }
 
     /// A socket was accepted.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use http::{Request, Response};
 use roomcast_core::backplane::Backplane;
-use roomcast_core::config::{Config, ConfigError, Drain};
+use roomcast_core::config::{Config, ConfigError, Drain, Limits};
 use roomcast_core::dead_letter::{Interrupted, Outcome, Request as LetterRequest};
 use roomcast_core::door::{PublishError, Unavailable};
 use roomcast_core::health::SourceHealth;
@@ -319,6 +319,10 @@ impl<T: Transport> Gateway<T> {
 
     pub(crate) fn post(&self) -> &Arc<Post> {
         &self.post
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.entrance.limits()
     }
 
     pub(crate) fn entrance(&self) -> &Arc<Entrance> {

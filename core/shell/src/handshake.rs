@@ -5,10 +5,12 @@
 //! function of bytes, or holds bytes.
 
 use core::fmt;
+use core::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
+use roomcast_core::config::Limits;
 use roomcast_core::hub::Refused;
 use tungstenite::handshake::derive_accept_key;
 
@@ -19,6 +21,22 @@ pub const MAX_HEAD: usize = 16 * 1024;
 
 /// The most header fields a request may have.
 pub const MAX_HEADERS: usize = 64;
+
+/// What a request head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimit {
+    /// Its bytes.
+    pub bytes: usize,
+    /// Its fields, at most [`Limits::MOST_HEADERS`].
+    pub fields: usize,
+}
+
+impl Default for HeadLimit {
+    /// [`MAX_HEAD`] and [`MAX_HEADERS`].
+    fn default() -> HeadLimit {
+        HeadLimit { bytes: MAX_HEAD, fields: MAX_HEADERS }
+    }
+}
 
 /// The longest method. Registered ones have up to 17 letters; without a bound, a stream of letters would be waited for.
 const MAX_METHOD: usize = 32;
@@ -45,15 +63,24 @@ const MAX_BLANK: usize = 4;
 ///
 /// [`HeadError`], which knows the status to answer with.
 pub fn parse_head(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, HeadError> {
-    let capped = &bytes[..bytes.len().min(MAX_HEAD)];
+    parse_head_within(bytes, HeadLimit::default())
+}
+
+/// The same with other bounds.
+///
+/// # Errors
+///
+/// As [`parse_head`].
+pub fn parse_head_within(bytes: &[u8], limit: HeadLimit) -> Result<Option<(Request<()>, usize)>, HeadError> {
+    let capped = &bytes[..bytes.len().min(limit.bytes)];
     if !may_begin_request(capped) {
         return Err(HeadError::Malformed);
     }
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    match parsed.parse(capped) {
+    let mut fields = [const { MaybeUninit::uninit() }; Limits::MOST_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(capped, &mut fields[..limit.fields.min(Limits::MOST_HEADERS)]) {
         Ok(httparse::Status::Complete(head)) => Ok(Some((build(&parsed).ok_or(HeadError::Malformed)?, head))),
-        Ok(httparse::Status::Partial) if capped.len() < MAX_HEAD => Ok(None),
+        Ok(httparse::Status::Partial) if capped.len() < limit.bytes => Ok(None),
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooLarge),
         Err(_) => Err(HeadError::Malformed),
     }
@@ -96,6 +123,7 @@ fn build(parsed: &httparse::Request<'_, '_>) -> Option<Request<()>> {
 #[derive(Clone, Debug, Default)]
 pub struct HeadBuffer {
     bytes: Vec<u8>,
+    limit: HeadLimit,
     /// The length at which a parse is due although no end of a head is in sight.
     due: usize,
 }
@@ -104,6 +132,11 @@ impl HeadBuffer {
     /// A buffer that holds nothing yet, not even memory.
     pub fn new() -> HeadBuffer {
         HeadBuffer::default()
+    }
+
+    /// The same with other bounds.
+    pub fn within(limit: HeadLimit) -> HeadBuffer {
+        HeadBuffer { limit, ..HeadBuffer::default() }
     }
 
     /// Adds bytes from the socket, and returns what [`parse_head`] makes of all so far. Garbage behind a good beginning may
@@ -118,11 +151,11 @@ impl HeadBuffer {
         self.bytes.extend_from_slice(input);
         let fresh = &self.bytes[from..];
         let may_end = fresh.windows(3).any(|three| three == b"\n\r\n") || fresh.windows(2).any(|two| two == b"\n\n");
-        if !may_end && self.bytes.len() < self.due.min(MAX_HEAD) {
+        if !may_end && self.bytes.len() < self.due.min(self.limit.bytes) {
             return Ok(None);
         }
         self.due = self.bytes.len() * 2;
-        parse_head(&self.bytes)
+        parse_head_within(&self.bytes, self.limit)
     }
 
     /// Everything that was fed: the head, and what came with it.
@@ -140,7 +173,7 @@ impl HeadBuffer {
 pub enum HeadError {
     /// They are not HTTP/1.
     Malformed,
-    /// The head is longer than [`MAX_HEAD`], or has more than [`MAX_HEADERS`] fields.
+    /// The head is longer than its limit, [`MAX_HEAD`] by default, or has more fields than [`MAX_HEADERS`].
     TooLarge,
 }
 

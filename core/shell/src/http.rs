@@ -17,19 +17,20 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use roomcast_core::config::Limits;
 use roomcast_core::time::{Time, UnixMillis};
 
 use self::answer::{Manner, Persistence, write};
 pub(crate) use self::answer::{closing, refusal};
 use self::body::Body;
 use self::head::{Fault, check_host, expects_continue};
-use crate::handshake::{HeadBuffer, HeadError, is_upgrade, parse_head};
+use crate::handshake::{HeadBuffer, HeadError, HeadLimit, is_upgrade, parse_head_within};
 
 /// How long an open connection may rest between two requests. Longer than the 60 s for which common proxies keep theirs, so
 /// that it is they who close: a request sent into a closing connection is lost.
 pub const IDLE: Duration = Duration::from_secs(75);
 
-/// How long a request head may take, from its first byte.
+/// How long a request head may take, from its first byte, unless the configuration says otherwise.
 pub const HEAD: Duration = Duration::from_secs(10);
 
 /// How long the body may take, from the end of the head.
@@ -92,6 +93,11 @@ pub struct Http {
     deadline: Option<Time>,
     /// The peer has closed its side.
     ended: bool,
+    limit: HeadLimit,
+    /// How long a head may take.
+    head: Duration,
+    /// The status of the last request that was refused here, or was never sent in time.
+    refused: Option<StatusCode>,
 }
 
 /// What a connection is at.
@@ -141,7 +147,16 @@ impl Http {
             manner: Manner::default(),
             deadline: None,
             ended: false,
+            limit: HeadLimit::default(),
+            head: HEAD,
+            refused: None,
         }
+    }
+
+    /// The same, with the bounds of a configuration.
+    pub fn within(read: Vec<u8>, limits: &Limits) -> Http {
+        let limit = HeadLimit { bytes: limits.head_bytes, fields: limits.headers };
+        Http { limit, head: limits.handshake_timeout, ..Http::new(read) }
     }
 
     /// The end of a connection, whatever was spoken on it: puts these bytes out, closes, and waits a little for the peer.
@@ -207,9 +222,9 @@ impl Http {
             self.input = if parsed.is_some() { mem::take(buffer).into_bytes() } else { Vec::new() };
             return Ok(parsed);
         }
-        let parsed = parse_head(fresh)?;
+        let parsed = parse_head_within(fresh, self.limit)?;
         if parsed.is_none() {
-            let mut buffer = HeadBuffer::new();
+            let mut buffer = HeadBuffer::within(self.limit);
             buffer.feed(fresh)?;
             self.forget_input();
             self.enter(Stage::Head(buffer));
@@ -245,6 +260,7 @@ impl Http {
     /// Answers a request that cannot be served. What follows it cannot be told from it, so nothing else is read.
     fn refuse(&mut self, unix: UnixMillis, fault: Fault) {
         self.manner.persistence = Persistence::Close;
+        self.refused = Some(fault.status);
         self.answer(unix, &refusal(fault.status, fault.message));
     }
 
@@ -318,9 +334,9 @@ impl Http {
     /// [`LINGER`]): bytes that trickle in do not move it. While the application answers it is [`Time::NEVER`].
     pub fn deadline(&mut self, now: Time) -> Time {
         let patience = match self.stage {
-            Stage::Idle if self.fresh => HEAD,
+            Stage::Idle if self.fresh => self.head,
             Stage::Idle => IDLE,
-            Stage::Head(_) => HEAD,
+            Stage::Head(_) => self.head,
             Stage::Body(_) => BODY,
             Stage::Write { .. } => WRITE,
             Stage::Close => LINGER,
@@ -332,7 +348,10 @@ impl Http {
     /// The [`deadline`](Http::deadline) has passed: a request that has begun is answered with 408, and the connection ends.
     pub fn expire(&mut self, unix: UnixMillis) {
         match self.stage {
-            Stage::Idle => self.enter(Stage::Close),
+            Stage::Idle => {
+                self.refused = self.fresh.then_some(StatusCode::REQUEST_TIMEOUT);
+                self.enter(Stage::Close);
+            }
             Stage::Head(_) | Stage::Body(_) => {
                 self.refuse(unix, Fault::new(StatusCode::REQUEST_TIMEOUT, "the request took too long"));
             }
@@ -342,6 +361,11 @@ impl Http {
             }
             Stage::Answer | Stage::Done => {}
         }
+    }
+
+    /// Whether a request was refused here since this was asked last, and the status it was answered with.
+    pub fn take_refused(&mut self) -> Option<StatusCode> {
+        self.refused.take()
     }
 
     fn enter(&mut self, stage: Stage) {

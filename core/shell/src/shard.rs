@@ -22,6 +22,7 @@ use roomcast_core::config::AccessRule;
 use roomcast_core::door::Tell;
 use roomcast_core::hub::{AckId, Arguments, CloseCause, ExchangeId, Hub, HubAction, NoAck, PetitionId, PollAnswer};
 use roomcast_core::id::{ConnId, ShardId};
+use roomcast_core::stats::Stats;
 use roomcast_core::time::Time;
 use roomcast_core::timers::Timers;
 use roomcast_core::token::Keys;
@@ -114,6 +115,8 @@ pub struct Shard<T, M> {
     /// Who waits until no connection is left.
     draining: Option<oneshot::Sender<()>>,
     stop_at: Option<Time>,
+    /// What its hub does not see.
+    stats: Stats,
 }
 
 struct Socket<T> {
@@ -163,6 +166,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             authorizer,
             draining: None,
             stop_at: None,
+            stats: Stats::default(),
         }
     }
 
@@ -176,7 +180,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
             match input {
                 Input::Ready(index) => self.drive(now, index),
                 Input::Arrived(io, read, guest) => {
-                    let index = self.insert(io, Http::new(read), guest);
+                    let index = self.insert(io, Http::within(read, self.gateway.limits()), guest);
                     self.drive(now, index);
                 }
                 Input::Moved(io, request, rest, guest) => {
@@ -270,6 +274,11 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let waker = Waker::from(socket.waker.clone());
         let mut cx = Context::from_waker(&waker);
         let served = serving.drive((now, unix), &mut cx, &mut socket.io, &mut self.read_buffer, &respond);
+        match serving.take_refused() {
+            Some(StatusCode::REQUEST_TIMEOUT) => self.stats.limit_handshakes += 1,
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => self.stats.limit_heads += 1,
+            _ => {}
+        }
         match served {
             Served::Waiting(_) if self.stop_at.is_some() && !serving.is_answering() => self.remove(now, index, CloseCause::Gone),
             Served::Waiting(deadline) | Served::Again(deadline) => {
@@ -546,6 +555,12 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         }
     }
 
+    fn post_stats(&self) {
+        let mut stats = self.hub.stats();
+        stats.add(&self.stats);
+        self.gateway.board().set_hub(self.number, stats);
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop_at.is_some_and(|at| self.sockets.is_empty() || at <= self.clock.now())
     }
@@ -563,7 +578,7 @@ impl<T: Transport, M: Timer> Future for Shard<T, M> {
         let shard = &mut *self;
         for _ in 0..ROUNDS {
             let busy = shard.work(cx);
-            shard.gateway.board().set_hub(shard.number, shard.hub.stats());
+            shard.post_stats();
             shard.note_drained();
             if shard.is_stopped() {
                 return Poll::Ready(());

@@ -68,6 +68,13 @@ pub struct Limits {
     pub proxies: Vec<Proxy>,
     /// The header in which they write them.
     pub proxy_header: ProxyHeader,
+    /// Time a request head may take, from the connection or from its first byte; then 408, and the connection ends.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// Longest request head, in bytes; a longer one is answered with 431.
+    pub head_bytes: usize,
+    /// Fields a request head may have, at most [`Limits::MOST_HEADERS`]; more are answered with 431.
+    pub headers: usize,
     /// Time to authenticate where the route demands it; then close 4001.
     #[serde(with = "humantime_serde")]
     pub auth_timeout: Duration,
@@ -92,6 +99,9 @@ pub struct Heartbeat {
 }
 
 impl Limits {
+    /// The most that [`Limits::headers`] can be.
+    pub const MOST_HEADERS: usize = 256;
+
     /// Whether a room may have this name: not empty, not too long, without control characters.
     pub fn allows_room_name(&self, name: &str) -> bool {
         !name.is_empty() && name.len() <= self.room_name_bytes && !name.chars().any(char::is_control)
@@ -126,6 +136,9 @@ impl Limits {
         self.per_address.map_or(Ok(()), |share| share.validate("limits.per_address"))?;
         let most = crate::id::ConnId::MAX_SLOTS;
         check(self.connections <= most, "limits.connections", "must be at most 16777216")?;
+        check((256..=1 << 20).contains(&self.head_bytes), "limits.head_bytes", "must be from 256 to 1048576")?;
+        check((1..=Limits::MOST_HEADERS).contains(&self.headers), "limits.headers", "must be from 1 to 256")?;
+        check(!self.handshake_timeout.is_zero(), "limits.handshake_timeout", "must not be zero")?;
         for (value, name) in
             [(self.auth_timeout, "auth_timeout"), (self.close_timeout, "close_timeout"), (self.join_timeout, "join_timeout")]
         {
@@ -171,6 +184,9 @@ impl Default for Limits {
             per_address: None,
             proxies: Vec::new(),
             proxy_header: ProxyHeader::XForwardedFor,
+            handshake_timeout: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+            headers: 64,
             auth_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             join_timeout: Duration::from_secs(5),

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use roomcast_core::time::{Time, UnixMillis};
 
 use crate::gateway::HungUp;
@@ -133,6 +133,11 @@ impl Serving {
             return closed;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// See [`Http::take_refused`].
+    pub(super) fn take_refused(&mut self) -> Option<StatusCode> {
+        self.http.take_refused()
     }
 
     /// Whether a request is being answered.
