@@ -1,11 +1,15 @@
 //! A client that speaks in bytes, for what no proper client does.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 use super::http::{Response, parse};
+
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// The bit that says that a frame is the last of its message.
 pub const FINAL: u8 = 0x80;
@@ -45,8 +49,20 @@ impl RawClient {
     /// When the server cannot be reached.
     #[must_use]
     pub fn connect(addr: SocketAddr) -> Self {
-        let stream =
-            TcpStream::connect_timeout(&addr, PATIENCE).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
+        Self::connect_from(LOCALHOST, addr)
+    }
+
+    /// Connects from one of the machine's own addresses: on Linux, all that begin with 127 are.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be reached.
+    #[must_use]
+    pub fn connect_from(source: Ipv4Addr, addr: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are sockets left");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("it is an address of this machine");
+        socket.connect_timeout(&addr.into(), PATIENCE).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true).expect("the socket is open");
         stream.set_write_timeout(Some(PATIENCE)).expect("the limit is not zero");
         Self { stream, read: Vec::new() }
@@ -73,6 +89,41 @@ impl RawClient {
     /// When the connection is gone.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap_or_else(|error| panic!("cannot send: {error}"));
+    }
+
+    /// Sends bytes as far as the server takes them: false once it does not.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// The status of the next HTTP answer, if one comes before the connection ends.
+    ///
+    /// # Panics
+    ///
+    /// When neither comes in time.
+    pub fn status(&mut self) -> Option<u16> {
+        while self.read.len() < 12 {
+            if !self.fill(PATIENCE) {
+                return None;
+            }
+        }
+        str::from_utf8(&self.read[9..12]).ok()?.parse().ok()
+    }
+
+    /// Reads on until the connection ends: the code of the close frame, if there was one.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    pub fn close_code(&mut self) -> Option<u16> {
+        let mut code = None;
+        while let Some(frame) = self.frame() {
+            if frame.first == FINAL | CLOSE {
+                code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                let _ = self.try_send(&masked_frame(FINAL | CLOSE, &frame.payload));
+            }
+        }
+        code
     }
 
     /// The next HTTP answer, which has no body or says how long it is. What follows it stays to be read.
