@@ -157,6 +157,8 @@ pub enum HubAction {
     Respond(ExchangeId, PollAnswer),
     /// Have the host's code decide, and give its answer with [`Hub::decide`].
     Authorize(Petition),
+    /// Read the keys of `auth.jwks` soon: a token names one that is not known.
+    LacksKey,
     /// Let the host's code know what a client has done, see [`Hub::set_hosted`].
     Client(ClientEvent),
     /// Let the host's code know what came of [`Hub::emit_with_ack`].

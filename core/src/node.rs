@@ -115,6 +115,8 @@ pub enum Action {
     Respond(ExchangeId, PollAnswer),
     /// See [`HubAction::Client`].
     Client(ClientEvent),
+    /// See [`HubAction::LacksKey`].
+    LacksKey,
     /// See [`HubAction::Authorize`].
     Authorize(Petition),
     /// See [`HubAction::Acked`].
@@ -397,6 +399,7 @@ impl Node {
                 Some(HubAction::Left { user }) => self.admission.left(&user),
                 Some(HubAction::Respond(exchange, answer)) => return Some(Action::Respond(exchange, answer)),
                 Some(HubAction::Client(event)) => return Some(Action::Client(event)),
+                Some(HubAction::LacksKey) => return Some(Action::LacksKey),
                 Some(HubAction::Authorize(petition)) => return Some(Action::Authorize(petition)),
                 Some(HubAction::Acked(ack, result)) => return Some(Action::Acked(ack, result)),
                 Some(HubAction::Report(report)) => return Some(Action::Report(report)),

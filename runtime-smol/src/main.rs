@@ -22,6 +22,7 @@ fn serve(service: Service) -> Outcome {
     }
     block_on(executor.run(async {
         let running = start(&executor, service.options).await?;
+        service.reload.watch(&running.gateway)?;
         service.welcome.print(running.address)?;
         service.stop.await;
         running.stop().await;

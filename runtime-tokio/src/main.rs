@@ -19,6 +19,7 @@ fn serve(service: Service) -> Outcome {
     let runtime = builder.worker_threads(usize::from(shards)).enable_all().build()?;
     runtime.block_on(async {
         let running = start(service.options).await?;
+        service.reload.watch(&running.gateway)?;
         service.welcome.print(running.address)?;
         service.stop.await;
         running.stop().await;

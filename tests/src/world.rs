@@ -361,6 +361,7 @@ impl World {
             Action::Process(delivery) => self.hand(node, delivery),
             // The World knows no states of rooms.
             Action::Snapshot(request) => panic!("{request:?}"),
+            Action::LacksKey => {}
             Action::Authorize(petition) => self.asked.push(policy::Asked { node, petition }),
             Action::Respond(exchange, answer) => self.respond(exchange, answer),
             Action::Client(event) => self.told_host(event),

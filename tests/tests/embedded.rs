@@ -115,7 +115,8 @@ fn a_publish_that_cannot_be_understood_is_refused_with_the_reason(binary: &Path)
     }
     let long = format!(r#"{{"room":"r","type":"t","data":"{}"}}"#, "x".repeat(1 << 20));
     assert_eq!(post(long.as_bytes()).status, 413);
-    let get = gateway.http("GET", "/api/publish", &[], b"");
+    let bearer = format!("Bearer {}", access_token(SECRET, "operator", &json!({"role": "admin"})));
+    let get = gateway.http("GET", "/api/publish", &[("authorization", &bearer)], b"");
     assert_eq!((get.status, get.header("allow")), (405, Some("POST")));
 }
 
@@ -155,6 +156,15 @@ fn a_message_to_a_user_reaches_all_of_their_connections_and_nobody_else(binary: 
     let gateway = Setup::new(binary).shards(2).start();
     let mut sevens = [gateway.client("7"), gateway.client("7")];
     let mut seventy = gateway.client("70");
+    // Everybody's own room is entered before anything is published.
+    for client in &mut sevens {
+        let is_in = |rooms: &serde_json::Value| rooms["data"]["rooms"].as_array().is_some_and(|rooms| !rooms.is_empty());
+        let entered = poll_until(PATIENCE, || {
+            client.send(&json!({"type": "rooms"}));
+            is_in(&client.expect_type("rooms")).then_some(())
+        });
+        assert!(entered.is_some(), "a user's own room is entered");
+    }
     for (target, kind) in [(json!({"user_id": "7"}), "by user_id"), (json!({"room": "user:7"}), "by room")] {
         let mut body = target;
         body["type"] = json!(kind);

@@ -398,8 +398,8 @@ fn wait_until_old(redis: &RedisServer) {
 
 /// The partition in which the room lies.
 fn partition_of(redis: &RedisServer) -> u16 {
-    let keys: Vec<String> = redis.query(&["KEYS", "rc:who:*"]);
-    let [key] = &keys[..] else { panic!("{keys:?}") };
+    // Who joins is told so, and counted a moment later.
+    let key = poll_until(PATIENCE, || redis.query::<Vec<String>>(&["KEYS", "rc:who:*"]).pop()).expect("somebody is counted");
     key.split(['{', '}']).nth(1).and_then(|number| number.parse().ok()).expect("the key names the partition")
 }
 

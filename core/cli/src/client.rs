@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use roomcast_shell::tls::{self, TlsError, Trust};
+use roomcast_shell::https;
+use roomcast_shell::tls::{TlsError, Trust};
 use ureq::RequestBuilder;
 use ureq::http::StatusCode;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::typestate::WithBody;
 
 use crate::token::Claims;
@@ -75,17 +75,7 @@ impl GatewayUrl {
     }
 
     fn agent(&self, patience: Duration) -> Result<ureq::Agent, TlsError> {
-        let mut config = ureq::Agent::config_builder()
-            .timeout_global(Some(patience))
-            // The body of a refusal says more than its status.
-            .http_status_as_error(false);
-        if self.url.starts_with("https://") {
-            let authorities = Trust { authorities: self.ca.clone(), certificate: None }.certificates()?;
-            let roots: RootCerts = authorities.iter().map(|authority| Certificate::from_der(authority).to_owned()).into();
-            let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(tls::provider()).build();
-            config = config.tls_config(tls);
-        }
-        Ok(config.build().into())
+        https::agent(&self.url, patience, &Trust { authorities: self.ca.clone(), certificate: None })
     }
 }
 

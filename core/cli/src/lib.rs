@@ -13,6 +13,8 @@ mod listen;
 mod ping;
 mod publish;
 mod redis;
+mod reload;
+mod revoke;
 mod serve;
 mod stop;
 mod tls;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use reload::Reload;
 pub use serve::Service;
 pub use stop::Stop;
 pub use welcome::Welcome;
@@ -54,6 +57,7 @@ pub fn main(name: &'static str, runtime: Runtime) -> ExitCode {
         Command::Listen(command) => command.run(runtime.work),
         Command::Ping(command) => command.run(runtime.work),
         Command::Disconnect(command) => command.run(),
+        Command::Revoke(command) => command.run(),
         Command::Dlq(command) => command.run(),
     };
     match outcome {
@@ -89,6 +93,8 @@ enum Command {
     Ping(ping::Ping),
     /// Close every connection of a user, through a gateway that runs.
     Disconnect(disconnect::Disconnect),
+    /// Revoke the tokens of a user, or one token, through a gateway that runs.
+    Revoke(revoke::Revoke),
     /// List, show, replay or purge the dead letters of a source.
     Dlq(dlq::Dlq),
 }

@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use roomcast_core::config::{Algorithm, Config, Origin, Secret};
 use roomcast_core::id::ShardId;
 use roomcast_shell::options::{Options, Store};
+use roomcast_shell::tls::TlsAcceptor;
 use tracing_subscriber::EnvFilter;
 
 use crate::api_key::random_hex;
 use crate::file::{File, SHARDS};
 use crate::redis::{RedisOptions, TrustOptions};
 use crate::tls::TlsOptions;
-use crate::{Outcome, Stop, Welcome, hangup};
+use crate::{Outcome, Reload, Stop, Welcome};
 
 /// What a runtime needs to run a gateway.
 pub struct Service {
@@ -22,6 +23,8 @@ pub struct Service {
     pub options: Options,
     /// What to say once the gateway listens.
     pub welcome: Welcome,
+    /// What to read anew while it runs.
+    pub reload: Reload,
     /// What to wait for then, before the gateway is stopped.
     pub stop: Stop,
 }
@@ -79,10 +82,7 @@ impl Serve {
         let redis = self.redis.address(file.server.redis.as_deref())?;
         let redis_trust = self.redis_trust.trust(&file.server);
         let tls = self.tls.acceptor(&file.server)?;
-        if let Some(tls) = &tls {
-            let certificates = tls.watch()?;
-            hangup::at_each(move || certificates.poke())?;
-        }
+        let certificates = tls.as_ref().map(TlsAcceptor::watch).transpose()?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(usize::from(ShardId::MOST)) as u8);
         let shards = self.shards.or(file.server.shards).unwrap_or(cores);
         let usual = Options::default();
@@ -91,12 +91,14 @@ impl Serve {
         let mut config = file.config;
         let chosen = self.jwt_secret.filter(|secret| !secret.is_empty());
         let random = if chosen.is_none() && !config.auth.has_keys() { Some(random_hex(32)?) } else { None };
-        if let Some(secret) = chosen.as_ref().or(random.as_ref()) {
-            config.auth.secret = Some(Secret::new(secret));
-        }
-        if let Some(algorithm) = self.jwt_algorithm {
-            config.auth.algorithm = algorithm;
-        }
+        let (secret, algorithm) = (chosen.or(random.clone()), self.jwt_algorithm);
+        let overrides = move |config: &mut Config| {
+            if let Some(secret) = &secret {
+                config.auth.secret = Some(Secret::new(secret));
+            }
+            config.auth.algorithm = algorithm.unwrap_or(config.auth.algorithm);
+        };
+        overrides(&mut config);
         let origins = self.origins.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty());
         let parse = |text: &str| text.parse::<Origin>().map_err(|why| format!("{text:?} {why}"));
         let origins: Vec<Origin> = origins.map(parse).collect::<Result<_, _>>()?;
@@ -115,7 +117,9 @@ impl Serve {
         let welcome = Welcome { binary, scheme, store: place, random_secret: random };
         // Before anything is served, so that a signal that comes early is not lost.
         let stop = Stop::at_signals()?;
-        serve(Service { options: Options { config, listen, tls, redis_trust, store, shards, ..usual }, welcome, stop })?;
+        let reload = Reload { file: self.config, overrides: Box::new(overrides), certificates };
+        let options = Options { config, listen, tls, redis_trust, store, shards, ..usual };
+        serve(Service { options, welcome, reload, stop })?;
         tracing::info!("stopped");
         Ok(())
     }

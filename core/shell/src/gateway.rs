@@ -29,6 +29,7 @@ use crate::backplane::{self, BackplaneTask, Post};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::entrance::{Entrance, turn_away};
+use crate::keyring::Keyring;
 use crate::lanes::Lanes;
 use crate::log;
 use crate::mailbox::Mailbox;
@@ -61,6 +62,7 @@ pub struct Gateway<T> {
     config: Arc<Config>,
     entrance: Arc<Entrance>,
     api: Arc<SharedApi>,
+    keyring: Keyring,
     composer: Mutex<Composer>,
     clock: Clock,
     next: AtomicUsize,
@@ -133,6 +135,7 @@ impl<T: Transport> Gateway<T> {
             board: Arc::new(Board::new(usize::from(count))),
             config: config.clone(),
             api: Arc::new(SharedApi::new(config.clone())),
+            keyring: Keyring::new(&config.auth)?,
             composer: Mutex::new(Composer::new(seed)),
             clock,
             next: AtomicUsize::new(0),
@@ -302,6 +305,7 @@ impl<T: Transport> Gateway<T> {
     /// The figures and the readiness at the moment.
     pub fn view(&self) -> View {
         let mut view = self.board.view();
+        view.unready.extend(self.keyring.unready());
         view.stats.add(&self.entrance.stats());
         if self.is_draining() {
             view.unready.insert(0, "draining".to_owned());

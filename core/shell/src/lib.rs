@@ -25,6 +25,8 @@ mod flush;
 pub mod gateway;
 pub mod handshake;
 pub mod http;
+pub mod https;
+mod keyring;
 pub mod lanes;
 pub mod listen;
 pub mod listeners;

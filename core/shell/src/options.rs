@@ -13,6 +13,7 @@ use roomcast_core::store::redis::Redis;
 use crate::authorizer::Authorizer;
 use crate::clients::Clients;
 use crate::gateway::{Gateway, Host, Parts};
+use crate::keyring;
 use crate::lanes::{Address, AddressError, ClusterLanes, Connect, Connector, Lanes, MemoryLanes, RedisLanes, Servers};
 use crate::listen;
 use crate::processor::Processors;
@@ -158,7 +159,9 @@ impl Options {
         };
         let Options { shards, processors, snapshots, authorizer, clients, .. } = self;
         let host = Host { shards, seed, timer, lanes, processors, snapshots, authorizer, clients };
-        Gateway::build(config, host).map_err(StartError::Config)
+        let parts = Gateway::build(config, host).map_err(StartError::Config)?;
+        keyring::watch(&parts.gateway).map_err(StartError::Keys)?;
+        Ok(parts)
     }
 }
 
@@ -178,6 +181,8 @@ fn elsewhere<'a>(what: &str, urls: impl Iterator<Item = Option<&'a Secret>>) -> 
 /// Why a gateway cannot start.
 #[derive(Debug)]
 pub enum StartError {
+    /// The keys of tokens cannot be read.
+    Keys(String),
     /// The configuration cannot work.
     Config(ConfigError),
     /// A source or a channel is in a Redis of its own, but the node has none: what it reads could not be relayed safely.
@@ -195,6 +200,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            StartError::Keys(fault) => write!(f, "auth.jwks: {fault}"),
             StartError::Config(error) => write!(f, "the configuration cannot work: {error}"),
             StartError::OnlyOrigins => f.write_str("a source or a channel names a Redis of its own, so the node needs one too"),
             StartError::NoRedis => f.write_str("a worker reaches others through Redis, and has none"),

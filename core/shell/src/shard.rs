@@ -449,6 +449,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                     let post = |conn, order| gateway.order(conn, order);
                     clients.tell(&event, Replies { now, hub, shard: *shard, post: &post });
                 }
+                HubAction::LacksKey => self.gateway.keyring().want(false),
                 HubAction::Authorize(petition) => {
                     let mailbox = self.mailbox.clone();
                     let answer = move |petition, allowed| mailbox.post(Input::Decided(petition, allowed));

@@ -17,6 +17,9 @@ pub(super) struct Historian {
     reading: Reading,
 }
 
+/// Which part of a history: how many messages at the most, those behind or before which position, and whether backwards.
+pub(super) type Part = (Option<u32>, Option<Box<str>>, bool);
+
 impl Hub {
     /// A client asks for part of a room's history.
     pub(super) fn request_history(
@@ -27,14 +30,22 @@ impl Hub {
         room: &str,
         (limit, since, reverse): (Option<u32>, Option<&str>, bool),
     ) {
-        let Some(reading) = Reading::new(&self.config, room, limit, since, reverse) else {
-            return self.error(now, id, ErrorCode::NotFound, "The room keeps no history", request);
-        };
-        self.want(now, id, Wanted::History { room: room.into(), reading, reply_to: request.map(Box::from) });
+        let (room, since, reply_to) = (room.into(), since.map(Box::from), request.map(Box::from));
+        self.want(now, id, Wanted::History { room, part: (limit, since, reverse), reply_to });
     }
 
     /// Reads for a connection that may know what was said in a room.
-    pub(super) fn read_history(&mut self, id: ConnId, room: &str, reading: Reading, reply_to: Option<Box<str>>) {
+    pub(super) fn read_history(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        room: &str,
+        (limit, since, reverse): Part,
+        reply_to: Option<Box<str>>,
+    ) {
+        let Some(reading) = Reading::new(&self.config, room, limit, since.as_deref(), reverse) else {
+            return self.error(now, id, ErrorCode::NotFound, "The room keeps no history", reply_to.as_deref());
+        };
         self.reads_made += 1;
         let read = ReadId(self.reads_made);
         let ask = Ask::Read { read, room: room.into(), query: reading.query, count: reading.count };

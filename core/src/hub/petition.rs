@@ -1,10 +1,10 @@
 //! What a connection wants in a room, and how the host's code is asked where the rules leave it to that.
 
 use super::access::Intent;
+use super::history::Part;
 use super::room::{Reply, Wish};
 use super::{Hub, HubAction, Wake};
 use crate::dialect::json::ErrorCode;
-use crate::history::Reading;
 use crate::id::ConnId;
 use crate::message::RoomName;
 use crate::time::Time;
@@ -42,7 +42,7 @@ pub(super) enum Wanted {
     /// To say something.
     Publish { room: Box<str>, kind: Box<str>, data: Box<str>, reply_to: Option<Box<str>> },
     /// To read what was said.
-    History { room: Box<str>, reading: Reading, reply_to: Option<Box<str>> },
+    History { room: Box<str>, part: Part, reply_to: Option<Box<str>> },
     /// To learn who is there.
     Presence { room: Box<str>, reply_to: Option<Box<str>> },
 }
@@ -128,8 +128,8 @@ impl Hub {
             Wanted::Bound { room, wish } => self.subscribe(now, id, &room, None, wish),
             Wanted::Stay { .. } => {}
             Wanted::Publish { room, kind, data, reply_to } => self.publish(now, id, &room, (&kind, &data), reply_to),
-            Wanted::History { room, reading, reply_to } => self.read_history(id, &room, reading, reply_to),
-            Wanted::Presence { room, reply_to } => self.ask_who(id, &room, reply_to),
+            Wanted::History { room, part, reply_to } => self.read_history(now, id, &room, part, reply_to),
+            Wanted::Presence { room, reply_to } => self.ask_who(now, id, &room, reply_to),
         }
     }
 

@@ -85,14 +85,15 @@ impl Hub {
 
     /// A client asks who is in a room.
     pub(super) fn request_presence(&mut self, now: Time, id: ConnId, request: Option<&str>, room: &str) {
-        if !self.config.has_presence(room) {
-            return self.error(now, id, ErrorCode::UnsupportedMessage, "Nobody is told who is in this room", request);
-        }
         self.want(now, id, Wanted::Presence { room: room.into(), reply_to: request.map(Box::from) });
     }
 
     /// Asks for a connection that may know who is in a room.
-    pub(super) fn ask_who(&mut self, id: ConnId, room: &str, reply_to: Option<Box<str>>) {
+    pub(super) fn ask_who(&mut self, now: Time, id: ConnId, room: &str, reply_to: Option<Box<str>>) {
+        if !self.config.has_presence(room) {
+            let text = "Nobody is told who is in this room";
+            return self.error(now, id, ErrorCode::UnsupportedMessage, text, reply_to.as_deref());
+        }
         self.present.asked += 1;
         let (read, room) = (ReadId(self.present.asked), RoomName::from(room));
         self.present.askers.insert(read, Asker { conn: id, room: room.clone(), reply_to });

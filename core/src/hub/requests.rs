@@ -88,9 +88,13 @@ impl Hub {
     }
 
     /// Checks a token, and whether it has the claims that the connection's route demands.
-    pub(super) fn verify(&self, now: Time, id: ConnId, token: &str) -> Result<Identity, AuthError> {
+    pub(super) fn verify(&mut self, now: Time, id: ConnId, token: &str) -> Result<Identity, AuthError> {
         let claims = self.route(id).map_or(&[][..], |route| &route.claims);
-        self.verifier.verify_with(token, self.wall.unix(now), claims)
+        let verified = self.verifier.verify_with(token, self.wall.unix(now), claims);
+        if verified.is_err() && self.config.auth.jwks.is_some() && self.verifier.lacks_key(token) {
+            self.actions.push_back(HubAction::LacksKey);
+        }
+        verified
     }
 
     /// The backplane has a client's message, or not.

@@ -95,22 +95,13 @@ impl Grants {
             }
             Some(_) => return None,
         };
-        let of = |names: [&str; 3]| {
-            let values = names.into_iter().filter_map(|name| claims.get(name));
-            values.flat_map(names_in).collect::<Box<[_]>>()
-        };
-        let scopes =
-            of(["scope", "scopes", "scp"]).iter().flat_map(|words| words.split_ascii_whitespace()).map(Box::from).collect();
-        let values = |name: &str| -> Vec<(Box<str>, Box<str>)> {
-            let values = claims.get(name).into_iter().flat_map(names_in);
-            values.map(|value| (name.into(), value)).collect()
-        };
-        let grants = Grants {
-            roles: of(["role", "roles", ""]),
-            scopes,
-            rooms,
-            claims: named.iter().flat_map(|name| values(name)).collect(),
-        };
+        let listed = |name: &str| claims.get(name).map(names_in).unwrap_or_default();
+        let role = claims.get("role").and_then(Value::as_str).map(Box::from);
+        let roles = role.into_iter().chain(listed("roles")).collect();
+        let words: Vec<Box<str>> = ["scope", "scopes", "scp"].into_iter().flat_map(listed).collect();
+        let scopes = words.iter().flat_map(|words| words.split_ascii_whitespace()).map(Box::from).collect();
+        let named = named.iter().flat_map(|name| listed(name).into_iter().map(|value| (name.clone(), value)));
+        let grants = Grants { roles, scopes, rooms, claims: named.collect() };
         Some((grants != Grants::default()).then_some(grants))
     }
 }

@@ -218,6 +218,7 @@ impl Host {
                 }
                 Action::Flush => self.flush(),
                 Action::Respond(exchange, answer) => self.responds(exchange, answer),
+                Action::LacksKey => panic!("no keys stand elsewhere"),
                 Action::Authorize(petition) => self.node.decide(self.now, petition.id, petition.id.0 % 3 > 0),
                 // No source goes to this host, and it knows no states.
                 Action::Process(delivery) => panic!("{delivery:?}"),

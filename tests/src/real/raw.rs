@@ -165,13 +165,16 @@ impl RawClient {
         }
     }
 
-    /// The text of the next frame.
+    /// The text of the next frame that is no ping.
     ///
     /// # Panics
     ///
-    /// When the next frame is not a whole text message.
+    /// When that is not a whole text message.
     pub fn text(&mut self) -> String {
-        let frame = self.frame().expect("the connection is open");
+        let mut frame = self.frame().expect("the connection is open");
+        while frame.first == FINAL | PING {
+            frame = self.frame().expect("the connection is open");
+        }
         assert_eq!(frame.first, FINAL | TEXT, "{frame:?}");
         String::from_utf8(frame.payload).expect("text is UTF-8")
     }

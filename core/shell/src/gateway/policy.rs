@@ -8,6 +8,7 @@ use roomcast_core::survey::{Question, Surveyed};
 use roomcast_core::token::{Keys, Revocation, Revoked, Subject};
 
 use super::Gateway;
+use crate::keyring::Keyring;
 use crate::shard;
 use crate::transport::Transport;
 
@@ -22,9 +23,23 @@ impl<T: Transport> Gateway<T> {
         self.survey(Question::Revoke(Revocation { subject, at, until })).await
     }
 
-    /// Checks tokens by these keys from now on, those of the configuration among them ([`Keys::of`], [`Keys::with_set`]).
+    /// Checks tokens by these keys from now on, in place of those of the configuration, and by those of `auth.jwks` as before.
     /// Connections whose tokens were good stay until those expire.
     pub fn set_keys(&self, keys: Keys) {
+        self.hand_out(self.keyring.set_own(keys));
+    }
+
+    /// Reads the keys of `auth.jwks` anew, on a thread of its own.
+    pub fn read_keys(&self) {
+        self.keyring.want(true);
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Gives all keys to those who check tokens.
+    pub(crate) fn hand_out(&self, keys: Keys) {
         let keys = Arc::new(keys);
         self.api.change(|api| api.set_keys(keys.clone()));
         self.shards.iter().for_each(|shard| shard.post(shard::Input::Keys(keys.clone())));

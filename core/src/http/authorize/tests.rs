@@ -105,7 +105,7 @@ fn who_may_not_is_told_what_it_takes_and_nothing_else() {
         (&[][..], 401, "unauthorized", Some(challenge)),
         (&[""], 401, "unauthorized", Some(challenge)),
         (&["Basic dXNlcjpwYXNz"], 401, "unauthorized", Some(challenge)),
-        (&["Bearer"], 401, "unauthorized", Some(challenge)),
+        (&["Bearer"], 401, "token_invalid", Some(invalid)),
         (&["Bearer "], 401, "token_invalid", Some(invalid)),
         (&["Bearer nonsense"], 401, "token_invalid", Some(invalid)),
         (&[&users[..users.len() - 1]], 401, "token_invalid", Some(invalid)),
