@@ -44,6 +44,7 @@ struct Socket {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let limits = Limits { message_bytes: 256 << 10, messages_per_second: 1_000, burst: 1_000, ..Limits::default() };
+    let limits = Limits { bytes_per_second: 256 << 20, burst_bytes: 256 << 20, ..limits };
     let access = vec![AccessRule::new("lobby:*", Who::Anyone, Who::Anyone)];
     let config = Config { limits, access, routes: vec![Route::json("/ws", AuthMode::Optional)], ..Config::default() };
     let mut store = Memory::new(1_000);

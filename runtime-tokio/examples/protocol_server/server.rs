@@ -65,7 +65,14 @@ fn config(options: &CommandLine) -> Config {
             greeting: false,
             ..SocketIo::default()
         },
-        limits: Limits { message_bytes: 2 << 20, messages_per_second: 10_000, burst: 10_000, ..Limits::default() },
+        limits: Limits {
+            message_bytes: 2 << 20,
+            messages_per_second: 10_000,
+            burst: 10_000,
+            bytes_per_second: 1 << 30,
+            burst_bytes: 1 << 30,
+            ..Limits::default()
+        },
         ..Config::default()
     }
 }

@@ -28,6 +28,8 @@ fn configuration() -> String {
 [limits]
 messages_per_second = 1000000
 burst = 1000000
+bytes_per_second = 4000000000
+burst_bytes = 4000000000
 message_bytes = 65536
 
 [heartbeat]

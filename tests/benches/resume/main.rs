@@ -22,6 +22,7 @@ mod drain;
 mod frame;
 mod jitter;
 mod late;
+#[path = "../common/latency.rs"]
 mod latency;
 mod live;
 #[path = "../common/machine.rs"]
@@ -30,9 +31,11 @@ mod member;
 mod publisher;
 mod replay;
 mod server;
+#[path = "../common/socket.rs"]
 mod socket;
 #[path = "../common/statistics.rs"]
 mod statistics;
+#[path = "../common/swarm.rs"]
 mod swarm;
 mod text;
 

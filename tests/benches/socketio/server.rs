@@ -27,6 +27,8 @@ const CONFIG: &str = r#"
 [limits]
 messages_per_second = 1000000
 burst = 1000000
+bytes_per_second = 4000000000
+burst_bytes = 4000000000
 message_bytes = 65536
 
 [socketio]
