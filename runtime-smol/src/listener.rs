@@ -15,6 +15,8 @@ use crate::transport::Socket;
 /// Accepts until the task is dropped.
 pub async fn accept(listener: Async<TcpListener>, gateway: Arc<Gateway>, tls: Option<TlsAcceptor>) {
     loop {
+        // There may be more and more of them: between two, everybody else gets their turn.
+        smol::future::yield_now().await;
         match listener.accept().await {
             Ok((stream, peer)) => match listen::prepare(&stream).and_then(|()| Stream::accepted(Socket(stream), tls.as_ref())) {
                 Ok(stream) => gateway.accept(stream, Vec::new(), Some(peer.ip())),

@@ -16,7 +16,9 @@ fn serve(service: Service) -> Outcome {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    let runtime = builder.worker_threads(usize::from(shards)).enable_all().build()?;
+    // A turn of a shard may be long, and it goes on at once while somebody floods it: after each, tokio is to look who else has sent
+    // something. By default it does after 61.
+    let runtime = builder.worker_threads(usize::from(shards)).event_interval(1).enable_all().build()?;
     runtime.block_on(async {
         let running = start(service.options).await?;
         service.reload.watch(&running.gateway)?;

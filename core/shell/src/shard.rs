@@ -363,6 +363,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let mut buffer = mem::take(&mut self.read_buffer);
         for turn in 0.. {
             let Some(socket) = self.sockets.get_mut(index as usize) else { break };
+            if matches!(&socket.stage, Stage::Open(peer) if self.hub.is_shut_out(peer.conn())) {
+                // Whoever floods waits for us, and not the others for them.
+                break;
+            }
             if turn == READS {
                 // The rest waits for the next round, behind everybody else.
                 socket.waker.ready();

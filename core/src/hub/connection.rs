@@ -49,6 +49,8 @@ pub(super) struct Connection {
     pub(super) allowance: Allowance,
     /// Where its client is, where that counts.
     pub(super) network: Option<Network>,
+    /// Whether it was closed for doing too much of something.
+    pub(super) shut_out: bool,
     /// Whether the host counts it as one of its user's.
     pub(super) entered: bool,
     /// Until when something has to come from it. A ping that is sent leaves the time to answer it, whenever that was: a host
@@ -116,6 +118,7 @@ impl Connection {
             bound: room.map(String::into_boxed_str),
             allowance: Allowance::default(),
             network: None,
+            shut_out: false,
             entered: false,
             silent_at: now + config.heartbeat.timeout,
             ping_at: now + config.heartbeat.ping,

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::connection::Connection;
 use super::{Hub, HubAction, find};
 use crate::address::{ClientAddress, Network};
 use crate::dialect::json::{ErrorCode, Object};
@@ -166,7 +167,7 @@ impl Hub {
         let (budget, reset) = (self.config.limits.refusals, self.config.limits.error_reset);
         if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.refusals.spend(now, budget, reset)) {
             self.stats.limit_refusals += 1;
-            self.close(now, id, 4009, "too many messages");
+            self.shut_out(now, id, "too many messages");
         }
     }
 
@@ -175,8 +176,23 @@ impl Hub {
         let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
         if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.errors.spend(now, budget, reset)) {
             self.stats.limit_errors += 1;
-            self.close(now, id, 4009, "too many errors");
+            self.shut_out(now, id, "too many errors");
         }
+    }
+
+    /// Closes a connection that has done too much of something with 4009. What still comes may be without end.
+    fn shut_out(&mut self, now: Time, id: ConnId, reason: &'static str) {
+        let carrier = self.peek(id).and_then(Connection::carrier).unwrap_or(id);
+        self.close(now, id, 4009, reason);
+        if let Some(conn) = self.get(carrier) {
+            conn.shut_out = true;
+        }
+    }
+
+    /// Whether nothing that a connection sends is worth reading any more: it is about to be dropped, and had better wait meanwhile
+    /// than be listened to.
+    pub fn is_shut_out(&self, id: ConnId) -> bool {
+        self.peek(id).is_some_and(|conn| conn.shut_out)
     }
 }
 

@@ -39,8 +39,13 @@ use crate::latency::Latencies;
 use crate::machine::{Cores, cpu_time};
 use crate::memory::Memory;
 
-/// The limits are the default ones, but that addresses have some too: all honest clients have the same.
+/// The limits are the default ones, but that handshakes end within a run, and that addresses have some too: all honest clients have the
+/// same. The embedded store keeps little, so that memory shows what floods take.
 const CONFIG: &str = r#"
+[relay]
+length = 100
+[limits]
+handshake_timeout = "1s"
 [limits.per_address]
 connections = 2000
 connects_per_second = 20
