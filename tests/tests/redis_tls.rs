@@ -61,8 +61,8 @@ fn setup(binary: &Path, url: &str, authority: &Authority) -> Setup {
 
 /// What is published at one node arrives at the other.
 fn check(publisher: &Gateway, node: &Gateway) {
-    let mut member = node.member("7", "room");
-    publisher.publish("room", "note", &json!("by TLS"));
+    let mut member = node.member("7", "workspace:1");
+    publisher.publish("workspace:1", "note", &json!("by TLS"));
     assert_eq!(member.expect_type("note")["data"], "by TLS");
 }
 

@@ -71,8 +71,8 @@ fn https_and_wss_are_served_in_both_versions(binary: &Path) {
         assert_eq!(stream.conn.protocol_version(), Some(version.version));
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
         assert_eq!(get(stream, "/readyz").status, 200);
-        let mut socket = member(connect(), "room");
-        publish(&mut connect(), "room", &json!({"version": format!("{:?}", version.version)}));
+        let mut socket = member(connect(), "workspace:1");
+        publish(&mut connect(), "workspace:1", &json!({"version": format!("{:?}", version.version)}));
         assert!(next_text(&mut socket).contains(&format!("{:?}", version.version)));
         socket.send(Message::Ping("ping".into())).expect("the connection lives");
         assert!(matches!(socket.read().expect("there is an answer"), Message::Pong(_)));
@@ -83,10 +83,10 @@ fn long_messages_arrive_as_they_are(binary: &Path) {
     const LETTERS: usize = 50_000;
     let authority = Authority::new();
     let gateway = setup(binary, &authority).launch();
-    let mut socket = member(connect(&authority, &gateway), "room");
+    let mut socket = member(connect(&authority, &gateway), "workspace:1");
     let mut publisher = connect(&authority, &gateway);
     for letter in ["a", "b", "c"] {
-        publish(&mut publisher, "room", &json!(letter.repeat(LETTERS)));
+        publish(&mut publisher, "workspace:1", &json!(letter.repeat(LETTERS)));
         let rest = &mut [0; 4_000];
         // The rest of the answer, which is short.
         let _ = publisher.read(rest).expect("there is an answer");
@@ -141,7 +141,7 @@ fn a_certificate_is_replaced_and_connections_live_on(binary: &Path) {
     let mut gateway = setup(binary, &authority).launch();
     let stream = connect(&authority, &gateway);
     let first = shown(&stream);
-    let mut socket = member(stream, "room");
+    let mut socket = member(stream, "workspace:1");
 
     let mark = gateway.log_mark();
     fs::write(authority.path("key.pem"), "no key").expect("the file can be written");
@@ -157,14 +157,14 @@ fn a_certificate_is_replaced_and_connections_live_on(binary: &Path) {
     let third = poll_until(PATIENCE, || Some(shown(&connect(&authority, &gateway))).filter(|shown| *shown != second));
     assert!(third.is_some(), "without a signal as well");
 
-    publish(&mut connect(&authority, &gateway), "room", &json!("still here"));
+    publish(&mut connect(&authority, &gateway), "workspace:1", &json!("still here"));
     assert!(next_text(&mut socket).contains("still here"));
 }
 
 fn a_drain_says_goodbye(binary: &Path) {
     let authority = Authority::new();
     let mut gateway = setup(binary, &authority).launch();
-    let mut socket = member(connect(&authority, &gateway), "room");
+    let mut socket = member(connect(&authority, &gateway), "workspace:1");
     gateway.signal(Signal::SIGTERM);
     let close = loop {
         if let Message::Close(close) = socket.read().expect("the connection is closed in good order") {
