@@ -22,6 +22,8 @@ pub use identity::{Grants, Identity};
 pub use keys::{JwksError, Keys, MOST_JWKS_BYTES, MOST_KEYS};
 pub use revoked::{MOST_REVOCATIONS, Revocation, Revoked, Subject};
 
+/// Longest name of a user, in bytes: rooms and logs have it.
+pub const MOST_USER_BYTES: usize = 256;
 /// Longest token that is looked at, in bytes.
 pub const MOST_TOKEN_BYTES: usize = 16 * 1024;
 
@@ -146,7 +148,8 @@ impl Verifier {
         if required.iter().any(|name| claims.get(name).is_none_or(Value::is_null)) {
             return Err(MISSING);
         }
-        let user = self.user_claims.iter().filter_map(|name| claims.get(name)).find_map(identity::name).ok_or(CLAIMS)?;
+        let user = self.user_claims.iter().filter_map(|name| claims.get(name)).find_map(identity::name);
+        let user = user.filter(|user| user.len() <= MOST_USER_BYTES).ok_or(CLAIMS)?;
         let grants = Grants::of(&claims, &self.claims).ok_or(INVALID)?;
         let jti = claims.get("jti").and_then(Value::as_str).map(Box::from);
         let identity = Identity { user, grants: grants.map(Box::new), expires, issued: moment(&claims, "iat")?, jti };

@@ -82,7 +82,7 @@ fn frames_of_every_kind_end_the_connection_that_they_flood(binary: &Path) {
 }
 
 fn bytes_beyond_the_rate_are_refused(binary: &Path) {
-    let config = "[limits]\nmessage_bytes = 65536\nburst = 1000\nmessages_per_second = 1000\nbytes_per_second = 1000\n";
+    let config = "[limits]\nmessage_bytes = 65536\nburst = 1000\nmessages_per_second = 1000\nbytes_per_second = 1000\nburst_bytes = 100000\n";
     let gateway = Setup::new(binary).config(config).start();
     beside_honest_clients(&gateway, || {
         let mut client = gateway.client("abuser");

@@ -98,3 +98,11 @@ fn a_driver_without_a_runtime_stays_a_short_read() {
     let text = std::fs::read_to_string(root().join("core/shell/examples/poll_loop.rs")).expect("the file can be read");
     assert!(text.lines().count() < 200, "the tutorial has {} lines", text.lines().count());
 }
+
+#[test]
+fn what_security_is_said_to_be_proved_by_is_there() {
+    let text = std::fs::read_to_string(root().join(".github/SECURITY.md")).expect("the file can be read");
+    let paths = text.split('`').filter(|word| word.ends_with(".rs") && word.contains('/'));
+    let missing: Vec<&str> = paths.filter(|path| !root().join(path).is_file()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -112,6 +112,9 @@ fn what_is_not_an_access_token_for_a_user_is_refused() {
     assert_eq!(verify(json!({"sub": "u", "token_type": "refresh"})), Err("token_type"));
     assert_eq!(verify(json!({"sub": "u", "type": "refresh"})), Err("token_type"));
     assert_eq!(verify(json!({"exp": 2_000_000})), Err("token_claims"));
+    for (length, good) in [(MOST_USER_BYTES, true), (MOST_USER_BYTES + 1, false)] {
+        assert_eq!(verify(json!({"sub": "u".repeat(length)})).is_ok(), good, "{length}");
+    }
     for rooms in [json!("project:*"), json!([1]), json!(null), json!({})] {
         assert_eq!(verify(json!({"sub": "u", "rooms": rooms})), Err("token_invalid"), "{rooms}");
     }
