@@ -9,9 +9,8 @@ use std::{env, error::Error, mem, net::TcpListener, net::TcpStream, sync::Arc, t
 
 use polling::{Event, Events, PollMode, Poller};
 use roomcast_core::config::{AccessRule, AuthMode, Config, Limits, Route, Who};
-use roomcast_core::node::{Action, Node};
 use roomcast_core::store::memory::{ClientId, Memory};
-use roomcast_core::{hub::CloseCause, id::ConnId, report::Report::Broadcast, time::Time};
+use roomcast_core::{hub::CloseCause, id::ConnId, node::Action, node::Node, report::Report::Broadcast, time::Time};
 use roomcast_shell::{clock::Clock, handshake, handshake::HeadBuffer, listen, peer::Peer};
 
 /// The poller's name for the listener. Sockets count on from it: no name comes twice, so no event finds a wrong socket.
@@ -44,7 +43,7 @@ struct Socket {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let limits = Limits { message_bytes: 256 << 10, messages_per_second: 1_000, burst: 1_000, ..Limits::default() };
-    let limits = Limits { bytes_per_second: 256 << 20, burst_bytes: 256 << 20, ..limits };
+    let limits = Limits { burst_bytes: 256 << 20, bytes_per_second: 256 << 20, ..limits };
     let access = vec![AccessRule::new("lobby:*", Who::Anyone, Who::Anyone)];
     let config = Config { limits, access, routes: vec![Route::json("/ws", AuthMode::Optional)], ..Config::default() };
     let mut store = Memory::new(1_000);
