@@ -28,6 +28,9 @@ pub struct Running {
 
 /// Starts a gateway on an executor. It serves at once; whether the store answers is what its readiness says.
 ///
+/// Whoever is to be served beside clients that flood the gateway wants an executor that looks for events after every task
+/// ([`Executor::tick`]), as the binary's does; [`Executor::run`] does after 200.
+///
 /// # Errors
 /// See [`StartError`].
 pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Running, StartError> {

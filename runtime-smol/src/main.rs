@@ -7,6 +7,7 @@ use std::thread;
 
 use roomcast_cli::{Outcome, Runtime, Service, Work};
 use roomcast_smol::{start, worker};
+use smol::future::{or, yield_now};
 use smol::{Executor, block_on};
 
 fn main() -> ExitCode {
@@ -18,16 +19,28 @@ fn serve(service: Service) -> Outcome {
     // This thread works as well.
     for number in 1..service.options.shards {
         let executor = executor.clone();
-        thread::Builder::new().name(format!("shards-{number}")).spawn(move || block_on(executor.run(pending::<()>())))?;
+        thread::Builder::new().name(format!("shards-{number}")).spawn(move || run(&executor, pending::<()>()))?;
     }
-    block_on(executor.run(async {
+    run(&executor, async {
         let running = start(&executor, service.options).await?;
         service.reload.watch(&running.gateway)?;
         service.welcome.print(running.address)?;
         service.stop.await;
         running.stop().await;
         Ok(())
-    }))
+    })
+}
+
+/// Runs tasks until a future is done. A turn of a shard may be long, and it goes on at once while somebody floods it: after each, smol is
+/// to look who else has sent something. By itself it does after 200.
+fn run<T>(executor: &Executor<'_>, future: impl Future<Output = T>) -> T {
+    let turns = async {
+        loop {
+            executor.tick().await;
+            yield_now().await;
+        }
+    };
+    block_on(or(future, turns))
 }
 
 fn work(Work { options, job }: Work) -> Outcome {

@@ -29,6 +29,9 @@ pub struct Running {
 
 /// Starts a gateway on the current runtime. It serves at once; whether the store answers is what its readiness says.
 ///
+/// Whoever is to be served beside clients that flood the gateway wants a runtime that looks for events after every task
+/// ([`event_interval(1)`](tokio::runtime::Builder::event_interval)), as the binary's does; by default it does after 61.
+///
 /// # Errors
 /// See [`StartError`].
 pub async fn start(options: Options) -> Result<Running, StartError> {

@@ -114,8 +114,9 @@ impl Flooder {
     /// Starts one, behind everybody else who wants this core.
     pub(crate) fn start(flood: Flood, target: SocketAddr) -> Self {
         let program = std::env::current_exe().expect("the benchmark is a program");
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(program).args(["--floods", &flood.to_string(), "--target", &target.to_string()]);
+        // Whoever is only nice is still given slices of some milliseconds, for which honest clients would have to wait.
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(program).args(["--floods", &flood.to_string(), "--target", &target.to_string()]);
         Self(command.stdin(Stdio::null()).spawn().expect("it can be started"))
     }
 }
