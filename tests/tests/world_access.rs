@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use roomcast_core::config::{AccessRule, Auth, Config, Who};
 use roomcast_core::hub::Intent;
-use roomcast_tests::world::{ClientNumber, Transport, World};
+use roomcast_core::time::{Time, UnixMillis};
+use roomcast_tests::world::{ClientNumber, Transport, WALL_START, World};
 use serde_json::json;
 
 const ROOM: &str = "workspace:1";
@@ -206,11 +207,72 @@ fn the_host_is_asked_again_when_a_token_or_the_rules_change() {
     assert_eq!((asked.len(), &*asked[0].petition.room), (1, "team:1"));
     world.decide_on(&asked[0], true);
     world.settle();
-    world.set_access(0, &hosted("team:*").access).unwrap();
+    let mut rules = hosted("team:*").access;
+    world.set_access(0, &rules).unwrap();
+    assert!(world.petitions().is_empty(), "the rules are the same");
+    rules.push(AccessRule::new("other:*", Who::Nobody, Who::Nobody));
+    world.set_access(0, &rules).unwrap();
     let asked = world.petitions();
     world.decide_on(&asked[0], false);
     world.publish(0, "team:1");
     world.settle();
     assert!(world.seen(alice, "team:1").is_empty());
     assert_eq!(world.last_notice(alice, "unsubscribed").unwrap()["data"]["reason"], "forbidden");
+}
+
+#[test]
+fn who_waits_for_a_bound_room_when_the_rules_change_is_not_let_in() {
+    let mut world = World::new(1, 1);
+    world.cut_store(0);
+    let alice = world.connect_job(0, "alice", "42");
+    world.run(Duration::from_secs(1));
+    let mut rules = World::usual().access;
+    rules.insert(0, AccessRule::new("job:*", Who::Admin, Who::Admin));
+    world.set_access(0, &rules).unwrap();
+    world.heal_store(0);
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.close_code(alice), Some(4003));
+}
+
+#[test]
+fn a_decision_that_comes_when_the_token_has_ended_comes_too_late() {
+    let mut world = World::with(1, 1, hosted("team:*"));
+    let exp = WALL_START.0 / 1000 + 60;
+    let alice = world.connect_as(0, "alice", &json!({ "exp": exp }));
+    let bob = world.connect(0, "bob");
+    world.subscribe(bob, "team:1");
+    world.settle();
+    let asked = world.petitions();
+    world.decide_on(&asked[0], true);
+    let end = world.virtual_time(UnixMillis((exp + 30) * 1000));
+    world.run_until(Time::from_micros(end.as_micros() - 1_000_000));
+    world.send(alice, r#"{"type":"publish","data":{"room":"team:1","type":"note","data":{"n":900}}}"#);
+    world.settle();
+    let asked = world.petitions();
+    world.jump(end);
+    world.decide_on(&asked[0], true);
+    world.settle();
+    assert_eq!((world.seen(bob, "team:1"), world.close_code(alice)), (&[][..], Some(4001)));
+}
+
+#[test]
+fn many_rooms_are_judged_anew_without_a_bound_that_would_empty_them() {
+    let mut config = hosted("team:*");
+    (config.limits.decisions_in_flight, config.limits.burst) = (2, 100);
+    let mut world = World::with(1, 1, config);
+    let alice = world.connect(0, "alice");
+    for number in 0..6 {
+        world.subscribe(alice, &format!("team:{number}"));
+        world.settle();
+        let asked = world.petitions();
+        world.decide_on(&asked[0], true);
+        world.settle();
+    }
+    let renewed = world.token_of("alice", &json!({ "jti": "2" }));
+    world.send(alice, &json!({"type": "auth", "data": {"token": renewed}}).to_string());
+    world.settle();
+    let asked = world.petitions();
+    assert_eq!(asked.len(), 6);
+    asked.iter().for_each(|asked| world.decide_on(asked, true));
+    assert!(world.last_notice(alice, "unsubscribed").is_none());
 }

@@ -48,9 +48,13 @@ impl Reload {
         let Some(path) = &self.file else { return Ok(()) };
         let mut config = File::read(path)?.config;
         (self.overrides)(&mut config);
+        config.validate().map_err(|error| error.to_string())?;
+        if !config.auth.has_keys() {
+            return Err("it has no key of tokens: it may be cut off".into());
+        }
         let keys = Keys::of(&config.auth).map_err(|error| error.to_string())?;
+        gateway.set_keys(keys).map_err(|error| error.to_string())?;
         gateway.set_access(config.access).map_err(|error| error.to_string())?;
-        gateway.set_keys(keys);
         Ok(())
     }
 }

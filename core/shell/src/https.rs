@@ -13,6 +13,8 @@ use crate::tls::{TlsError, Trust, provider};
 /// It begins with `https://`, and those who are to be believed cannot be read.
 pub fn agent(url: &str, patience: Duration, trust: &Trust) -> Result<Agent, TlsError> {
     let mut config = Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false);
+    // Whoever answers must not send us elsewhere, or into the clear.
+    config = config.max_redirects(0).https_only(url.starts_with("https://"));
     if url.starts_with("https://") {
         let authorities = trust.certificates()?;
         let roots: RootCerts = authorities.iter().map(|authority| Certificate::from_der(authority).to_owned()).into();

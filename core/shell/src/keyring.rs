@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use roomcast_core::config::{Auth, ConfigError, Jwks};
-use roomcast_core::token::{Keys, MOST_JWKS_BYTES};
+use roomcast_core::token::{JwksError, Keys, MOST_JWKS_BYTES};
 use tracing::{info, warn};
 
 use crate::gateway::Gateway;
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Keyring {
     inner: Mutex<Inner>,
+    /// One at a time gives keys to those who check tokens, so that the last ones are those that stay.
+    turn: Mutex<()>,
     /// What reads the set, if there is one.
     watch: Mutex<Option<Watch>>,
 }
@@ -57,7 +59,7 @@ impl Keyring {
             wanted: false,
             fault: None,
         };
-        Ok(Keyring { inner: Mutex::new(inner), watch: Mutex::new(None) })
+        Ok(Keyring { inner: Mutex::new(inner), turn: Mutex::new(()), watch: Mutex::new(None) })
     }
 
     /// Why no token can be checked yet that is signed by a key of the set.
@@ -79,20 +81,33 @@ impl Keyring {
         }
     }
 
-    /// Other keys stand in the configuration now. All keys, then.
-    pub(crate) fn set_own(&self, own: Keys) -> Keys {
+    /// Other keys stand in the configuration now.
+    ///
+    /// # Errors
+    /// Together with the set they are too many; nothing changes then.
+    pub(crate) fn set_own(&self, own: Keys) -> Result<(), JwksError> {
         let mut inner = self.lock();
+        if let (Some(jwks), Some(document)) = (&inner.jwks, &inner.document) {
+            own.with_set(jwks, document)?;
+        }
         inner.own = own;
-        inner.keys()
+        Ok(())
     }
 
-    /// Reads the set if it is time to. The keys, where they are others now.
-    fn look(&self) -> Option<Keys> {
+    /// Gives all keys, as they are now, to those who check tokens.
+    pub(crate) fn hand_out(&self, give: impl FnOnce(Keys)) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.lock().keys();
+        give(keys);
+    }
+
+    /// Reads the set if it is time to. Whether the keys are others now.
+    fn look(&self) -> bool {
         let mut inner = self.lock();
-        let jwks = inner.jwks.clone()?;
+        let Some(jwks) = inner.jwks.clone() else { return false };
         let is_due = inner.read.is_none_or(|read| read.elapsed() >= jwks.refresh) || inner.fault.is_some();
         if !std::mem::take(&mut inner.wanted) && !is_due {
-            return None;
+            return false;
         }
         inner.tried = Some(Instant::now());
         drop(inner);
@@ -105,20 +120,19 @@ impl Keyring {
         match document {
             Ok(document) => {
                 (inner.read, inner.fault) = (inner.tried, None);
-                if inner.document.as_ref() == Some(&document) {
-                    return None;
-                }
+                let is_new = inner.document.as_ref() != Some(&document);
                 inner.document = Some(document);
-                let keys = inner.keys();
-                info!(target: AUDIT, keys = keys.len(), "the keys of tokens are others now");
-                Some(keys)
+                if is_new {
+                    info!(target: AUDIT, keys = inner.keys().len(), "the keys of tokens are others now");
+                }
+                is_new
             }
             Err(fault) => {
                 if inner.fault.as_ref() != Some(&fault) {
                     warn!(target: AUDIT, fault, "the keys of auth.jwks cannot be read, and stay as they are");
                     inner.fault = Some(fault);
                 }
-                None
+                false
             }
         }
     }
@@ -145,20 +159,20 @@ pub(crate) fn watch<T: Transport>(gateway: &Arc<Gateway<T>>) -> Result<(), Strin
     let keyring = gateway.keyring();
     let Some(jwks) = keyring.lock().jwks.clone() else { return Ok(()) };
     if jwks.file.is_some() {
-        let keys = keyring.look();
+        keyring.look();
         if let Some(fault) = keyring.lock().fault.clone() {
             return Err(fault);
         }
-        keys.into_iter().for_each(|keys| gateway.hand_out(keys));
+        gateway.hand_out();
     }
     let gateway: Weak<Gateway<T>> = Arc::downgrade(gateway);
     let watch = Watch::start("keys", EVERY.min(jwks.refresh), {
         let gateway = gateway.clone();
         move || {
             if let Some(gateway) = gateway.upgrade()
-                && let Some(keys) = gateway.keyring().look()
+                && gateway.keyring().look()
             {
-                gateway.hand_out(keys);
+                gateway.hand_out();
             }
         }
     });

@@ -30,6 +30,8 @@ pub(super) struct Revocations {
     /// What the store does not have yet.
     unsaved: BTreeMap<Subject, UnixMillis>,
     pause: Pause,
+    /// When it is to be read again.
+    read_at: Time,
 }
 
 /// What a revocation is waited for.
@@ -47,7 +49,8 @@ impl Revocations {
         let newest = self.newest.filter(|_| !all).map(|at| UnixMillis(at.0.saturating_sub(SKEW.as_millis() as u64)));
         let since = newest.unwrap_or_default().max(oldest);
         core.ask(now, Lane::Command, Purpose::Revoked, StoreOp::Revocations(RevocationOp::Since(since)));
-        core.questions.wake_at(now + core.config.relay.check, Wake::Revocations);
+        self.read_at = now + core.config.relay.check;
+        core.questions.wake_at(self.read_at, Wake::Revocations);
     }
 
     /// What is revoked was read.
@@ -107,13 +110,15 @@ impl Revocations {
         for (subject, at) in core::mem::take(&mut self.unsaved) {
             self.begin(core, now, Revoking { revocation: Revocation { subject, at, until }, asker: None });
         }
-        self.read(core, now, false);
+        if self.read_at <= now {
+            self.read(core, now, false);
+        }
     }
 
     /// The store is back, with who knows what.
     pub(super) fn hurry(&mut self, core: &mut Core, now: Time) {
         self.pause.end();
-        self.newest = None;
+        (self.newest, self.read_at) = (None, now);
         self.wake(core, now);
     }
 

@@ -75,6 +75,10 @@ impl Hub {
     /// # Errors
     /// Rules that cannot work; nothing changes then.
     pub fn set_access(&mut self, now: Time, rules: Vec<AccessRule>) -> Result<(), ConfigError> {
+        self.expire(now);
+        if rules == self.config.access {
+            return Ok(());
+        }
         let config = Config { access: rules, ..(*self.config).clone() };
         config.validate()?;
         self.verifier.set_claims(&config);
@@ -120,12 +124,18 @@ impl Hub {
 
     /// The rooms of a connection but its user's own, which is granted by the identity itself.
     fn rooms_at_risk(&self, conn: &Connection) -> Vec<RoomName> {
-        let own = conn.identity.as_ref().map(|identity| format!("user:{}", identity.user));
+        let own = self.own_room(conn.id);
         let joined = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
-        // Those that catch up with a room are none of its members yet.
-        let rooms = self.rooms.iter().filter(|room| room.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(conn.id)));
+        // Those that catch up with a room are none of its members yet. Hardly ever is there any.
+        let rooms = self.rooms.iter().filter(|_| conn.joining > 0);
+        let rooms = rooms.filter(|room| room.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(conn.id)));
         let names = joined.chain(rooms).map(|room| room.name.clone());
         names.filter(|name| Some(&**name) != own.as_deref()).collect()
+    }
+
+    /// The room of a connection's user, where it has one.
+    pub(super) fn own_room(&self, id: ConnId) -> Option<String> {
+        self.peek(id)?.identity.as_ref().map(|identity| format!("user:{}", identity.user))
     }
 
     /// A connection may not stay in a room.

@@ -12,6 +12,9 @@ use crate::survey::Survey;
 use crate::time::Time;
 use crate::token::{Keys, Revocation, Revoked};
 
+/// How far ahead it is looked for the end of a token.
+const MOST_AHEAD: Duration = Duration::from_secs(600);
+
 impl Hub {
     /// Checks tokens by these keys from now on. Connections whose tokens were good stay until those expire.
     pub fn set_keys(&mut self, keys: Arc<Keys>) {
@@ -27,7 +30,8 @@ impl Hub {
     pub(super) fn arm_expiry(&mut self, now: Time, id: ConnId) {
         let wall = self.wall;
         let Some(conn) = self.get(id).filter(|conn| conn.phase == Phase::Open) else { return };
-        let Some(at) = conn.expires(now, &wall) else { return };
+        // What is armed stays armed when its connection is gone: no longer than this, however long tokens are good for.
+        let Some(at) = conn.expires(now, &wall).map(|at| at.min(now + MOST_AHEAD)) else { return };
         if at < conn.deadline {
             conn.deadline = at;
             self.expiries.arm(at, id);

@@ -104,9 +104,15 @@ impl Hub {
         for Applicant { conn, reply, wish, .. } in waiting {
             let Some(applicant) = self.get(conn) else { continue };
             applicant.joining = applicant.joining.saturating_sub(1);
-            // The token may have been renewed since, and allow less.
+            // The room of a user's own is granted by the identity itself, which stays.
+            let is_own = self.own_room(conn).as_deref() == Some(name);
+            // The token may have been renewed since, or the rules have changed, and allow less.
             match (&reply, self.may(conn, Intent::Subscribe, name)) {
                 (Some(Reply { to, .. }), Err((code, message))) => self.error(now, conn, code, message, to.as_deref()),
+                (None, Err(why)) if !is_own => {
+                    let wanted = Wanted::Bound { room: name.into(), wish };
+                    self.refuse(now, conn, wanted, why);
+                }
                 _ => self.let_in(now, conn, index, reply, wish),
             }
         }

@@ -1,6 +1,6 @@
 //! What a connection wants in a room, and how the host's code is asked where the rules leave it to that.
 
-use super::access::Intent;
+use super::access::{Decision, Intent};
 use super::history::Part;
 use super::room::{Reply, Wish};
 use super::{Hub, HubAction, Wake};
@@ -78,6 +78,7 @@ impl Hub {
     ///
     /// Whoever is let into a room is not asked about again until its token or the rules change.
     pub fn decide(&mut self, now: Time, petition: PetitionId, allowed: bool) {
+        self.expire(now);
         let Some(petitioner) = self.petitions.remove(&petition) else { return };
         self.settle(now, petitioner, if allowed { Ok(()) } else { Err((ErrorCode::Forbidden, "Access denied")) });
     }
@@ -93,7 +94,9 @@ impl Hub {
         let most = self.config.limits.decisions_in_flight;
         let deadline = now + self.config.limits.decision_timeout;
         let Some(conn) = self.get(id) else { return };
-        if usize::from(conn.petitions) >= most {
+        // Who is in a room already is not put out of it because there are many.
+        let is_bounded = !matches!(wanted, Wanted::Stay { .. });
+        if is_bounded && usize::from(conn.petitions) >= most {
             return self.refuse(now, id, wanted, (ErrorCode::LimitExceeded, "Too many requests wait for a decision"));
         }
         conn.petitions = conn.petitions.saturating_add(1);
@@ -114,8 +117,18 @@ impl Hub {
     ) {
         let Some(conn) = self.get(id).filter(|conn| !conn.is_closing()) else { return };
         conn.petitions = conn.petitions.saturating_sub(1);
-        // The token may have been renewed meanwhile and leave nothing to decide.
-        match decision.and_then(|()| self.may(id, wanted.intent(), wanted.room()).map(drop)) {
+        // The token may have been renewed meanwhile, or the rules have changed, and leave nothing to decide.
+        let decision = match self.may(id, wanted.intent(), wanted.room()) {
+            Ok(Decision::Ask) => decision,
+            settled => settled.map(drop),
+        };
+        let most = self.config.limits.rooms_per_connection;
+        let is_full = self.peek(id).is_some_and(|conn| Hub::room_count(conn) >= most);
+        match decision {
+            Ok(()) if is_full && matches!(wanted, Wanted::Subscribe { .. }) => {
+                self.stats.limit_rooms += 1;
+                self.refuse(now, id, wanted, (ErrorCode::LimitExceeded, "Too many rooms on this connection"));
+            }
             Ok(()) => self.grant(now, id, wanted),
             Err(error) => self.refuse(now, id, wanted, error),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use roomcast_core::config::{AccessRule, Config, ConfigError};
 use roomcast_core::http::Api;
 use roomcast_core::survey::{Question, Surveyed};
-use roomcast_core::token::{Keys, Revocation, Revoked, Subject};
+use roomcast_core::token::{JwksError, Keys, Revocation, Revoked, Subject};
 
 use super::Gateway;
 use crate::keyring::Keyring;
@@ -25,8 +25,13 @@ impl<T: Transport> Gateway<T> {
 
     /// Checks tokens by these keys from now on, in place of those of the configuration, and by those of `auth.jwks` as before.
     /// Connections whose tokens were good stay until those expire.
-    pub fn set_keys(&self, keys: Keys) {
-        self.hand_out(self.keyring.set_own(keys));
+    ///
+    /// # Errors
+    /// Together with those of `auth.jwks` they are too many; nothing changes then.
+    pub fn set_keys(&self, keys: Keys) -> Result<(), JwksError> {
+        self.keyring.set_own(keys)?;
+        self.hand_out();
+        Ok(())
     }
 
     /// Reads the keys of `auth.jwks` anew, on a thread of its own.
@@ -39,10 +44,12 @@ impl<T: Transport> Gateway<T> {
     }
 
     /// Gives all keys to those who check tokens.
-    pub(crate) fn hand_out(&self, keys: Keys) {
-        let keys = Arc::new(keys);
-        self.api.change(|api| api.set_keys(keys.clone()));
-        self.shards.iter().for_each(|shard| shard.post(shard::Input::Keys(keys.clone())));
+    pub(crate) fn hand_out(&self) {
+        self.keyring.hand_out(|keys| {
+            let keys = Arc::new(keys);
+            self.api.change(|api| api.set_keys(keys.clone()));
+            self.shards.iter().for_each(|shard| shard.post(shard::Input::Keys(keys.clone())));
+        });
     }
 
     /// Decides by these rules from now on, for what is wanted and for the rooms that connections are in already: what is not

@@ -64,6 +64,7 @@ impl Hub {
     /// A client of an Engine.IO route sends a request that asks for no upgrade. It is answered by [`HubAction::Respond`], at once
     /// or when there is something to say.
     pub fn exchange(&mut self, now: Time, exchange: ExchangeId, request: &Request<Bytes>) {
+        self.expire(now);
         let (answer, page) = match self.page_of(request) {
             Ok(page) => match self.take(now, exchange, request, &page) {
                 Ok(None) => return,

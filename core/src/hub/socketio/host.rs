@@ -174,6 +174,7 @@ impl Hub {
     /// Sends an event to one Socket.IO connection. One that is gone is sent nothing, and none is sent what clients raise themselves,
     /// such as `disconnect`.
     pub fn emit(&mut self, now: Time, conn: ConnId, event: &str, args: &Arguments) {
+        self.expire(now);
         if packet::is_reserved(event) {
             return;
         }
@@ -188,6 +189,7 @@ impl Hub {
 
     /// The same, to be acknowledged in so much time: [`HubAction::Acked`] tells what came of it.
     pub fn emit_with_ack(&mut self, now: Time, conn: ConnId, event: &str, args: &Arguments, within: Duration, ack: AckId) {
+        self.expire(now);
         if self.namespace(conn).is_none() || packet::is_reserved(event) {
             return self.actions.push_back(HubAction::Acked(ack, Err(NoAck::Gone)));
         }
@@ -226,6 +228,7 @@ impl Hub {
 
     /// Answers an event of a client that waits for it.
     pub fn acknowledge(&mut self, now: Time, conn: ConnId, ack: u64, args: &Arguments) {
+        self.expire(now);
         self.send(now, conn, args, |namespace, values, attachments| packet::ack(namespace, ack, values, attachments));
     }
 

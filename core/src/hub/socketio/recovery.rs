@@ -202,6 +202,12 @@ impl Hub {
 
     /// A connection is recovered: it goes on in its rooms.
     fn end_recovery(&mut self, now: Time, id: ConnId) {
+        let places = self.wanted(id).map(|wanted| wanted.places.iter().map(|(room, _)| room.clone()).collect::<Vec<_>>());
+        // The rules may have changed since it was asked for.
+        let may = |room: &RoomName| self.may(id, Intent::Subscribe, room) == Ok(Decision::Allow);
+        if !places.is_some_and(|places| places.iter().all(may)) {
+            return self.give_up_recovery(now, id);
+        }
         let Some(recovery) = self.recovery(id) else { return };
         let Some(wanted) = recovery.wanted.take() else { return };
         wanted.places.iter().for_each(|(room, position)| recovery.enter(room, *position));
