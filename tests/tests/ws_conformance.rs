@@ -39,6 +39,7 @@ outbox_bytes = 134217728
 outbox_messages = 1000000
 messages_per_second = 1000000
 burst = 1000000
+fragments = 100000
 bytes_per_second = 1000000000
 burst_bytes = 1000000000
 "#;

@@ -78,7 +78,7 @@ impl RedisServer {
     }
 
     fn launch(program: &Path, config: Option<&str>, arguments: &[&str]) -> Self {
-        const PORTS_TO_TRY: usize = 20;
+        const PORTS_TO_TRY: usize = 100;
         for _ in 0..PORTS_TO_TRY {
             let port = free_port();
             let directory = env::temp_dir().join(format!("roomcast-redis-{}-{port}", process::id()));
