@@ -6,7 +6,7 @@ use roomcast_tests::gateway_tests;
 use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::process::run;
-use roomcast_tests::real::redis::{RedisServer, free_port};
+use roomcast_tests::real::redis::{FREE_PORT, RedisServer, free_port};
 use roomcast_tests::real::setup::{SECRET, Setup, clean_command};
 use roomcast_tests::real::tls::Authority;
 use serde_json::json;
@@ -29,11 +29,11 @@ struct Secure {
 
 impl Secure {
     fn start(authority: &Authority, more: &[&str]) -> Self {
-        let port = free_port();
         let (certificate, key, ca) = (authority.path("cert.pem"), authority.path("key.pem"), authority.path("ca.pem"));
-        let tls = ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let tls = ["--tls-port", FREE_PORT, "--tls-cert-file", &certificate, "--tls-key-file", &key];
         let redis = RedisServer::start_with(&[&tls[..], &["--tls-ca-cert-file", &ca], more].concat());
-        Self { redis, port }
+        let [_, port]: [String; 2] = redis.query(&["CONFIG", "GET", "tls-port"]);
+        Self { port: port.parse().expect("a port is a number"), redis }
     }
 
     /// One that believes every client.
@@ -139,7 +139,8 @@ fn a_sentinel_and_the_master_that_it_names_are_asked_by_tls(binary: &Path) {
 fn a_cluster_is_asked_by_tls(binary: &Path) {
     let authority = Authority::new();
     authority.issue();
-    let secure = Secure::start(&authority, &["--tls-auth-clients", "no", "--cluster-enabled", "yes", "--tls-cluster", "yes"]);
+    let cluster = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", FREE_PORT];
+    let secure = Secure::start(&authority, &[&["--tls-auth-clients", "no"], &cluster[..]].concat());
     secure.redis.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     let node = setup(binary, &format!("rediss-cluster://localhost:{}", secure.port), &authority).start();
     check(&node, &node);

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use super::redis::{RedisServer, free_port};
+use super::redis::{FREE_PORT, RedisServer};
 use super::{PATIENCE, poll_until};
 
 /// Slots of a cluster.
@@ -253,13 +253,12 @@ impl Seen {
 }
 
 fn start_node() -> RedisServer {
-    let bus = free_port().to_string();
     // The nodes notice soon that one of them is gone, and a replica follows without waiting for more.
     RedisServer::start_with(&[
         "--cluster-enabled",
         "yes",
         "--cluster-port",
-        &bus,
+        FREE_PORT,
         "--cluster-node-timeout",
         "1000",
         "--repl-diskless-sync-delay",

@@ -21,6 +21,10 @@ use redis::{Client, Connection, FromRedisValue, RedisResult, ToRedisArgs};
 use super::process::Process;
 use super::{PATIENCE, poll_until};
 
+/// An argument that becomes a port on which nobody listens, and another one should that be taken before the server
+/// comes to it; `CONFIG GET` tells which one it is.
+pub const FREE_PORT: &str = "(a free port)";
+
 /// A `redis-server` on a loopback port of its own, without persistence unless asked for.
 ///
 /// Dropping it kills the server and removes its directory.
@@ -47,7 +51,8 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with more arguments, as `&["--appendonly", "yes"]` where data must outlive a stop.
+    /// Starts a server with more arguments, as `&["--appendonly", "yes"]` where data must outlive a stop; for the ports
+    /// among them there is [`FREE_PORT`].
     ///
     /// # Panics
     ///
@@ -93,7 +98,7 @@ impl RedisServer {
                 directory,
                 program: program.into(),
                 config,
-                arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+                arguments: arguments.iter().map(|&argument| own_argument(argument)).collect(),
                 process: None,
                 connection: Mutex::new(Kept(None)),
             };
@@ -331,6 +336,10 @@ impl Debug for Kept {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(if self.0.is_some() { "open" } else { "closed" })
     }
+}
+
+fn own_argument(argument: &str) -> String {
+    if argument == FREE_PORT { free_port().to_string() } else { argument.to_owned() }
 }
 
 /// A loopback port on which nobody listens.
