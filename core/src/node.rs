@@ -325,9 +325,8 @@ impl Node {
     /// were asked have answered, no connection with such a token is sent anything any more. Where the store is away, the others
     /// learn of it when it is back.
     pub fn revoke(&mut self, now: Time, subject: Subject) -> ReadId {
-        let at = self.wall.unix(now);
-        let until = at + self.hub.revoked_for();
-        self.survey(now, Question::Revoke(Revocation { subject, at, until }))
+        let revocation = Revocation::new(subject, self.wall.unix(now), self.hub.revoked_for());
+        self.survey(now, Question::Revoke(revocation))
     }
 
     /// Asks all nodes what they have. [`Action::Surveyed`] tells what came of it.

@@ -54,7 +54,7 @@ fn rules_that_change_take_effect_in_the_rooms_that_clients_are_in() {
         world.settle();
         let mut rules = World::usual().access;
         rules.insert(0, AccessRule::new(ROOM, Who::Admin, Who::Admin));
-        world.set_access(0, &rules).unwrap();
+        world.set_access(0, &rules);
         let numbers = [world.publish(0, ROOM), world.publish(0, "workspace:2")];
         world.settle();
         assert_eq!(world.seen(admin, ROOM), [numbers[0]]);
@@ -83,8 +83,7 @@ fn a_renewed_token_that_grants_less_leaves_rooms_and_says_so() {
     world.send(alice, say);
     world.settle();
     assert!(world.last_notice(alice, "published").is_some());
-    let less = world.token_of("alice", &json!({ "roles": [] }));
-    world.send(alice, &json!({"type": "auth", "data": {"token": less}}).to_string());
+    world.renew(alice, "alice", &json!({ "roles": [] }));
     world.settle();
     assert_eq!(world.last_notice(alice, "unsubscribed").unwrap()["data"]["room"], "team:1");
     world.send(alice, say);
@@ -200,18 +199,17 @@ fn the_host_is_asked_again_when_a_token_or_the_rules_change() {
     let asked = world.petitions();
     world.decide_on(&asked[0], true);
     world.settle();
-    let renewed = world.token_of("alice", &json!({ "jti": "2" }));
-    world.send(alice, &json!({"type": "auth", "data": {"token": renewed}}).to_string());
+    world.renew(alice, "alice", &json!({ "jti": "2" }));
     world.settle();
     let asked = world.petitions();
     assert_eq!((asked.len(), &*asked[0].petition.room), (1, "team:1"));
     world.decide_on(&asked[0], true);
     world.settle();
     let mut rules = hosted("team:*").access;
-    world.set_access(0, &rules).unwrap();
+    world.set_access(0, &rules);
     assert!(world.petitions().is_empty(), "the rules are the same");
     rules.push(AccessRule::new("other:*", Who::Nobody, Who::Nobody));
-    world.set_access(0, &rules).unwrap();
+    world.set_access(0, &rules);
     let asked = world.petitions();
     world.decide_on(&asked[0], false);
     world.publish(0, "team:1");
@@ -228,7 +226,7 @@ fn who_waits_for_a_bound_room_when_the_rules_change_is_not_let_in() {
     world.run(Duration::from_secs(1));
     let mut rules = World::usual().access;
     rules.insert(0, AccessRule::new("job:*", Who::Admin, Who::Admin));
-    world.set_access(0, &rules).unwrap();
+    world.set_access(0, &rules);
     world.heal_store(0);
     world.run(Duration::from_secs(20));
     assert_eq!(world.close_code(alice), Some(4003));
@@ -268,11 +266,38 @@ fn many_rooms_are_judged_anew_without_a_bound_that_would_empty_them() {
         world.decide_on(&asked[0], true);
         world.settle();
     }
-    let renewed = world.token_of("alice", &json!({ "jti": "2" }));
-    world.send(alice, &json!({"type": "auth", "data": {"token": renewed}}).to_string());
+    world.renew(alice, "alice", &json!({ "jti": "2" }));
     world.settle();
     let asked = world.petitions();
     assert_eq!(asked.len(), 6);
     asked.iter().for_each(|asked| world.decide_on(asked, true));
     assert!(world.last_notice(alice, "unsubscribed").is_none());
+}
+
+#[test]
+fn rooms_that_are_not_allowed_any_more_are_not_restored_and_cost_nothing() {
+    let mut config = World::usual();
+    config.routes.iter_mut().for_each(|route| route.restore = Some(Duration::from_secs(60)));
+    config.limits.burst = 100;
+    let mut world = World::with(1, 1, config);
+    let alice = world.connect(0, "alice");
+    let rooms: Vec<String> = (0..10).map(|number| format!("workspace:{number}")).collect();
+    rooms.iter().for_each(|room| world.subscribe(alice, room));
+    world.subscribe(alice, "agent:1");
+    world.settle();
+    world.cut(alice);
+    world.settle();
+    let mut rules = World::usual().access;
+    rules.insert(0, AccessRule::new("workspace:*", Who::Admin, Who::Admin));
+    world.set_access(0, &rules);
+    world.reopen(alice, 0);
+    world.settle();
+    assert_eq!((world.close_code(alice), error(&world, alice)), (None, None), "it has asked for nothing");
+    let number = world.publish(0, "agent:1");
+    for room in &rooms {
+        world.publish(0, room);
+    }
+    world.settle();
+    assert_eq!(world.seen(alice, "agent:1"), [number]);
+    assert!(rooms.iter().all(|room| world.seen(alice, room).is_empty()));
 }

@@ -81,14 +81,12 @@ fn a_token_that_is_renewed_in_place_counts_from_then_on() {
     let alice = world.connect_as(0, "alice", &exp(60));
     world.subscribe(alice, ROOM);
     world.run(Duration::from_secs(62));
-    let renewed = world.token_of("alice", &exp(600));
     world.set_end(alice, None);
-    world.send(alice, &json!({"type": "auth", "data": {"token": renewed}}).to_string());
+    world.renew(alice, "alice", &exp(600));
     world.run(Duration::from_secs(60));
     assert!(world.close_code(alice).is_none());
     // A shorter one counts as well.
-    let shorter = world.token_of("alice", &exp(200));
-    world.send(alice, &json!({"type": "auth", "data": {"token": shorter}}).to_string());
+    world.renew(alice, "alice", &exp(200));
     world.run(Duration::from_secs(200 + 30 - 122 - 3));
     assert!(world.close_code(alice).is_none());
     world.run(Duration::from_secs(3));

@@ -54,7 +54,7 @@ impl Reload {
         }
         let keys = Keys::of(&config.auth).map_err(|error| error.to_string())?;
         gateway.set_keys(keys).map_err(|error| error.to_string())?;
-        gateway.set_access(config.access).map_err(|error| error.to_string())?;
+        gateway.set_access(config.access);
         Ok(())
     }
 }

@@ -63,9 +63,9 @@ impl Entrance {
         Ok(Guest { peer, permit: Some(Box::new(Counted { entrance: self.clone(), address })) })
     }
 
-    /// Notes in a request who has sent it.
+    /// Notes in a request who has sent it, where anybody asks.
     pub(crate) fn recognise<B>(&self, peer: Option<IpAddr>, request: &mut Request<B>) {
-        if let Some(peer) = peer {
+        if let Some(peer) = peer.filter(|_| self.config.limits.per_address.is_some()) {
             let address = ClientAddress(self.address(peer, request.headers()));
             request.extensions_mut().insert(address);
         }

@@ -38,6 +38,7 @@ use crate::shard::{self, Shard};
 use crate::snapshot::Snapshots;
 use crate::transport::{Timer, Transport};
 
+mod api;
 mod clients;
 mod events;
 mod exchange;
@@ -45,9 +46,9 @@ mod listening;
 mod policy;
 mod stored;
 
+pub(crate) use api::SharedApi;
 pub use events::Emitted;
 pub(crate) use exchange::HungUp;
-pub(crate) use policy::SharedApi;
 pub use stored::Stored;
 
 /// How long each half may take to end in a gateway that was not drained.

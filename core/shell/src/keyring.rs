@@ -36,6 +36,8 @@ pub(crate) struct Keyring {
 #[derive(Debug)]
 struct Inner {
     own: Keys,
+    /// All of them, those of the set that was read last as well.
+    keys: Keys,
     jwks: Option<Jwks>,
     /// What was read last.
     document: Option<String>,
@@ -50,8 +52,10 @@ struct Inner {
 
 impl Keyring {
     pub(crate) fn new(auth: &Auth) -> Result<Keyring, ConfigError> {
+        let own = Keys::of(auth)?;
         let inner = Inner {
-            own: Keys::of(auth)?,
+            keys: own.clone(),
+            own,
             jwks: auth.jwks.clone(),
             document: None,
             read: None,
@@ -87,9 +91,10 @@ impl Keyring {
     /// Together with the set they are too many; nothing changes then.
     pub(crate) fn set_own(&self, own: Keys) -> Result<(), JwksError> {
         let mut inner = self.lock();
-        if let (Some(jwks), Some(document)) = (&inner.jwks, &inner.document) {
-            own.with_set(jwks, document)?;
-        }
+        inner.keys = match (&inner.jwks, &inner.document) {
+            (Some(jwks), Some(document)) => own.with_set(jwks, document)?,
+            _ => own.clone(),
+        };
         inner.own = own;
         Ok(())
     }
@@ -97,7 +102,7 @@ impl Keyring {
     /// Gives all keys, as they are now, to those who check tokens.
     pub(crate) fn hand_out(&self, give: impl FnOnce(Keys)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = self.lock().keys();
+        let keys = self.lock().keys.clone();
         give(keys);
     }
 
@@ -113,17 +118,17 @@ impl Keyring {
         drop(inner);
         let document = read(&jwks);
         let mut inner = self.lock();
-        let document = document.and_then(|document| match inner.own.with_set(&jwks, &document) {
-            Ok(_) => Ok(document),
+        let read = document.and_then(|document| match inner.own.with_set(&jwks, &document) {
+            Ok(keys) => Ok((document, keys)),
             Err(error) => Err(error.to_string()),
         });
-        match document {
-            Ok(document) => {
+        match read {
+            Ok((document, keys)) => {
                 (inner.read, inner.fault) = (inner.tried, None);
                 let is_new = inner.document.as_ref() != Some(&document);
-                inner.document = Some(document);
+                (inner.document, inner.keys) = (Some(document), keys);
                 if is_new {
-                    info!(target: AUDIT, keys = inner.keys().len(), "the keys of tokens are others now");
+                    info!(target: AUDIT, keys = inner.keys.len(), "the keys of tokens are others now");
                 }
                 is_new
             }
@@ -142,15 +147,6 @@ impl Keyring {
     }
 }
 
-impl Inner {
-    fn keys(&self) -> Keys {
-        let set = self.jwks.as_ref().zip(self.document.as_ref());
-        // It was a set when it was read.
-        let with_set = set.and_then(|(jwks, document)| self.own.with_set(jwks, document).ok());
-        with_set.unwrap_or_else(|| self.own.clone())
-    }
-}
-
 /// Reads the set of a gateway's keys now, if it stands in a file, and from now on, until the gateway is gone.
 ///
 /// # Errors
@@ -166,17 +162,14 @@ pub(crate) fn watch<T: Transport>(gateway: &Arc<Gateway<T>>) -> Result<(), Strin
         gateway.hand_out();
     }
     let gateway: Weak<Gateway<T>> = Arc::downgrade(gateway);
-    let watch = Watch::start("keys", EVERY.min(jwks.refresh), {
-        let gateway = gateway.clone();
-        move || {
-            if let Some(gateway) = gateway.upgrade()
-                && gateway.keyring().look()
-            {
-                gateway.hand_out();
-            }
+    let look = move || {
+        if let Some(gateway) = gateway.upgrade()
+            && gateway.keyring().look()
+        {
+            gateway.hand_out();
         }
-    });
-    let watch = watch.map_err(|error| error.to_string())?;
+    };
+    let watch = Watch::start("keys", EVERY.min(jwks.refresh), look).map_err(|error| error.to_string())?;
     watch.poke();
     *keyring.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     Ok(())

@@ -195,10 +195,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Input::Order(conn, order) => self.carry_out(now, conn, order),
                 Input::Decided(petition, allowed) => self.hub.decide(now, petition, allowed),
                 Input::Keys(keys) => self.hub.set_keys(keys),
-                Input::Access(rules) => {
-                    // They were checked where they came from.
-                    let _ = self.hub.set_access(now, rules.to_vec());
-                }
+                Input::Access(rules) => self.hub.set_access(now, rules.to_vec()),
                 Input::Tell(tell) => self.hub.tell(now, tell),
                 Input::Drain(drained) => {
                     self.hub.drain(now, self.gateway.shard_count());

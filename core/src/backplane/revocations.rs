@@ -60,7 +60,7 @@ impl Revocations {
         let mut is_new = self.known.forget(unix);
         for (subject, at) in revoked {
             self.newest = self.newest.max(Some(at));
-            is_new |= self.known.add(Revocation { subject, at, until: at + core.config.auth.revoked_for });
+            is_new |= self.known.add(Revocation::new(subject, at, core.config.auth.revoked_for));
         }
         // Nothing must stay unknown to those that were not there when it was said.
         self.newest = self.newest.or(Some(unix));
@@ -106,9 +106,9 @@ impl Revocations {
         if !self.pause.is_over(now) {
             return;
         }
-        let until = core.wall.unix(now) + core.config.auth.revoked_for;
         for (subject, at) in core::mem::take(&mut self.unsaved) {
-            self.begin(core, now, Revoking { revocation: Revocation { subject, at, until }, asker: None });
+            let revocation = Revocation::new(subject, at, core.config.auth.revoked_for);
+            self.begin(core, now, Revoking { revocation, asker: None });
         }
         if self.read_at <= now {
             self.read(core, now, false);

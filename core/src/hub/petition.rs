@@ -33,8 +33,10 @@ pub struct Petition {
 /// What a connection wants in a room.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// To get in.
-    Subscribe { room: Box<str>, reply: Option<Reply>, wish: Wish },
+    /// To get in, as a client asks.
+    Subscribe { room: Box<str>, reply: Reply, wish: Wish },
+    /// To get in again, as is remembered of it.
+    Restored { room: Box<str>, wish: Wish },
     /// To get into the room that its path is bound to.
     Bound { room: Box<str>, wish: Wish },
     /// To stay, though its token or the rules have changed.
@@ -57,7 +59,8 @@ pub(super) struct Petitioner {
 impl Wanted {
     pub(super) fn intent(&self) -> Intent {
         match self {
-            Wanted::Subscribe { .. } | Wanted::Bound { .. } | Wanted::Stay { .. } => Intent::Subscribe,
+            Wanted::Subscribe { .. } | Wanted::Restored { .. } => Intent::Subscribe,
+            Wanted::Bound { .. } | Wanted::Stay { .. } => Intent::Subscribe,
             Wanted::Publish { .. } => Intent::Publish,
             Wanted::History { .. } => Intent::History,
             Wanted::Presence { .. } => Intent::Presence,
@@ -66,7 +69,7 @@ impl Wanted {
 
     pub(super) fn room(&self) -> &str {
         match self {
-            Wanted::Subscribe { room, .. } | Wanted::Bound { room, .. } => room,
+            Wanted::Subscribe { room, .. } | Wanted::Restored { room, .. } | Wanted::Bound { room, .. } => room,
             Wanted::Publish { room, .. } | Wanted::History { room, .. } | Wanted::Presence { room, .. } => room,
             Wanted::Stay { room } => room,
         }
@@ -122,13 +125,7 @@ impl Hub {
             Ok(Decision::Ask) => decision,
             settled => settled.map(drop),
         };
-        let most = self.config.limits.rooms_per_connection;
-        let is_full = self.peek(id).is_some_and(|conn| Hub::room_count(conn) >= most);
         match decision {
-            Ok(()) if is_full && matches!(wanted, Wanted::Subscribe { .. }) => {
-                self.stats.limit_rooms += 1;
-                self.refuse(now, id, wanted, (ErrorCode::LimitExceeded, "Too many rooms on this connection"));
-            }
             Ok(()) => self.grant(now, id, wanted),
             Err(error) => self.refuse(now, id, wanted, error),
         }
@@ -137,7 +134,11 @@ impl Hub {
     /// Does what a connection wants and may.
     pub(super) fn grant(&mut self, now: Time, id: ConnId, wanted: Wanted) {
         match wanted {
-            Wanted::Subscribe { room, reply, wish } => self.subscribe(now, id, &room, reply, wish),
+            Wanted::Subscribe { room, reply, wish } => match self.place_for_one(id) {
+                Ok(()) => self.subscribe(now, id, &room, Some(reply), wish),
+                Err((code, message)) => self.error(now, id, code, message, reply.to.as_deref()),
+            },
+            Wanted::Restored { room, wish } => self.subscribe(now, id, &room, Some(Reply::default()), wish),
             Wanted::Bound { room, wish } => self.subscribe(now, id, &room, None, wish),
             Wanted::Stay { .. } => {}
             Wanted::Publish { room, kind, data, reply_to } => self.publish(now, id, &room, (&kind, &data), reply_to),
@@ -146,14 +147,28 @@ impl Hub {
         }
     }
 
+    /// Whether a connection may be in one more room, and wait for it.
+    fn place_for_one(&mut self, id: ConnId) -> Result<(), (ErrorCode, &'static str)> {
+        let limits = &self.config.limits;
+        let Some(conn) = self.peek(id) else { return Ok(()) };
+        if Hub::room_count(conn) >= limits.rooms_per_connection {
+            self.stats.limit_rooms += 1;
+            return Err((ErrorCode::LimitExceeded, "Too many rooms on this connection"));
+        }
+        if usize::from(conn.joining) >= limits.subscriptions_in_flight {
+            self.stats.limit_subscriptions += 1;
+            return Err((ErrorCode::LimitExceeded, "Too many subscriptions wait for the store"));
+        }
+        Ok(())
+    }
+
     /// Tells a connection that it may not have what it wants.
     pub(super) fn refuse(&mut self, now: Time, id: ConnId, wanted: Wanted, why: (ErrorCode, &'static str)) {
         let (intent, room) = (wanted.intent(), Box::<str>::from(wanted.room()));
         let reply_to = match wanted {
+            Wanted::Subscribe { reply, .. } => reply.to,
             // What the client has not asked for by itself is not refused to it either.
-            Wanted::Subscribe { reply: None, .. } => return,
-            Wanted::Subscribe { reply: Some(Reply { quiet: true, .. }), .. } => return,
-            Wanted::Subscribe { reply: Some(reply), .. } => reply.to,
+            Wanted::Restored { .. } => return,
             Wanted::Bound { .. } => {
                 self.deny(now, id, (intent, &room), why, None);
                 return self.close(now, id, 4003, "forbidden");

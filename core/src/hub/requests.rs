@@ -157,19 +157,9 @@ impl Hub {
     }
 
     fn request_room(&mut self, now: Time, id: ConnId, request: Option<&str>, topic: Topic<'_>) {
-        let most = self.config.limits.rooms_per_connection;
-        if self.peek(id).is_some_and(|conn| Hub::room_count(conn) >= most) {
-            self.stats.limit_rooms += 1;
-            return self.error(now, id, ErrorCode::LimitExceeded, "Too many rooms on this connection", request);
-        }
-        let most = self.config.limits.subscriptions_in_flight;
-        if self.peek(id).is_some_and(|conn| usize::from(conn.joining) >= most) {
-            self.stats.limit_subscriptions += 1;
-            return self.error(now, id, ErrorCode::LimitExceeded, "Too many subscriptions wait for the store", request);
-        }
         let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
         let wish = self.wish(&topic);
-        let reply = Some(Reply { to: request.map(Box::from), echo, quiet: false });
+        let reply = Reply { to: request.map(Box::from), echo, quiet: false };
         self.want(now, id, Wanted::Subscribe { room: topic.room.into(), reply, wish });
     }
 
@@ -188,17 +178,17 @@ impl Hub {
     }
 
     fn request_publish(&mut self, now: Time, id: ConnId, request: Option<&str>, room: &str, kind: &str, data: Json<'_>) {
-        // The messages of some dialects may be longer.
-        if data.as_str().len() > self.config.limits.message_bytes {
-            return self.error(now, id, ErrorCode::LimitExceeded, "The message is too long", request);
-        }
         let (room, kind, data) = (room.into(), kind.into(), data.as_str().into());
         self.want(now, id, Wanted::Publish { room, kind, data, reply_to: request.map(Box::from) });
     }
 
     /// A connection that may says something in a room.
     pub(super) fn publish(&mut self, now: Time, id: ConnId, room: &str, (kind, data): (&str, &str), reply_to: Option<Box<str>>) {
-        let most = self.config.limits.publishes_in_flight;
+        let (most, longest) = (self.config.limits.publishes_in_flight, self.config.limits.message_bytes);
+        // The messages of some dialects may be longer.
+        if data.len() > longest {
+            return self.error(now, id, ErrorCode::LimitExceeded, "The message is too long", reply_to.as_deref());
+        }
         let Some(conn) = self.get(id) else { return };
         if usize::from(conn.publishing) >= most {
             self.stats.limit_publishes += 1;

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, Phase};
 use super::petition::Wanted;
-use super::room::{Memory, Reply, Room, Wish};
+use super::room::{Memory, Room, Wish};
 use super::socketio::Recovery;
 use super::{Hub, HubAction, find};
 use crate::door::Ask;
@@ -75,7 +75,7 @@ impl Hub {
             }
             // Where nothing is remembered, or nothing is known of the client, the position of no room says that it has missed some.
             let wish = Wish { recover: Some(position.unwrap_or_default()), newest: 0 };
-            self.want(now, id, Wanted::Subscribe { room: Box::from(&*name), reply: Some(Reply::default()), wish });
+            self.want(now, id, Wanted::Restored { room: Box::from(&*name), wish });
         }
     }
 

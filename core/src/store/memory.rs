@@ -12,8 +12,8 @@ use super::{
     RevocationOp, Share, Stale, StoreError, StoreOp, TailOp, Whose,
 };
 use crate::id::{StreamId, Ticket};
-use crate::time::{Time, UnixMillis};
-use crate::token::Subject;
+use crate::time::Time;
+use crate::token::Revoked;
 
 mod dead_letters;
 mod presence;
@@ -42,7 +42,7 @@ pub struct Memory {
     rooms: rooms::Rooms,
     sessions: sessions::Sessions,
     /// What is revoked, and since when.
-    revoked: BTreeMap<Subject, UnixMillis>,
+    revoked: Revoked,
     presence: presence::Presence,
     tails: tail::Tails,
     ears: pubsub::Ears,
@@ -115,7 +115,7 @@ impl Memory {
             streams: BTreeMap::new(),
             rooms: rooms::Rooms::default(),
             sessions: BTreeMap::new(),
-            revoked: BTreeMap::new(),
+            revoked: Revoked::default(),
             presence: presence::Presence::default(),
             tails: tail::Tails::default(),
             ears: pubsub::Ears::default(),
@@ -242,7 +242,7 @@ impl Memory {
         self.streams.clear();
         self.rooms.clear();
         self.sessions.clear();
-        self.revoked.clear();
+        self.revoked = Revoked::default();
         self.presence = presence::Presence::default();
         self.tails = tail::Tails::default();
         self.marks.clear();

@@ -1,5 +1,6 @@
 //! Tokens that are revoked before their time.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,13 @@ pub enum Subject {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revoked(BTreeMap<Subject, (UnixMillis, UnixMillis)>);
+
+impl Revocation {
+    /// A revocation that is remembered for so long.
+    pub fn new(subject: Subject, at: UnixMillis, ttl: Duration) -> Revocation {
+        Revocation { subject, at, until: at + ttl }
+    }
+}
 
 impl Revoked {
     /// Adds a revocation. Whether it says anything new.

@@ -1,11 +1,10 @@
 //! Who may do what: what can be changed while a gateway runs.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use roomcast_core::config::{AccessRule, Config, ConfigError};
-use roomcast_core::http::Api;
+use roomcast_core::config::AccessRule;
 use roomcast_core::survey::{Question, Surveyed};
-use roomcast_core::token::{JwksError, Keys, Revocation, Revoked, Subject};
+use roomcast_core::token::{JwksError, Keys, Revocation, Subject};
 
 use super::Gateway;
 use crate::keyring::Keyring;
@@ -18,9 +17,8 @@ impl<T: Transport> Gateway<T> {
     /// no connection with such a token is sent anything any more. Where the store is away, `asked` is nothing, and the other nodes
     /// learn of it when it is back.
     pub async fn revoke(&self, subject: Subject) -> Surveyed {
-        let at = self.clock.unix();
-        let until = at + self.config.auth.revoked_for;
-        self.survey(Question::Revoke(Revocation { subject, at, until })).await
+        let revocation = Revocation::new(subject, self.clock.unix(), self.config.auth.revoked_for);
+        self.survey(Question::Revoke(revocation)).await
     }
 
     /// Checks tokens by these keys from now on, in place of those of the configuration, and by those of `auth.jwks` as before.
@@ -54,37 +52,8 @@ impl<T: Transport> Gateway<T> {
 
     /// Decides by these rules from now on, for what is wanted and for the rooms that connections are in already: what is not
     /// allowed any more is left.
-    ///
-    /// # Errors
-    /// Rules that cannot work; nothing changes then.
-    pub fn set_access(&self, rules: Vec<AccessRule>) -> Result<(), ConfigError> {
-        Config { access: rules.clone(), ..(*self.config).clone() }.validate()?;
+    pub fn set_access(&self, rules: Vec<AccessRule>) {
         let rules: Arc<[AccessRule]> = rules.into();
         self.shards.iter().for_each(|shard| shard.post(shard::Input::Access(rules.clone())));
-        Ok(())
-    }
-}
-
-/// What answers HTTP requests, of which parts change now and then.
-#[derive(Debug)]
-pub(crate) struct SharedApi(RwLock<Arc<Api>>);
-
-impl SharedApi {
-    pub(crate) fn new(config: Arc<Config>) -> SharedApi {
-        SharedApi(RwLock::new(Arc::new(Api::new(config))))
-    }
-
-    pub(crate) fn get(&self) -> Arc<Api> {
-        // What is there is whole whatever happened to another thread.
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_revoked(&self, revoked: &Arc<Revoked>) {
-        self.change(|api| api.set_revoked(revoked.clone()));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Api)) {
-        let mut api = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(&mut api));
     }
 }
