@@ -13,6 +13,7 @@ use http::StatusCode;
 use crate::address::Network;
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::limiter::Limiter;
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::time::Time;
@@ -39,8 +40,12 @@ pub struct Admission {
     sockets: usize,
     addresses: Ledger<Network>,
     users: Table<Box<str>, usize>,
+    told: Limiter,
     stats: Stats,
 }
+
+/// Sockets that are told in a second why they are turned away.
+const TOLD_PER_SECOND: u32 = 100;
 
 /// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +63,8 @@ pub enum NotAdmitted {
 impl Admission {
     /// Of a node without connections. `key` is drawn from the core's seed.
     pub fn new(config: Arc<Config>, key: u64) -> Admission {
-        Admission { config, sockets: 0, addresses: Ledger::new(key), users: Table::new(key), stats: Stats::default() }
+        let (addresses, users) = (Ledger::new(key), Table::new(key));
+        Admission { config, sockets: 0, addresses, users, told: Limiter::default(), stats: Stats::default() }
     }
 
     /// Whether anything of a socket is counted at all: else nobody needs to ask.
@@ -80,6 +86,12 @@ impl Admission {
         }
         self.sockets += 1;
         Ok(())
+    }
+
+    /// Whether a socket that is turned away is told why: a hundred each second are, on the whole node. To read, answer and log a flood of
+    /// them would cost much more than to close them, and nobody reads what they are told.
+    pub fn tells(&mut self, now: Time) -> bool {
+        self.told.take(now, TOLD_PER_SECOND, TOLD_PER_SECOND).is_ok()
     }
 
     /// A connection that has come through a proxy is known to be from this address.
@@ -214,6 +226,13 @@ mod tests {
         let refused = connect(0, 0).unwrap_err();
         assert_eq!((refused, refused.retry_after()), (NotAdmitted::AddressConnects(Duration::from_millis(500)), 1));
         assert_eq!((connect(0, 2), connect(500_000, 0)), (Ok(()), Ok(())), "it is not counted itself");
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_not_told_to_each() {
+        let mut admission = admission(Limits::default());
+        let mut told = |at: u64| (0..1000).filter(|_| admission.tells(Time::from_micros(at))).count();
+        assert_eq!([told(1), told(1), told(500_001), told(10_000_000)], [100, 0, 50, 100]);
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! A whole gateway on smol.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use roomcast_shell::gateway::{self as shell, Parts};
@@ -38,8 +38,8 @@ pub async fn start(executor: &Executor<'static>, options: Options) -> Result<Run
     let (parts, listener) = options.build(Timer::default, redis::connect)?;
     let Parts { gateway, shards, backplane } = parts;
     let listen = |error| StartError::Listen(wanted, error);
-    let listener = Async::<TcpListener>::try_from(listener).map_err(listen)?;
-    let address = listener.get_ref().local_addr().map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let listener = Async::new_nonblocking(listener).map_err(listen)?;
 
     Ok(Running {
         address,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomcast_shell::listen;
-use roomcast_shell::tls::{Stream, TlsAcceptor};
+use roomcast_shell::tls::TlsAcceptor;
 use smol::{Async, Timer};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::gateway::Gateway;
 use crate::transport::Socket;
@@ -17,11 +17,8 @@ pub async fn accept(listener: Async<TcpListener>, gateway: Arc<Gateway>, tls: Op
     loop {
         // There may be more and more of them: between two, everybody else gets their turn.
         smol::future::yield_now().await;
-        match listener.accept().await {
-            Ok((stream, peer)) => match listen::prepare(&stream).and_then(|()| Stream::accepted(Socket(stream), tls.as_ref())) {
-                Ok(stream) => gateway.accept(stream, Vec::new(), Some(peer.ip())),
-                Err(error) => debug!(%error, "a connection ended before it was served"),
-            },
+        match listener.read_with(TcpListener::accept).await {
+            Ok(accepted) => listen::hand_over(&gateway, accepted, tls.as_ref(), |socket| Async::new(socket).map(Socket)),
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 // Most likely there are no file descriptors left: give those who have them time to go.

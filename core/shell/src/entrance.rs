@@ -1,6 +1,7 @@
 //! The entrance of a gateway: which sockets are let in, and whose they are.
 
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Shutdown};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -11,6 +12,7 @@ use roomcast_core::config::{Config, Limits};
 use roomcast_core::hub::Refused;
 use roomcast_core::stats::Stats;
 use roomcast_core::time::Time;
+use socket2::SockRef;
 
 use crate::handshake;
 use crate::transport::Transport;
@@ -33,11 +35,18 @@ pub(crate) struct Counted {
     address: Option<IpAddr>,
 }
 
-/// Who has come: the other end of a socket, where it has an address, and that it was let in.
+/// Who is let in: the other end of a socket, where it has an address, as long as it is counted.
 #[derive(Debug, Default)]
 pub struct Guest {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) permit: Permit,
+}
+
+/// Who is not let in, and why. Where there are too many of them, that is not told.
+#[derive(Debug)]
+pub struct TurnedAway {
+    refused: NotAdmitted,
+    told: bool,
 }
 
 impl Entrance {
@@ -53,13 +62,14 @@ impl Entrance {
     }
 
     /// A socket was accepted.
-    pub(crate) fn admit(self: &Arc<Entrance>, now: Time, peer: Option<IpAddr>) -> Result<Guest, NotAdmitted> {
+    pub(crate) fn admit(self: &Arc<Entrance>, now: Time, peer: Option<IpAddr>) -> Result<Guest, TurnedAway> {
         if !self.counts_sockets {
             return Ok(Guest { peer, permit: None });
         }
         // Behind a proxy, whose connection it is shows with the request.
         let address = peer.filter(|peer| !self.config.limits.is_proxy(peer.to_canonical()));
-        self.lock().connect(now, address)?;
+        let mut admission = self.lock();
+        admission.connect(now, address).map_err(|refused| TurnedAway { refused, told: admission.tells(now) })?;
         Ok(Guest { peer, permit: Some(Box::new(Counted { entrance: self.clone(), address })) })
     }
 
@@ -111,13 +121,26 @@ impl Drop for Counted {
     }
 }
 
-/// Tells the other end of a socket why it is not let in, if it can be told without waiting.
-pub(crate) fn turn_away(io: &mut impl Transport, refused: NotAdmitted) {
-    let mut cx = Context::from_waker(Waker::noop());
-    // A request that is left unread would make the system reset the connection before the answer is read.
-    let _ = io.poll_read(&mut cx, &mut [0; 2048]);
-    let _ = io.poll_write(&mut cx, &answer(refused));
-    let _ = io.poll_close(&mut cx);
+impl TurnedAway {
+    /// Tells the other end of a socket, if it is to be told and can be without waiting.
+    pub(crate) fn tell(&self, io: &mut impl Transport) {
+        if self.told {
+            let mut cx = Context::from_waker(Waker::noop());
+            // A request that is left unread would make the system reset the connection before the answer is read.
+            let _ = io.poll_read(&mut cx, &mut [0; 2048]);
+            let _ = io.poll_write(&mut cx, &answer(self.refused));
+            let _ = io.poll_close(&mut cx);
+        }
+    }
+
+    /// The same for a socket that need not be one of a runtime's yet.
+    pub(crate) fn tell_socket(&self, socket: SockRef<'_>) {
+        if self.told && socket.set_nonblocking(true).is_ok() {
+            let _ = (&*socket).read(&mut [0; 2048]);
+            let _ = (&*socket).write(&answer(self.refused));
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
 }
 
 /// The answer to whoever is not let in.

@@ -28,7 +28,7 @@ use crate::authorizer::Authorizer;
 use crate::backplane::{self, BackplaneTask, Post};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::entrance::{Entrance, turn_away};
+use crate::entrance::{Entrance, Guest, TurnedAway};
 use crate::keyring::Keyring;
 use crate::lanes::Lanes;
 use crate::log;
@@ -171,11 +171,27 @@ impl<T: Transport> Gateway<T> {
 
     /// Takes over a socket of which nothing has been read yet, or only `read`. `peer` is the address of its other end, where it has one:
     /// limits for each address, and what is logged, go by it. One that is too many is turned away. A worker closes it.
+    ///
+    /// Who has many sockets to hand over asks first whether each is let in ([`Gateway::admit`]).
     pub fn accept(&self, mut io: T, read: Vec<u8>, peer: Option<IpAddr>) {
-        let Some(shard) = self.turn() else { return };
-        match self.entrance.admit(self.clock.now(), peer) {
-            Ok(guest) => shard.post(shard::Input::Arrived(io, read, guest)),
-            Err(refused) => turn_away(&mut io, refused),
+        match self.admit(peer) {
+            Ok(guest) => self.serve(io, read, guest),
+            Err(turned_away) => turned_away.tell(&mut io),
+        }
+    }
+
+    /// Whether a socket is let in that was accepted and may cost nothing yet, and counts it if it is.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub fn admit(&self, peer: Option<IpAddr>) -> Result<Guest, TurnedAway> {
+        self.entrance.admit(self.clock.now(), peer)
+    }
+
+    /// Takes over a socket that was let in, as [`Gateway::accept`] does.
+    pub fn serve(&self, io: T, read: Vec<u8>, guest: Guest) {
+        if let Some(shard) = self.turn() {
+            shard.post(shard::Input::Arrived(io, read, guest));
         }
     }
 

@@ -10,6 +10,11 @@ use std::os::windows::io::AsSocket;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tracing::debug;
+
+use crate::gateway::Gateway;
+use crate::tls::{Stream, TlsAcceptor};
+use crate::transport::Transport;
 
 /// Connections that may wait to be accepted: a stampede after a restart must not be refused by the kernel.
 const BACKLOG: i32 = 4096;
@@ -28,6 +33,25 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Hands a socket that was accepted to a gateway, with `register` to make it what the runtime serves. Whoever is not let in is not worth
+/// that.
+pub fn hand_over<S: AsSocket, T: Transport>(
+    gateway: &Gateway<Stream<T>>,
+    (socket, peer): (S, SocketAddr),
+    tls: Option<&TlsAcceptor>,
+    register: impl FnOnce(S) -> io::Result<T>,
+) {
+    match gateway.admit(Some(peer.ip())) {
+        Ok(guest) => match prepare(&socket).and_then(|()| Stream::accepted(register(socket)?, tls)) {
+            Ok(stream) => gateway.serve(stream, Vec::new(), guest),
+            Err(error) => debug!(%error, "a connection ended before it was served"),
+        },
+        // What is said in the clear is nothing that TLS would understand.
+        Err(turned_away) if tls.is_none() => turned_away.tell_socket(SockRef::from(&socket)),
+        Err(_) => {}
+    }
 }
 
 /// Prepares a socket that was accepted: no delay, and little that the kernel takes in advance.
