@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cluster;
 pub mod e2e;
+pub mod embedded;
 pub mod engine;
 pub mod gateway;
 pub mod http;

@@ -11,10 +11,10 @@ use roomcast_core::config::{Config, Secret};
 use roomcast_shell::options::Options;
 use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::client::access_token;
+use roomcast_tests::real::embedded::{self, Embedded};
 use roomcast_tests::real::http::Response;
 use roomcast_tests::real::raw::{CLOSE, FINAL, PING, RawClient, TEXT, get_request, masked_frame, upgrade_request};
 use serde_json::{Value, json};
-use smol::{Executor, block_on};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -34,9 +34,9 @@ fn both_runtimes_do_the_same() {
     let actions = Actions::default();
     tracing::subscriber::set_global_default(actions.clone()).expect("nobody else listens");
 
-    let mut on_tokio = Recording { frames: on_tokio(), ..Recording::default() };
+    let mut on_tokio = Recording { frames: frames(embedded::on_tokio(options())), ..Recording::default() };
     on_tokio.actions = actions.take();
-    let mut on_smol = Recording { frames: on_smol(), ..Recording::default() };
+    let mut on_smol = Recording { frames: frames(embedded::on_smol(options())), ..Recording::default() };
     on_smol.actions = actions.take();
 
     for (tokio, smol) in [(on_tokio.frames, on_smol.frames), (on_tokio.actions, on_smol.actions)] {
@@ -47,29 +47,11 @@ fn both_runtimes_do_the_same() {
     }
 }
 
-fn on_tokio() -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio starts");
-    let running = runtime.block_on(roomcast_tokio::start(options())).expect("the gateway starts");
-    let mut script = Script::begin(running.address);
+/// What clients hear of a gateway, from its start to its end.
+fn frames<G: Send + Sync + 'static>(embedded: Embedded<G>) -> Vec<String> {
+    let mut script = Script::begin(embedded.address);
     script.play();
-    script.end(thread::spawn(move || runtime.block_on(running.stop())))
-}
-
-fn on_smol() -> Vec<String> {
-    let executor = Arc::new(Executor::new());
-    let running = block_on(roomcast_smol::start(&executor, options())).expect("the gateway starts");
-    let (stop, stopped) = smol::channel::bounded::<()>(1);
-    let address = running.address;
-    let gateway = thread::spawn(move || {
-        block_on(executor.run(async move {
-            let _ = stopped.recv().await;
-            running.stop().await;
-        }));
-    });
-    let mut script = Script::begin(address);
-    script.play();
-    drop(stop);
-    script.end(gateway)
+    script.end(thread::spawn(|| embedded.stop()))
 }
 
 fn options() -> Options {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread;
 
 use roomcast_core::config::Config;
 use roomcast_core::event;
@@ -12,34 +10,24 @@ use roomcast_shell::options::Options;
 use roomcast_shell::transport::Transport;
 use roomcast_tests::real::PATIENCE;
 use roomcast_tests::real::client::{Credential, JsonClient, access_token};
+use roomcast_tests::real::embedded;
 use serde_json::{Value, json};
-use smol::{Executor, block_on};
+use smol::block_on;
 
 const SECRET: &str = "the secret of the host";
 
 #[test]
 fn on_tokio_each_helper_publishes_what_it_says() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio starts");
-    let running = runtime.block_on(roomcast_tokio::start(options())).expect("the gateway starts");
-    publish_and_judge(&running.gateway, running.address);
-    runtime.block_on(running.stop());
+    let embedded = embedded::on_tokio(options());
+    publish_and_judge(&embedded.gateway, embedded.address);
+    embedded.stop();
 }
 
 #[test]
 fn on_smol_each_helper_publishes_what_it_says() {
-    let executor = Arc::new(Executor::new());
-    let running = block_on(roomcast_smol::start(&executor, options())).expect("the gateway starts");
-    let (handle, address) = (running.gateway.clone(), running.address);
-    let (stop, stopped) = smol::channel::bounded::<()>(1);
-    let gateway = thread::spawn(move || {
-        block_on(executor.run(async move {
-            let _ = stopped.recv().await;
-            running.stop().await;
-        }));
-    });
-    publish_and_judge(&handle, address);
-    drop(stop);
-    gateway.join().expect("the gateway stops in good order");
+    let embedded = embedded::on_smol(options());
+    publish_and_judge(&embedded.gateway, embedded.address);
+    embedded.stop();
 }
 
 /// What is published, and the type, rooms, data and further fields that come of it.

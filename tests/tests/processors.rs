@@ -9,9 +9,9 @@ use std::time::Duration;
 use roomcast_core::config::{Config, Destination, Host, Source};
 use roomcast_shell::options::{Options, StartError, Store};
 use roomcast_shell::processor::{Entry, Processors};
+use roomcast_tests::real::embedded;
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::{PATIENCE, poll_until};
-use smol::{Executor, block_on};
 
 const STREAM: &str = "invoices";
 const GROUP: &str = "billing";
@@ -23,35 +23,21 @@ type Seen = Arc<Mutex<BTreeMap<String, u32>>>;
 
 #[test]
 fn on_tokio_each_entry_ends_as_its_processor_says() {
-    let redis = RedisServer::start();
-    publish(&redis);
-    let seen = Seen::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio starts");
-    let handle = runtime.handle().clone();
-    let processors = processors(&seen, move |work| drop(handle.spawn(async move { work() })));
-    let running = runtime.block_on(roomcast_tokio::start(options(&redis, processors))).expect("the gateway starts");
+    let (redis, seen) = (invoices(), Seen::default());
+    // Its code is called by a task of tokio's, and may spawn others.
+    let processors = processors(&seen, |work| drop(tokio::spawn(async { work() })));
+    let embedded = embedded::on_tokio(options(&redis, processors));
     wait_and_judge(&redis, &seen);
-    runtime.block_on(running.stop());
+    embedded.stop();
 }
 
 #[test]
 fn on_smol_each_entry_ends_as_its_processor_says() {
-    let redis = RedisServer::start();
-    publish(&redis);
-    let seen = Seen::default();
+    let (redis, seen) = (invoices(), Seen::default());
     let processors = processors(&seen, |work| drop(thread::spawn(work)));
-    let executor = Arc::new(Executor::new());
-    let running = block_on(roomcast_smol::start(&executor, options(&redis, processors))).expect("the gateway starts");
-    let (stop, stopped) = smol::channel::bounded::<()>(1);
-    let gateway = thread::spawn(move || {
-        block_on(executor.run(async move {
-            let _ = stopped.recv().await;
-            running.stop().await;
-        }));
-    });
+    let embedded = embedded::on_smol(options(&redis, processors));
     wait_and_judge(&redis, &seen);
-    drop(stop);
-    gateway.join().expect("the gateway stops in good order");
+    embedded.stop();
 }
 
 #[test]
@@ -103,8 +89,11 @@ fn wait_and_judge(redis: &RedisServer, seen: &Seen) {
     assert_eq!(redis.query::<usize>(&["XLEN", STREAM]), ENTRIES, "the entries stay in their stream");
 }
 
-fn publish(redis: &RedisServer) {
+/// A Redis with all entries.
+fn invoices() -> RedisServer {
+    let redis = RedisServer::start();
     (0..ENTRIES).for_each(|number| drop(redis.command(&["XADD", STREAM, "*", "number", &number.to_string()])));
+    redis
 }
 
 fn options(redis: &RedisServer, processors: Processors) -> Options {
