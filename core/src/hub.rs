@@ -4,6 +4,7 @@
 //! [`Hub::poll_action`], what is to be written out of [`Hub::poll_flush`] and [`Hub::outbox`]. Any method may be called at any
 //! time, in any order; nothing a peer sends is an error of the caller.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::timers::Timers;
 use crate::token::Verifier;
 
 mod access;
+mod action;
 mod audit;
 mod catch_up;
 mod connection;
@@ -56,11 +58,13 @@ mod wire;
 
 pub use crate::message::EVERYBODY;
 pub use access::{Decision, Intent, decide};
+pub use action::HubAction;
 pub use engine::{ExchangeId, PollAnswer, session_shard};
 pub use outbox::Outbox;
 pub use petition::{Petition, PetitionId};
 pub use socketio::{AckId, Arguments, ClientEvent, NoAck};
 
+use audit::source_of;
 use catch_up::Turn;
 use connection::{Connection, Due, Nature, Phase};
 use credentials::Credentials;
@@ -144,39 +148,6 @@ enum Wake {
     Ack(ConnId, u64),
     /// The next connection of a drain is to be closed, or the time for it is up.
     Drain,
-}
-
-/// Something the host must do for a hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HubAction {
-    /// Ask the backplane.
-    Ask(Ask),
-    /// Drop the connection's socket: there is nothing more to write to it. The identifier means nothing any more.
-    Drop(ConnId),
-    /// Answer a request of [`Hub::exchange`].
-    Respond(ExchangeId, PollAnswer),
-    /// Have the host's code decide, and give its answer with [`Hub::decide`].
-    Authorize(Petition),
-    /// Read the keys of `auth.jwks` soon: a token names one that is not known.
-    LacksKey,
-    /// Let the host's code know what a client has done, see [`Hub::set_hosted`].
-    Client(ClientEvent),
-    /// Let the host's code know what came of [`Hub::emit_with_ack`].
-    Acked(AckId, Result<Arguments, NoAck>),
-    /// A connection has become one of a user. Where that is one too many, [`Hub::turn_away`] is to be called, before anything else.
-    Enter {
-        /// The connection.
-        conn: ConnId,
-        /// The user.
-        user: Box<str>,
-    },
-    /// A connection of a user is gone that was not turned away.
-    Left {
-        /// The user.
-        user: Box<str>,
-    },
-    /// Something for the log.
-    Report(Report),
 }
 
 /// A connection that was accepted.
@@ -291,8 +262,7 @@ impl Hub {
         }
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };
-        let id = self.add(now, Nature::Plain, (route as u16, room), phase, request.uri().path());
-        self.note_address(id, request);
+        let id = self.add(now, Nature::Plain, (route as u16, room), phase, source_of(request));
         let credentials = Credentials::of(request);
         match credentials.token.filter(|_| auth != AuthMode::Ignored) {
             Some(token) => self.authenticate(now, id, token, None),
@@ -533,16 +503,23 @@ impl Hub {
     }
 
     /// Adds a connection. A namespace comes with the session that carries it, and counts for nothing by itself.
-    fn add(&mut self, now: Time, nature: Nature, route: (u16, Option<String>), phase: Phase, path: &str) -> ConnId {
+    fn add(
+        &mut self,
+        now: Time,
+        nature: Nature,
+        route: (u16, Option<String>),
+        phase: Phase,
+        (path, address): (&str, Option<IpAddr>),
+    ) -> ConnId {
         self.serial = self.serial.wrapping_add(1);
         let entry = self.conns.vacant_entry();
         let id = ConnId::new(self.shard, self.serial, entry.key());
-        let conn = entry.insert(Connection { nature, ..Connection::new(id, route, phase, now, &self.config) });
+        let conn = entry.insert(Connection { nature, address, ..Connection::new(id, route, phase, now, &self.config) });
         if conn.carrier().is_none() {
             self.stats.opened += 1;
             self.stats.connections += 1;
         }
-        self.report(|| Report::Opened { conn: id, path: path.into() });
+        self.report(|| Report::Opened { conn: id, address, path: path.into() });
         self.hear_everybody();
         id
     }

@@ -1,5 +1,7 @@
 //! What happened, as typed values for logs. Runtimes turn them into structured log lines.
 
+use core::net::IpAddr;
+
 use bytes::Bytes;
 
 use crate::id::{ConnId, StreamId};
@@ -14,6 +16,8 @@ pub enum Report {
     Opened {
         /// The connection.
         conn: ConnId,
+        /// Where its client is, if that is known.
+        address: Option<IpAddr>,
         /// Its path.
         path: Box<str>,
     },
@@ -21,6 +25,8 @@ pub enum Report {
     Closed {
         /// The connection.
         conn: ConnId,
+        /// Where its client is, if that is known.
+        address: Option<IpAddr>,
         /// Its user, where it had one.
         user: Option<Box<str>>,
         /// Why.
@@ -28,6 +34,8 @@ pub enum Report {
     },
     /// A request for a connection was refused before there was one.
     Refused {
+        /// Where the client is, if that is known.
+        address: Option<IpAddr>,
         /// Its path, without the query.
         path: Box<str>,
         /// The page that it came from, as far as it says so.
@@ -41,6 +49,8 @@ pub enum Report {
     Authenticated {
         /// The connection.
         conn: ConnId,
+        /// Where its client is, if that is known.
+        address: Option<IpAddr>,
         /// The user.
         user: Box<str>,
     },
@@ -48,6 +58,8 @@ pub enum Report {
     Denied {
         /// The connection.
         conn: ConnId,
+        /// Where its client is, if that is known.
+        address: Option<IpAddr>,
         /// Its user, where it has one.
         user: Option<Box<str>>,
         /// What it wanted to do: `subscribe`, `publish`, `history` or `presence`.
@@ -59,6 +71,8 @@ pub enum Report {
     Exceeded {
         /// The connection.
         conn: ConnId,
+        /// Where its client is, if that is known.
+        address: Option<IpAddr>,
         /// Its user, where it has one.
         user: Option<Box<str>>,
         /// The code that it is closed with.
@@ -70,6 +84,8 @@ pub enum Report {
     AuthFailed {
         /// The connection.
         conn: ConnId,
+        /// Where its client is, if that is known.
+        address: Option<IpAddr>,
         /// The reason's code.
         code: &'static str,
     },

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Shutdown};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use http::{HeaderMap, Request};
+use http::Request;
 use roomcast_core::address::{ClientAddress, client_address};
 use roomcast_core::admission::{Admission, NotAdmitted};
 use roomcast_core::config::{Config, Limits};
@@ -73,11 +73,16 @@ impl Entrance {
         Ok(Guest { peer, permit: Some(Box::new(Counted { entrance: self.clone(), address })) })
     }
 
-    /// Notes in a request who has sent it, where anybody asks.
+    /// Who has sent a request, as far as that is known.
+    pub(crate) fn address_of<B>(&self, peer: Option<IpAddr>, request: &Request<B>) -> Option<IpAddr> {
+        let noted = request.extensions().get().map(|ClientAddress(address)| *address);
+        noted.or_else(|| Some(client_address(peer?, request.headers(), &self.config.limits)))
+    }
+
+    /// Notes in a request who has sent it. That has its price, and not every request is worth it.
     pub(crate) fn recognise<B>(&self, peer: Option<IpAddr>, request: &mut Request<B>) {
-        if let Some(peer) = peer.filter(|_| self.config.limits.per_address.is_some()) {
-            let address = ClientAddress(self.address(peer, request.headers()));
-            request.extensions_mut().insert(address);
+        if let Some(address) = self.address_of(peer, request) {
+            request.extensions_mut().insert(ClientAddress(address));
         }
     }
 
@@ -103,10 +108,6 @@ impl Entrance {
 
     pub(crate) fn stats(&self) -> Stats {
         *self.lock().stats()
-    }
-
-    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        client_address(peer, headers, &self.config.limits)
     }
 
     fn lock(&self) -> MutexGuard<'_, Admission> {

@@ -204,28 +204,34 @@ impl<T: Transport> Gateway<T> {
     /// Answers an HTTP request whose body is whole. That of a session which polls is held until there is something to say: whose
     /// client has gone is to be dropped.
     pub async fn respond(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.respond_on(None, Box::new(request), HungUp::default()).await
+        self.respond_on((None, None), Box::new(request), HungUp::default()).await
     }
 
-    /// The same, for a client on one of the shards.
-    pub(crate) async fn respond_on(&self, at: Option<ShardId>, request: Box<Request<Bytes>>, hung_up: HungUp) -> Response<Bytes> {
+    /// The same, for a client on one of the shards, whose socket has this other end.
+    pub(crate) async fn respond_on(
+        &self,
+        (at, peer): (Option<ShardId>, Option<IpAddr>),
+        request: Box<Request<Bytes>>,
+        hung_up: HungUp,
+    ) -> Response<Bytes> {
         // A request that polls waits for long: it must not hold the room that any other may need.
-        let request = match Box::pin(self.answer(request)).await {
+        let request = match Box::pin(self.answer(peer, request)).await {
             Ok(response) => return response,
             Err(request) => request,
         };
-        match self.exchange(at, request, hung_up) {
+        match self.exchange((at, peer), request, hung_up) {
             Some(waiting) => waiting.await,
             None => exchange::stopped(),
         }
     }
 
     /// Answers a request, or gives it back if it is one of an Engine.IO session.
-    async fn answer(&self, request: Box<Request<Bytes>>) -> Result<Response<Bytes>, Box<Request<Bytes>>> {
+    async fn answer(&self, peer: Option<IpAddr>, request: Box<Request<Bytes>>) -> Result<Response<Bytes>, Box<Request<Bytes>>> {
         let api = self.api.get();
         let Planned { plan, access } = api.plan(&request, self.clock.unix(), &self.view());
         let room = if let Plan::Publish { room, .. } = &plan { Some(&**room) } else { None };
-        let action = access.map(|access| log::Action::new(access, request.method(), request.uri().path(), room));
+        let address = || self.entrance.address_of(peer, &request);
+        let action = access.map(|access| log::Action::new(access, address(), &request, room));
         let response = match plan {
             Plan::Respond(response) => response,
             Plan::Publish { room, message } => {

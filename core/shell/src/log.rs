@@ -4,12 +4,15 @@
 //! which the formats escape, and is cut after 256 bytes.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
+use roomcast_core::admission::NotAdmitted;
 use roomcast_core::config::Scope;
 use roomcast_core::http::{Access, Caller};
 use roomcast_core::report::Report;
 use serde::Deserialize;
+use tracing::field::{DisplayValue, display};
 use tracing::{Level, debug, enabled, error, info, warn};
 
 /// The target of the audit log: who connects and goes, is refused or denied, and what is done over the HTTP API.
@@ -26,21 +29,29 @@ pub fn wanted() -> bool {
 /// Writes a report as one log line.
 pub fn write(report: &Report) {
     match report {
-        Report::Opened { conn, path } => debug!(target: AUDIT, ?conn, path = cut(path), "connection opened"),
-        Report::Authenticated { conn, user } => debug!(target: AUDIT, ?conn, user = cut(user), "authenticated"),
-        Report::Closed { conn, user, cause } => {
-            debug!(target: AUDIT, ?conn, user = user.as_deref().map(cut), cause, "connection closed");
+        Report::Opened { conn, address, path } => {
+            debug!(target: AUDIT, ?conn, address = shown(address), path = cut(path), "connection opened");
         }
-        Report::AuthFailed { conn, code } => info!(target: AUDIT, ?conn, code, "authentication failed"),
-        Report::Refused { path, origin, status, reason } => {
+        Report::Authenticated { conn, address, user } => {
+            debug!(target: AUDIT, ?conn, address = shown(address), user = cut(user), "authenticated");
+        }
+        Report::Closed { conn, address, user, cause } => {
+            debug!(target: AUDIT, ?conn, address = shown(address), user = user.as_deref().map(cut), cause, "connection closed");
+        }
+        Report::AuthFailed { conn, address, code } => {
+            info!(target: AUDIT, ?conn, address = shown(address), code, "authentication failed");
+        }
+        Report::Refused { address, path, origin, status, reason } => {
             let (path, origin) = (cut(path), origin.as_deref().map(cut));
-            info!(target: AUDIT, path, origin, status, reason, "connection refused");
+            info!(target: AUDIT, address = shown(address), path, origin, status, reason, "connection refused");
         }
-        Report::Denied { conn, user, action, room } => {
-            info!(target: AUDIT, ?conn, user = user.as_deref().map(cut), action, room = cut(room), "denied");
+        Report::Denied { conn, address, user, action, room } => {
+            let (address, user, room) = (shown(address), user.as_deref().map(cut), cut(room));
+            info!(target: AUDIT, ?conn, address, user, action, room, "denied");
         }
-        Report::Exceeded { conn, user, code, cause } => {
-            info!(target: AUDIT, ?conn, user = user.as_deref().map(cut), code, cause, "closed at a limit");
+        Report::Exceeded { conn, address, user, code, cause } => {
+            let (address, user) = (shown(address), user.as_deref().map(cut));
+            info!(target: AUDIT, ?conn, address, user, code, cause, "closed at a limit");
         }
         Report::Batch { stream, entry, batch, events, compressed } => {
             info!(stream = &**stream, %entry, batch = &**batch, events, compressed, "received batch");
@@ -88,11 +99,18 @@ pub fn write(report: &Report) {
     }
 }
 
+/// Somebody is not let in, before anything is known but from where they come.
+pub(crate) fn turned_away(address: Option<IpAddr>, refused: NotAdmitted) {
+    let (status, reason) = (refused.status().as_u16(), refused.message());
+    info!(target: AUDIT, address = shown(&address), status, reason, "turned away");
+}
+
 /// Something that is asked of the HTTP API and takes a scope. It is written when it is dropped, so that it is also known of a client
 /// that does not wait for its answer.
 #[derive(Debug)]
 pub(crate) struct Action {
     access: Access,
+    address: Option<IpAddr>,
     method: Method,
     path: Box<str>,
     room: Option<Box<str>>,
@@ -101,28 +119,33 @@ pub(crate) struct Action {
 }
 
 impl Action {
-    pub(crate) fn new(access: Access, method: &Method, path: &str, room: Option<&str>) -> Action {
-        Action { access, method: method.clone(), path: cut(path).into(), room: room.map(|room| cut(room).into()), status: None }
+    pub(crate) fn new<B>(access: Access, address: Option<IpAddr>, request: &Request<B>, room: Option<&str>) -> Action {
+        let (method, path) = (request.method().clone(), cut(request.uri().path()).into());
+        Action { access, address, method, path, room: room.map(|room| cut(room).into()), status: None }
     }
 }
 
 impl Drop for Action {
     fn drop(&mut self) {
-        let Action { access: Access { scope, caller }, method, path, room, status } = self;
+        let Action { access: Access { scope, caller }, address, method, path, room, status } = self;
         let (key, user) = match caller {
             Some(Caller::Key(key)) => (Some(&**key), None),
             Some(Caller::User(user)) => (None, Some(cut(user))),
             None => (None, None),
         };
-        let (scope, method, path, room) = (*scope, method.as_str(), &**path, room.as_deref());
+        let (address, scope, method, path, room) = (shown(address), *scope, method.as_str(), &**path, room.as_deref());
         let status = status.map(|status| status.as_u16());
         // Who looks at figures changes nothing and learns nothing that was said, and does so every few seconds.
         if scope == Scope::Inspect && status.is_some_and(|status| status < 400) {
-            debug!(target: AUDIT, key, user, scope = scope.name(), method, path, room, status, "request to the API");
+            debug!(target: AUDIT, address, key, user, scope = scope.name(), method, path, room, status, "request to the API");
         } else {
-            info!(target: AUDIT, key, user, scope = scope.name(), method, path, room, status, "request to the API");
+            info!(target: AUDIT, address, key, user, scope = scope.name(), method, path, room, status, "request to the API");
         }
     }
+}
+
+fn shown(address: &Option<IpAddr>) -> Option<DisplayValue<&IpAddr>> {
+    address.as_ref().map(display)
 }
 
 /// The beginning of a text, no longer than [`LONGEST`].

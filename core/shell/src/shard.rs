@@ -254,11 +254,10 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let unix = self.clock.unix();
         let Some(Socket { stage: Stage::Http(serving), .. }) = self.sockets.get(index as usize) else { return };
         let (gateway, number, peer) = (self.gateway.clone(), self.number, serving.peer);
-        let respond = |mut request, hung_up: &HungUp| -> Answer {
-            gateway.entrance().recognise(peer, &mut request);
+        let respond = |request, hung_up: &HungUp| -> Answer {
             let (gateway, request, hung_up) = (gateway.clone(), Box::new(request), hung_up.clone());
             Box::pin(async move {
-                let mut response = gateway.respond_on(Some(number), request, hung_up).await;
+                let mut response = gateway.respond_on((Some(number), peer), request, hung_up).await;
                 if gateway.is_draining() {
                     // The next request is better sent to another node.
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -292,6 +291,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 let entrance = gateway.entrance();
                 entrance.recognise(peer, &mut request);
                 if let Err(refused) = entrance.settle(now, &mut socket.permit, &request) {
+                    log::turned_away(entrance.address_of(peer, &request), refused);
                     return self.leave(now, index, answer(refused).into());
                 }
                 match gateway.owner(&request) {

@@ -5,6 +5,7 @@
 //!        └──────── too late, bad token ────────────▲
 //! ```
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::engine::Engine;
@@ -13,7 +14,6 @@ use super::outbox::Queue;
 use super::room::Membership;
 use super::session::Session;
 use super::wire::Wire;
-use crate::address::Network;
 use crate::config::Config;
 use crate::id::ConnId;
 use crate::time::{Time, WallClock};
@@ -47,8 +47,8 @@ pub(super) struct Connection {
     /// The room that its path is bound to, until it is open and has asked for it.
     pub(super) bound: Option<Box<str>>,
     pub(super) allowance: Allowance,
-    /// Where its client is, where that counts.
-    pub(super) network: Option<Network>,
+    /// Where its client is, as far as that is known.
+    pub(super) address: Option<IpAddr>,
     /// Whether it was closed for doing too much of something.
     pub(super) shut_out: bool,
     /// Whether the host counts it as one of its user's.
@@ -117,7 +117,7 @@ impl Connection {
             rooms: Vec::new(),
             bound: room.map(String::into_boxed_str),
             allowance: Allowance::default(),
-            network: None,
+            address: None,
             shut_out: false,
             entered: false,
             silent_at: now + config.heartbeat.timeout,

@@ -42,12 +42,13 @@ impl Hub {
             self.forget_probe(*engine, id);
         }
         let Some(conn) = self.get(id) else { return };
+        let address = conn.address;
         conn.phase = Phase::Closing { answered: heard_last };
         conn.deadline = deadline;
         let entered = core::mem::take(&mut conn.entered);
         let user = conn.identity.take().map(|identity| identity.user);
         self.leave_as_user(entered, user.as_deref());
-        self.report(|| Report::Closed { conn: id, user, cause });
+        self.report(|| Report::Closed { conn: id, address, user, cause });
         self.arm(now, id);
     }
 
@@ -76,9 +77,9 @@ impl Hub {
             }
         }
         if !closing {
-            let user = conn.identity.map(|identity| identity.user);
+            let (address, user) = (conn.address, conn.identity.map(|identity| identity.user));
             self.leave_as_user(conn.entered, user.as_deref());
-            self.report(|| Report::Closed { conn: id, user, cause });
+            self.report(|| Report::Closed { conn: id, address, user, cause });
         }
         self.dismantle(id, conn.nature, conn.phase != Phase::Authenticating);
     }

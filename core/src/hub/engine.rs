@@ -24,6 +24,7 @@ use answer::EngineError;
 use polling::Polling;
 pub(super) use sid::Sid;
 
+use super::audit::source_of;
 use super::connection::{Nature, Phase};
 use super::credentials::{Credentials, Hidden};
 use super::{Hub, Opened, Refused};
@@ -86,9 +87,7 @@ impl Hub {
             |error: EngineError| Refused { status: StatusCode::BAD_REQUEST, message: error.message(), retry_after: None };
         let query = Query::of(request);
         let conn = match (query.transport, query.version, query.sid) {
-            (Some("websocket"), Some("4"), Some(sid)) => {
-                self.open_probe(now, request.uri().path(), route, sid).map_err(refused)?
-            }
+            (Some("websocket"), Some("4"), Some(sid)) => self.open_probe(now, source_of(request), route, sid).map_err(refused)?,
             (Some("websocket"), Some("4"), None) => self.open_session(now, request, (route, room), None),
             (Some("websocket"), ..) => return Err(refused(EngineError::UnsupportedVersion)),
             (Some("polling"), ..) => return Err(refused(EngineError::BadRequest)),
@@ -117,8 +116,7 @@ impl Hub {
             assembly: None,
             token: Credentials::of(request).token.map(|token| Hidden(token.into())),
         };
-        let id = self.add(now, Nature::Engine(Box::new(engine)), (route as u16, room), phase, request.uri().path());
-        self.note_address(id, request);
+        let id = self.add(now, Nature::Engine(Box::new(engine)), (route as u16, room), phase, source_of(request));
         if polling.is_some() {
             self.sids.insert(sid, id);
         }

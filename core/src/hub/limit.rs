@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::connection::Connection;
 use super::{Hub, HubAction, find};
-use crate::address::{ClientAddress, Network};
+use crate::address::Network;
 use crate::dialect::json::{ErrorCode, Object};
 use crate::id::ConnId;
 use crate::limiter::Limiter;
@@ -20,26 +20,39 @@ pub(super) struct Allowance {
     bytes: Limiter,
     /// Frames that are no messages.
     controls: Limiter,
-    errors: Budget,
-    /// What came too fast.
-    refusals: Budget,
+    // The two budgets: whole ones would leave gaps between them, in each of many connections.
+    errors: u32,
+    refusals: u32,
+    errors_since: Time,
+    refusals_since: Time,
 }
 
 /// How much of something a connection may still do before it is closed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Budget {
-    spent: u32,
-    since: Time,
+#[derive(Debug)]
+struct Budget<'a> {
+    spent: &'a mut u32,
+    since: &'a mut Time,
 }
 
-impl Budget {
+impl Allowance {
+    fn errors(&mut self) -> Budget<'_> {
+        Budget { spent: &mut self.errors, since: &mut self.errors_since }
+    }
+
+    /// Of what came too fast.
+    fn refusals(&mut self) -> Budget<'_> {
+        Budget { spent: &mut self.refusals, since: &mut self.refusals_since }
+    }
+}
+
+impl Budget<'_> {
     /// Spends one; whether the budget is exceeded by it.
-    fn spend(&mut self, now: Time, budget: u32, reset: Duration) -> bool {
-        if self.spent == 0 || now - self.since >= reset {
-            *self = Budget { spent: 0, since: now };
+    fn spend(self, now: Time, budget: u32, reset: Duration) -> bool {
+        if *self.spent == 0 || now - *self.since >= reset {
+            (*self.spent, *self.since) = (0, now);
         }
-        self.spent = self.spent.saturating_add(1);
-        self.spent > budget
+        *self.spent = self.spent.saturating_add(1);
+        *self.spent > budget
     }
 }
 
@@ -75,7 +88,7 @@ impl Hub {
 
     /// The same without a word: how long to wait where it is too much.
     pub(super) fn charge_message(&mut self, now: Time, id: ConnId, bytes: usize) -> Result<(), Duration> {
-        let network = self.network(id);
+        let network = self.address_of(id).map(Network::from);
         let Hub { config, stats, users, addresses, .. } = self;
         let limits = &config.limits;
         let Some(conn) = find(&mut self.conns, id) else { return Err(Duration::ZERO) };
@@ -100,20 +113,6 @@ impl Hub {
             taken.inspect_err(|_| stats.limit_address_messages += 1)?;
         }
         Ok(())
-    }
-
-    /// Whose address a connection is counted for.
-    fn network(&self, id: ConnId) -> Option<Network> {
-        let conn = self.peek(id)?;
-        conn.carrier().map_or(Some(conn), |carrier| self.peek(carrier))?.network
-    }
-
-    /// Remembers from where a connection was opened, where that counts.
-    pub(super) fn note_address<B>(&mut self, id: ConnId, request: &http::Request<B>) {
-        let address = request.extensions().get::<ClientAddress>().filter(|_| self.config.limits.per_address.is_some());
-        if let (Some(ClientAddress(address)), Some(conn)) = (address, self.get(id)) {
-            conn.network = Some((*address).into());
-        }
     }
 
     /// A connection has become a user's: the host is asked whether that is one too many, where there may be too many.
@@ -165,7 +164,7 @@ impl Hub {
     /// ever.
     pub(super) fn charge_refusal(&mut self, now: Time, id: ConnId) {
         let (budget, reset) = (self.config.limits.refusals, self.config.limits.error_reset);
-        if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.refusals.spend(now, budget, reset)) {
+        if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.refusals().spend(now, budget, reset)) {
             self.stats.limit_refusals += 1;
             self.shut_out(now, id, "too many messages");
         }
@@ -174,7 +173,7 @@ impl Hub {
     /// Takes one from the error budget of a connection, and closes it when that is exceeded.
     pub(super) fn charge_error(&mut self, now: Time, id: ConnId) {
         let (budget, reset) = (self.config.limits.error_budget, self.config.limits.error_reset);
-        if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.errors.spend(now, budget, reset)) {
+        if self.get(id).is_some_and(|conn| !conn.is_closing() && conn.allowance.errors().spend(now, budget, reset)) {
             self.stats.limit_errors += 1;
             self.shut_out(now, id, "too many errors");
         }
@@ -202,10 +201,10 @@ mod tests {
 
     #[test]
     fn the_budget_is_whole_again_after_the_reset() {
-        let (mut budget, reset) = (Budget::default(), Duration::from_secs(600));
-        let at = |secs: u64| Time::from_micros(secs * 1_000_000);
-        assert!(!(0..5).any(|_| budget.spend(at(1), 5, reset)));
-        assert!(budget.spend(at(2), 5, reset));
-        assert!(!budget.spend(at(601), 5, reset));
+        let (mut allowance, reset) = (Allowance::default(), Duration::from_secs(600));
+        let mut spend = |secs: u64| allowance.errors().spend(Time::from_micros(secs * 1_000_000), 5, reset);
+        assert!(!(0..5).any(|_| spend(1)));
+        assert!(spend(2) && !spend(601));
+        assert_eq!(allowance.refusals, 0);
     }
 }

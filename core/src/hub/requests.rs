@@ -11,7 +11,6 @@ use crate::door::{Ask, Publish, PublishId, Published};
 use crate::id::ConnId;
 use crate::message::{Json, Outgoing};
 use crate::position::Position;
-use crate::report::Report;
 use crate::time::Time;
 use crate::token::{AuthError, Identity};
 
@@ -50,7 +49,7 @@ impl Hub {
             Ok(identity) => identity,
             Err(AuthError { code, message }) => {
                 self.stats.auth_failed += 1;
-                self.report(|| Report::AuthFailed { conn: id, code });
+                self.note_bad_token(id, code);
                 let data = Object::new().string("code", code).string("message", message).finish();
                 self.notice(now, id, "auth_failed", Some(data), reply_to);
                 return self.close(now, id, 4001, code);
@@ -60,7 +59,7 @@ impl Hub {
         let Some(conn) = self.get(id) else { return };
         // A renewed token must speak for the same user: rooms and limits were granted to that one.
         if conn.identity.as_ref().is_some_and(|known| known.user != user) {
-            self.report(|| Report::AuthFailed { conn: id, code: "token_user" });
+            self.note_bad_token(id, "token_user");
             let data = Object::new().string("code", "token_user").string("message", "The token is for another user").finish();
             self.notice(now, id, "auth_failed", Some(data), reply_to);
             return self.close(now, id, 4001, "token for another user");
@@ -72,7 +71,7 @@ impl Hub {
         if first {
             conn.deadline = Time::NEVER;
             self.identified(id);
-            self.report(|| Report::Authenticated { conn: id, user: user.clone() });
+            self.note_user(id, &user);
             self.enter_as_user(id);
         }
         let data = Object::new().string("user_id", &user).string("message", "Authentication successful").finish();

@@ -21,9 +21,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use super::Hub;
 use super::connection::{Nature, Phase};
 use super::room::Wish;
-use super::{Hub, Report};
 use crate::config::AuthMode;
 use crate::dialect::is_deeper_than;
 use crate::dialect::json::{self, ErrorCode, Object};
@@ -118,7 +118,7 @@ impl Hub {
         conn.phase = Phase::Open;
         let (route, bound) = (conn.route, conn.bound.as_deref().map(String::from));
         let nature = Nature::Socket { carrier: session, namespace };
-        let id = self.add(now, nature, (route, bound), Phase::Authenticating, name);
+        let id = self.add(now, nature, (route, bound), Phase::Authenticating, (name, self.address_of(session)));
         if let Some(engine) = self.get(session).and_then(|conn| conn.engine_mut()) {
             // Hardly any client is in more than one.
             engine.sockets.reserve_exact(1);
@@ -147,7 +147,7 @@ impl Hub {
         (conn.phase, conn.deadline) = (Phase::Open, Time::NEVER);
         let user = conn.identity.as_ref().map(|identity| identity.user.clone());
         if let Some(user) = &user {
-            self.report(|| Report::Authenticated { conn: id, user: user.clone() });
+            self.note_user(id, user);
         }
         let sid = self.socket_sid(pid);
         let data = Object::new().string("sid", &sid);
@@ -221,7 +221,7 @@ impl Hub {
                 Ok(identity) => Ok((Some(identity), Some(token))),
                 Err(AuthError { code, message }) => {
                     self.stats.auth_failed += 1;
-                    self.report(|| Report::AuthFailed { conn: session, code });
+                    self.note_bad_token(session, code);
                     Err(("AUTH_FAILED", message))
                 }
             },

@@ -1,6 +1,7 @@
 //! Requests of Engine.IO sessions, which are answered by the shard that owns the session.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_channel::oneshot;
+use http::header::ORIGIN;
 use http::{Request, Response, StatusCode};
 use roomcast_core::hub::{ExchangeId, PollAnswer, session_shard};
 use roomcast_core::id::ShardId;
@@ -37,8 +39,18 @@ impl HungUp {
 impl<T: Transport> Gateway<T> {
     /// Has a request answered by the shard that owns the session it names; without one, by that of the client, or by any. There is
     /// none in a worker.
-    pub(super) fn exchange(&self, at: Option<ShardId>, request: Box<Request<Bytes>>, hung_up: HungUp) -> Option<Waiting<T>> {
-        let owner = self.owner(&request).or(at).and_then(|shard| self.shards.get(usize::from(shard.0)));
+    pub(super) fn exchange(
+        &self,
+        (at, peer): (Option<ShardId>, Option<IpAddr>),
+        mut request: Box<Request<Bytes>>,
+        hung_up: HungUp,
+    ) -> Option<Waiting<T>> {
+        let owner = self.owner(&request);
+        // Who polls was noted with the session. There may still be a page that may not.
+        if owner.is_none() || request.headers().contains_key(ORIGIN) {
+            self.entrance.recognise(peer, &mut request);
+        }
+        let owner = owner.or(at).and_then(|shard| self.shards.get(usize::from(shard.0)));
         let shard = owner.or_else(|| self.turn())?;
         let exchange = ExchangeId(self.exchanges.fetch_add(1, Ordering::Relaxed));
         let (done, answer) = oneshot::channel();

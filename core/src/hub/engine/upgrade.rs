@@ -3,6 +3,8 @@
 //! The client opens a WebSocket with its session's identifier and probes it while it goes on to poll. When it has had its answer it
 //! stops polling, the poll that waits is answered, and the first packet after that says that the WebSocket takes over.
 
+use core::net::IpAddr;
+
 use super::answer::EngineError;
 use super::polling::Upgrade;
 use crate::dialect::socketio::engine::{Malformed, Packet};
@@ -14,13 +16,19 @@ use crate::time::Time;
 
 impl Hub {
     /// A WebSocket that names a session: it is probed first.
-    pub(super) fn open_probe(&mut self, now: Time, path: &str, route: usize, sid: &str) -> Result<ConnId, EngineError> {
+    pub(super) fn open_probe(
+        &mut self,
+        now: Time,
+        source: (&str, Option<IpAddr>),
+        route: usize,
+        sid: &str,
+    ) -> Result<ConnId, EngineError> {
         let engine = self.session(Some(route), sid)?;
         let is_free = self.polling(engine).is_some_and(|polling| polling.upgrade.is_none());
         if !is_free || self.peek(engine).is_none_or(Connection::is_closing) {
             return Err(EngineError::BadRequest);
         }
-        let id = self.add(now, Nature::Probe(engine), (route as u16, None), Phase::Authenticating, path);
+        let id = self.add(now, Nature::Probe(engine), (route as u16, None), Phase::Authenticating, source);
         let deadline = now + self.config.socketio.upgrade_timeout;
         if let Some(conn) = self.get(id) {
             (conn.ping_at, conn.silent_at, conn.deadline) = (Time::NEVER, Time::NEVER, deadline);
@@ -60,20 +68,22 @@ impl Hub {
         }
     }
 
-    /// The session goes on over the WebSocket, with all that it has.
+    /// The session goes on over the WebSocket, with all that it has, and from where that comes.
     fn take_over(&mut self, now: Time, from: ConnId, to: ConnId) {
         self.release(from, "6");
+        let address = self.address_of(to);
         let Some(old) = self.get(from) else { return };
         let Nature::Engine(mut engine) = core::mem::replace(&mut old.nature, Nature::Plain) else { return };
         let (queue, phase) = (old.queue.take(), old.phase);
         let times = (old.ping_at, old.silent_at, old.deadline);
-        let (allowance, network) = (old.allowance, old.network);
-        let bound = old.bound.take();
+        let (allowance, bound) = (old.allowance, old.bound.take());
         if let Some(polling) = engine.polling.take() {
             self.forget_polling(&polling);
         }
         for socket in &engine.sockets {
-            if let Some(Nature::Socket { carrier, .. }) = self.get(*socket).map(|conn| &mut conn.nature) {
+            let Some(socket) = self.get(*socket) else { continue };
+            socket.address = address;
+            if let Nature::Socket { carrier, .. } = &mut socket.nature {
                 *carrier = to;
             }
         }
@@ -81,8 +91,7 @@ impl Hub {
             new.nature = Nature::Engine(engine);
             new.phase = phase;
             (new.ping_at, new.silent_at, new.deadline) = times;
-            (new.allowance, new.network) = (allowance, network);
-            new.bound = bound;
+            (new.allowance, new.bound) = (allowance, bound);
         }
         self.remove(from, "it goes on over a WebSocket", false);
         if let Some(queue) = queue {
