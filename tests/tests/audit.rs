@@ -1,5 +1,6 @@
 //! The audit log: what it says of clients and operators, and that no secret is ever in a log.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use roomcast_tests::gateway_tests;
@@ -8,7 +9,7 @@ use roomcast_tests::real::gateway::Gateway;
 use roomcast_tests::real::http::http;
 use roomcast_tests::real::packets::PacketSocket;
 use roomcast_tests::real::poller::Poller;
-use roomcast_tests::real::raw::{RawClient, upgrade_request};
+use roomcast_tests::real::raw::{FINAL, RawClient, TEXT, get_request, masked_frame, upgrade_request};
 use roomcast_tests::real::redis::RedisServer;
 use roomcast_tests::real::session::Session;
 use roomcast_tests::real::setup::{SECRET, Setup};
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 gateway_tests!(
     denials_and_what_operators_do_are_told_by_default,
     each_connection_is_told_where_that_is_asked_for,
+    every_line_says_from_where_a_client_comes,
+    who_is_turned_away_behind_a_proxy_is_told_by_address,
     what_clients_choose_cannot_forge_a_line,
     no_secret_is_ever_logged,
 );
@@ -122,6 +125,98 @@ fn each_connection_is_told_where_that_is_asked_for(binary: &Path) {
     let admin = access_token(SECRET, "operator", &json!({"role": "admin"}));
     gateway.http("GET", "/api/rooms", &[("authorization", &format!("Bearer {admin}"))], b"");
     wait_for_line(&gateway, &json!({"message": "request to the API", "user": "operator", "scope": "inspect", "status": 200}));
+}
+
+/// The proxy of ours in the tests: another address of this machine than the one that everybody else has.
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+fn every_line_says_from_where_a_client_comes(binary: &Path) {
+    let gateway = Setup::new(binary)
+        .option("--log-format", "json")
+        .option("--log", "off,roomcast::audit=debug")
+        .option("--origins", "https://app.example")
+        .config("[limits]\nproxies = [\"127.0.0.2\"]\n")
+        .start();
+    // What a proxy of ours has written is believed of the client before it, and nobody else of anybody.
+    for (source, address) in [(PROXY, "192.0.2.7"), (STRANGER, "127.0.0.3")] {
+        let ask = |bytes: &[u8]| {
+            let mut client = RawClient::connect_from(source, gateway.addr());
+            client.send(bytes);
+            (client.response(), client)
+        };
+        let forwarded = ("x-forwarded-for", "6.6.6.6, 192.0.2.7");
+        let bearer = |token: &str| format!("Bearer {token}");
+        let told = |mut fields: Value| {
+            fields["address"] = address.into();
+            wait_for_line(&gateway, &fields)
+        };
+
+        let token = bearer(&access_token(SECRET, "alice", &json!({})));
+        let (_, mut client) = ask(&upgrade_request("/ws", &[forwarded, ("authorization", &token)]));
+        client.send(&masked_frame(FINAL | TEXT, br#"{"type":"subscribe","room":"user:bob"}"#).repeat(8));
+        assert_eq!(client.close_code(), Some(4009));
+        for fields in [
+            json!({"message": "connection opened", "path": "/ws"}),
+            json!({"message": "authenticated", "user": "alice"}),
+            json!({"message": "denied", "user": "alice", "action": "subscribe"}),
+            json!({"message": "closed at a limit", "user": "alice", "code": 4009}),
+            json!({"message": "connection closed", "user": "alice"}),
+        ] {
+            told(fields);
+        }
+        let (_, mut client) = ask(&upgrade_request("/ws", &[forwarded, ("authorization", "Bearer nonsense")]));
+        assert_eq!(client.close_code(), Some(4001));
+        told(json!({"message": "authentication failed", "code": "token_invalid"}));
+
+        let evil = ("origin", "https://evil.example");
+        assert_eq!(ask(&upgrade_request("/ws", &[forwarded, evil])).0.status, 403);
+        told(json!({"message": "connection refused", "path": "/ws"}));
+        let target = "/socket.io/?EIO=4&transport=polling";
+        let (handshake, _) = ask(&get_request(target, &[forwarded]));
+        let sid = handshake.text().split('"').nth(3).expect("a session has an identifier").to_owned();
+        for target in [target, &format!("{target}&sid={sid}")] {
+            assert_eq!(ask(&get_request(target, &[forwarded, evil])).0.status, 403);
+        }
+        let refused = |line: &&Value| line["fields"]["path"] == "/socket.io/" && line["fields"]["address"] == address;
+        let both =
+            || (lines(&gateway).iter().filter(refused).filter(|line| line["fields"]["status"] == 403).count() == 2).then_some(());
+        assert!(poll_until(PATIENCE, both).is_some(), "{}", gateway.tail());
+
+        for token in ["nonsense", &access_token(SECRET, "carol", &json!({}))] {
+            let packet = format!(r#"40/ws,{{"token":"{token}"}}"#);
+            let head =
+                format!("POST {target}&sid={sid} HTTP/1.1\r\nhost: gateway.example\r\ncontent-length: {}\r\n\r\n", packet.len());
+            assert_eq!(ask(&[head.as_bytes(), packet.as_bytes()].concat()).0.status, 200);
+        }
+        told(json!({"message": "authentication failed", "code": "token_invalid"}));
+        told(json!({"message": "authenticated", "user": "carol"}));
+
+        let admin = access_token(SECRET, "operator", &json!({"role": "admin"}));
+        // An identifier of a session that is none here does not hide anybody.
+        for (path, token, status) in [("/api/rooms", &*admin, 200), (&format!("/api/rooms?sid={sid}"), "nonsense", 401)] {
+            assert_eq!(ask(&get_request(path, &[forwarded, ("authorization", &bearer(token))])).0.status, status);
+            told(json!({"message": "request to the API", "path": "/api/rooms", "status": status}));
+        }
+    }
+    for line in lines(&gateway) {
+        let is_known = ["192.0.2.7", "127.0.0.3"].iter().any(|address| line["fields"]["address"] == *address);
+        assert!(is_known, "{line}");
+    }
+}
+
+fn who_is_turned_away_behind_a_proxy_is_told_by_address(binary: &Path) {
+    let config = "[limits]\nproxies = [\"127.0.0.2\"]\n[limits.per_address]\nconnections = 1\n";
+    let gateway = Setup::new(binary).option("--log-format", "json").config(config).start();
+    let open = || {
+        let mut client = RawClient::connect_from(PROXY, gateway.addr());
+        client.send(&upgrade_request("/ws/tasks", &[("x-forwarded-for", "192.0.2.7")]));
+        (client.status(), client)
+    };
+    let (first, second) = (open(), open());
+    assert_eq!((first.0, second.0), (Some(101), Some(429)));
+    let reason = "Too many connections from this address";
+    wait_for_line(&gateway, &json!({"message": "turned away", "address": "192.0.2.7", "status": 429, "reason": reason}));
 }
 
 fn what_clients_choose_cannot_forge_a_line(binary: &Path) {
