@@ -15,6 +15,7 @@ use roomcast_core::time::Time;
 use socket2::SockRef;
 
 use crate::handshake;
+use crate::log;
 use crate::transport::Transport;
 
 /// What all shards of a gateway ask before they serve somebody. Where nothing is limited, nobody waits for anybody here.
@@ -68,9 +69,13 @@ impl Entrance {
         }
         // Behind a proxy, whose connection it is shows with the request.
         let address = peer.filter(|peer| !self.config.limits.is_proxy(peer.to_canonical()));
-        let mut admission = self.lock();
-        admission.connect(now, address).map_err(|refused| TurnedAway { refused, told: admission.tells(now) })?;
+        self.connect(now, address).inspect_err(|turned_away| turned_away.log(peer))?;
         Ok(Guest { peer, permit: Some(Box::new(Counted { entrance: self.clone(), address })) })
+    }
+
+    fn connect(&self, now: Time, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+        let mut admission = self.lock();
+        admission.connect(now, address).map_err(|refused| TurnedAway { refused, told: admission.tells(now) })
     }
 
     /// Who has sent a request, as far as that is known.
@@ -123,6 +128,12 @@ impl Drop for Counted {
 }
 
 impl TurnedAway {
+    fn log(&self, peer: Option<IpAddr>) {
+        if self.told {
+            log::turned_away(peer, self.refused);
+        }
+    }
+
     /// Tells the other end of a socket, if it is to be told and can be without waiting.
     pub(crate) fn tell(&self, io: &mut impl Transport) {
         if self.told {
