@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, UPGRADE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, UPGRADE, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,6 +22,7 @@ use crate::time::UnixMillis;
 use crate::token::{Keys, Revoked, Subject};
 
 mod authorize;
+mod console;
 pub mod dead_letters;
 mod query;
 pub mod rooms;
@@ -33,15 +32,10 @@ pub mod users;
 
 use authorize::Authorizer;
 pub use authorize::{Access, Caller};
+use console::Console;
 
 /// Longest body of a request that is read, in bytes.
 pub const MOST_BODY: usize = 1 << 20;
-
-const CONSOLE: &str = include_str!("http/console.html");
-
-/// Beside what the page demands itself: no other page may show it in a frame.
-const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
-    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What the answers need to know of the node at the moment.
 #[derive(Clone, Debug, Default)]
@@ -157,12 +151,13 @@ impl Message<'_> {
 pub struct Api {
     config: Arc<Config>,
     authorizer: Authorizer,
+    console: Console,
 }
 
 impl Api {
     /// The API of a node with this configuration.
     pub fn new(config: Arc<Config>) -> Api {
-        Api { authorizer: Authorizer::new(config.clone()), config }
+        Api { authorizer: Authorizer::new(config.clone()), console: Console::new(), config }
     }
 
     /// Checks tokens by these keys from now on.
@@ -193,7 +188,7 @@ impl Api {
         let path = request.uri().path();
         let reads = reads(request);
         let plan = match path {
-            "/" if reads && self.config.api.console => console(),
+            "/" if reads && self.config.api.console => self.console.answer(),
             "/healthz" if reads => json(StatusCode::OK, Object::new().string("status", "ok").finish()),
             "/readyz" if reads => readiness(view),
             "/metrics" if reads => metrics(view),
@@ -266,14 +261,6 @@ pub fn published(message_id: &str, result: Published) -> Response<Bytes> {
 pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
     let inner = Object::new().string("code", code).string("message", message).finish();
     json(status, format!("{{\"error\":{inner}}}"))
-}
-
-fn console() -> Response<Bytes> {
-    let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(CONSOLE.as_bytes()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, http::HeaderValue::from_static(CONSOLE_POLICY));
-    headers.insert(REFERRER_POLICY, http::HeaderValue::from_static("no-referrer"));
-    response
 }
 
 fn readiness(view: &View) -> Response<Bytes> {

@@ -34,6 +34,11 @@ try {
   page.setDefaultTimeout(PATIENCE_MS);
   const errors = [];
   page.on("pageerror", (error) => errors.push(error));
+  await page.addInitScript(() =>
+    addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => {
+      throw new Error(`the policy of the page forbids ${effectiveDirective} ${blockedURI}`);
+    }),
+  );
   page.on("console", (message) => console.error(`console.${message.type()}: ${message.text()}`));
 
   await page.goto(url);
@@ -52,6 +57,14 @@ try {
   await page.screenshot({ path: screenshot, fullPage: true });
   if (errors.length > 0) {
     throw new Error(`the page has errors: ${errors.join("; ")}`);
+  }
+  // What is not the page's own is forbidden, and that is told.
+  const [error] = await Promise.all([
+    page.waitForEvent("pageerror"),
+    page.evaluate(() => document.head.append(Object.assign(document.createElement("style"), { textContent: "* {}" }))),
+  ]);
+  if (!error.message.includes("style-src-elem")) {
+    throw error;
   }
 } catch (error) {
   console.error(error);

@@ -1,7 +1,7 @@
 //! File events: what system A's manual test publishes with redis-py reaches a subscribed client byte for byte.
 
 use std::path::Path;
-use std::{env, fs, process};
+use std::{env, fs};
 
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::client::{JsonClient, access_token, raw_field};
@@ -126,7 +126,7 @@ fn a_browser_shows_the_event_in_the_console(binary: &Path) {
     let gateway = gateway(binary, &redis);
     let token = access_token(SECRET, "operator", &json!({"role": "admin"}));
     let url = format!("http://{}/#token={token}", gateway.addr());
-    let screenshot = env::temp_dir().join(format!("roomcast-file-event-{}.png", process::id()));
+    let screenshot = env::temp_dir().join(format!("roomcast-file-event-{}.png", gateway.addr().port()));
     let mut console = open_console(&url, &screenshot);
     console.wait_for_log("READY", BROWSER_PATIENCE);
 

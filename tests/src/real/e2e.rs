@@ -248,7 +248,7 @@ mod tests {
         publish_file_event(&["--broken", "nothing"]);
     }
 
-    /// A page with the console's landmarks, which "receives" an event as soon as it is subscribed.
+    /// A page with the console's landmarks, which "receives" an event as soon as it is subscribed; its policy allows no style.
     const PAGE: &str = r##"<!doctype html><title>stub</title>
 <input id="room"><button id="subscribe">Subscribe</button><ul id="rooms"></ul><ol id="events"></ol>
 <script>
@@ -280,7 +280,7 @@ document.querySelector("#subscribe").onclick = () => {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let _ = stream.read(&mut [0; 4096]);
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n";
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-security-policy: style-src 'none'\r\nconnection: close\r\n";
                 let _ = write!(stream, "{head}content-length: {}\r\n\r\n{PAGE}", PAGE.len());
             }
         });
