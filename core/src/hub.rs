@@ -115,7 +115,8 @@ pub struct Hub {
     proofs: Table<ReadId, (ConnId, RoomName)>,
     dice: ChaCha8Rng,
     timers: Timers<Wake>,
-    expiries: Timers<ConnId>,
+    /// By the wall clock: however that is set, nothing need be armed anew.
+    expiries: Timers<ConnId, UnixMillis>,
     unflushed: Unflushed,
     /// Whether an outbox has filled up so far that flushing should not wait.
     pressed: bool,
@@ -231,17 +232,14 @@ impl Hub {
         })
     }
 
-    /// What the wall clock shows: tokens expire by it. Given at the start and whenever it may have stepped.
+    /// What the wall clock shows: tokens expire by it. Given at the start and whenever it may have been set.
     pub fn set_wall_clock(&mut self, now: Time, unix: UnixMillis) {
         let stepped = self.wall.unix(now).0.abs_diff(unix.0) > 1_000;
         self.wall = WallClock::new(now, unix);
         if stepped {
-            // A walk over all connections, but a rare one: every expiry has moved.
+            // A walk over all connections, but a rare one: it is told at another time that a token will end.
             let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.id).collect();
-            for id in ids {
-                self.arm(now, id);
-                self.arm_expiry(now, id);
-            }
+            ids.into_iter().for_each(|id| self.arm(now, id));
         }
     }
 
@@ -415,8 +413,8 @@ impl Hub {
 
     /// When [`Hub::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
-        let (timers, expiries) = (self.timers.next(), self.expiries.next());
-        timers.map(|(at, _)| at).into_iter().chain(expiries.map(|(at, _)| at)).min()
+        let expiry = self.expiries.next().map(|(at, _)| self.wall.when(Time::ZERO, at));
+        self.timers.next().map(|(at, _)| at).into_iter().chain(expiry).min()
     }
 
     /// The next action.

@@ -61,6 +61,9 @@ impl Sub for Time {
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
+    /// Later than everything.
+    pub const NEVER: UnixMillis = UnixMillis(u64::MAX);
+
     /// Whole seconds, as JWT claims count them.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
@@ -129,7 +132,10 @@ impl WallClock {
 
     /// The monotonic moment at which the wall clock will show `unix`; `now` if it has already passed.
     pub fn when(&self, now: Time, unix: UnixMillis) -> Time {
-        now + Duration::from_millis(unix.0.saturating_sub(self.unix(now).0))
+        let after = Duration::from_millis(unix.0.saturating_sub(self.shows.0));
+        let before = Duration::from_millis(self.shows.0.saturating_sub(unix.0));
+        let at = self.at + after;
+        Time(at.0.saturating_sub(micros(before))).max(now)
     }
 }
 
@@ -153,6 +159,10 @@ mod tests {
         let clock = WallClock::new(Time::from_micros(10_000_000), UnixMillis(1_000_000));
         assert_eq!(clock.unix(Time::from_micros(11_500_000)), UnixMillis(1_001_500));
         assert_eq!(clock.unix(Time::from_micros(9_000_000)), UnixMillis(999_000));
-        assert_eq!(clock.when(Time::from_micros(10_000_000), UnixMillis(1_002_000)), Time::from_micros(12_000_000));
+        for now in [9_000_000, 10_000_000, 11_999_999] {
+            assert_eq!(clock.when(Time::from_micros(now), UnixMillis(1_002_000)), Time::from_micros(12_000_000));
+        }
+        assert_eq!(clock.when(Time::ZERO, UnixMillis(999_000)), Time::from_micros(9_000_000));
+        assert_eq!(clock.when(Time::from_micros(12_000_001), UnixMillis(1_002_000)), Time::from_micros(12_000_001));
     }
 }

@@ -3,7 +3,21 @@
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::time::Time;
+use crate::time::{Time, UnixMillis};
+
+/// What deadlines are told in.
+pub trait Moment: Copy + Ord {
+    /// Later than everything: "no deadline".
+    const NEVER: Self;
+}
+
+impl Moment for Time {
+    const NEVER: Time = Time::NEVER;
+}
+
+impl Moment for UnixMillis {
+    const NEVER: UnixMillis = UnixMillis::NEVER;
+}
 
 /// Deadlines with a key each. Asking for the earliest costs the same however many there are.
 ///
@@ -11,30 +25,30 @@ use crate::time::Time;
 /// Hence each thing remembers the deadline it has armed and arms a new one only to be woken earlier; one that moved away
 /// costs one needless wake-up instead of a search.
 #[derive(Clone, Debug)]
-pub struct Timers<K> {
-    heap: BinaryHeap<Reverse<(Time, K)>>,
+pub struct Timers<K, T = Time> {
+    heap: BinaryHeap<Reverse<(T, K)>>,
 }
 
-impl<K: Ord> Timers<K> {
+impl<K: Ord, T: Moment> Timers<K, T> {
     /// No deadlines.
-    pub fn new() -> Timers<K> {
+    pub fn new() -> Timers<K, T> {
         Timers { heap: BinaryHeap::new() }
     }
 
     /// Adds a deadline.
-    pub fn arm(&mut self, at: Time, key: K) {
-        if at < Time::NEVER {
+    pub fn arm(&mut self, at: T, key: K) {
+        if at < T::NEVER {
             self.heap.push(Reverse((at, key)));
         }
     }
 
     /// The earliest deadline and whose it is.
-    pub fn next(&self) -> Option<(Time, &K)> {
+    pub fn next(&self) -> Option<(T, &K)> {
         self.heap.peek().map(|Reverse((at, key))| (*at, key))
     }
 
     /// Takes the earliest deadline if it is due.
-    pub fn pop_due(&mut self, now: Time) -> Option<(Time, K)> {
+    pub fn pop_due(&mut self, now: T) -> Option<(T, K)> {
         if self.next()?.0 > now {
             return None;
         }
@@ -52,8 +66,8 @@ impl<K: Ord> Timers<K> {
     }
 }
 
-impl<K: Ord> Default for Timers<K> {
-    fn default() -> Timers<K> {
+impl<K: Ord, T: Moment> Default for Timers<K, T> {
+    fn default() -> Timers<K, T> {
         Timers::new()
     }
 }

@@ -108,6 +108,36 @@ fn a_clock_that_is_set_moves_the_end() {
 }
 
 #[test]
+fn a_token_ends_when_the_wall_clock_says_so_however_little_that_is_set_at_a_time() {
+    for (seed, step) in [1_i64, -1, 400, -400, 999, -999].into_iter().enumerate() {
+        let mut world = World::new(seed as u64, 2);
+        // In the midst of a millisecond.
+        world.run(Duration::from_micros(1_234_567));
+        let exp = WALL_START + Duration::from_secs(60);
+        let alice = world.connect_as(0, "alice", &json!({ "exp": exp.as_secs() }));
+        world.subscribe(alice, ROOM);
+        world.set_end(alice, None);
+        let mut end = Time::NEVER;
+        for round in 1..=20 {
+            world.run(Duration::from_secs(1));
+            let shown = UnixMillis((WALL_START + (world.now() - Time::ZERO)).0.saturating_add_signed(round * step));
+            world.step_wall_clock(0, shown);
+            end = world.now() + Duration::from_millis((exp + Auth::default().leeway).0 - shown.0);
+        }
+        world.set_end(alice, Some(end));
+        world.run_until(before(end, Duration::from_millis(800)));
+        let early = world.publish(1, ROOM);
+        world.run_until(before(end, MICROSECOND));
+        assert!(world.is_connected(alice) && world.close_code(alice).is_none(), "{step} ms at a time");
+        world.run_until(end);
+        world.publish(0, ROOM);
+        world.settle();
+        assert_eq!((world.close_code(alice), world.seen(alice, ROOM)), (Some(4001), &[early][..]), "{step} ms at a time");
+        world.converge();
+    }
+}
+
+#[test]
 fn a_revoked_token_is_closed_on_every_node_and_opens_nothing_any_more() {
     for seed in 0..20 {
         let mut world = World::new(seed, 3);

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::wire::Wire;
 use crate::config::Config;
 use crate::id::ConnId;
-use crate::time::{Time, WallClock};
+use crate::time::{Time, UnixMillis, WallClock};
 use crate::token::Identity;
 
 /// A client is told this long before its token expires.
@@ -58,8 +58,10 @@ pub(super) struct Connection {
     pub(super) silent_at: Time,
     /// When it is pinged next.
     pub(super) ping_at: Time,
-    /// The end of the time to authenticate, or to close; of an open one, when it is looked whether its token has expired.
+    /// The end of the time to authenticate, or to close.
     pub(super) deadline: Time,
+    /// When it is looked whether its token has expired, by the wall clock.
+    pub(super) expiry_at: UnixMillis,
     /// The earliest wake-up that is armed for it.
     pub(super) armed: Time,
 }
@@ -123,6 +125,7 @@ impl Connection {
             silent_at: now + config.heartbeat.timeout,
             ping_at: now + config.heartbeat.ping,
             deadline: if phase == Phase::Authenticating { now + config.limits.auth_timeout } else { Time::NEVER },
+            expiry_at: UnixMillis::NEVER,
             armed: Time::NEVER,
         }
     }
@@ -192,15 +195,15 @@ impl Connection {
             consider(self.deadline, Due::AuthenticationLate);
         }
         if !self.warned
-            && let Some(at) = self.expires(now, wall)
+            && let Some(at) = self.expires()
         {
-            consider(Time::from_micros(at.as_micros().saturating_sub(EXPIRY_NOTICE.as_micros() as u64)), Due::ExpiryNotice);
+            consider(wall.when(now, at - EXPIRY_NOTICE), Due::ExpiryNotice);
         }
         next
     }
 
     /// When its token expires, if it does.
-    pub(super) fn expires(&self, now: Time, wall: &WallClock) -> Option<Time> {
-        self.identity.as_ref()?.expires.map(|at| wall.when(now, at))
+    pub(super) fn expires(&self) -> Option<UnixMillis> {
+        self.identity.as_ref()?.expires
     }
 }

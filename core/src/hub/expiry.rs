@@ -9,7 +9,7 @@ use crate::dialect::json::Object;
 use crate::door::Ask;
 use crate::id::ConnId;
 use crate::survey::Survey;
-use crate::time::Time;
+use crate::time::{Time, UnixMillis};
 use crate::token::{Keys, Revocation, Revoked};
 
 /// How far ahead it is looked for the end of a token.
@@ -28,12 +28,12 @@ impl Hub {
 
     /// Makes sure that a connection is looked at when its token expires.
     pub(super) fn arm_expiry(&mut self, now: Time, id: ConnId) {
-        let wall = self.wall;
+        let unix = self.wall.unix(now);
         let Some(conn) = self.get(id).filter(|conn| conn.phase == Phase::Open) else { return };
         // What is armed stays armed when its connection is gone: no longer than this, however long tokens are good for.
-        let Some(at) = conn.expires(now, &wall).map(|at| at.min(now + MOST_AHEAD)) else { return };
-        if at < conn.deadline {
-            conn.deadline = at;
+        let Some(at) = conn.expires().map(|at| at.min(unix + MOST_AHEAD)) else { return };
+        if at < conn.expiry_at {
+            conn.expiry_at = at;
             self.expiries.arm(at, id);
         }
     }
@@ -41,11 +41,11 @@ impl Hub {
     /// Closes all connections whose tokens have expired. Nothing that comes after that moment is for them, so this is done before
     /// anything that is told to clients or heard from them.
     pub(super) fn expire(&mut self, now: Time) {
-        while let Some((at, id)) = self.expiries.pop_due(now) {
-            let wall = self.wall;
-            let Some(conn) = self.get(id).filter(|conn| conn.phase == Phase::Open && conn.deadline == at) else { continue };
-            conn.deadline = Time::NEVER;
-            if conn.expires(now, &wall).is_some_and(|at| at <= now) {
+        let unix = self.wall.unix(now);
+        while let Some((at, id)) = self.expiries.pop_due(unix) {
+            let Some(conn) = self.get(id).filter(|conn| conn.expiry_at == at) else { continue };
+            conn.expiry_at = UnixMillis::NEVER;
+            if conn.phase == Phase::Open && conn.expires().is_some_and(|at| at <= unix) {
                 self.stats.expired += 1;
                 self.tell_auth_error(now, id, "auth_expired", "The token has expired");
                 self.close(now, id, 4001, "token expired");
@@ -59,7 +59,7 @@ impl Hub {
     pub(super) fn announce_expiry(&mut self, now: Time, id: ConnId) {
         let Some(conn) = self.get(id) else { return };
         conn.warned = true;
-        let expires = conn.identity.as_ref().and_then(|identity| identity.expires);
+        let expires = conn.expires();
         let left = expires.map_or(0, |at| at.0.saturating_sub(self.wall.unix(now).0));
         debug_assert!(left <= EXPIRY_NOTICE.as_millis() as u64 + 1, "the notice is due {EXPIRY_NOTICE:?} before the end");
         let data = Object::new().string("reason", "token_expiring").number("expires_in_ms", left).finish();
