@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use roomcast_tests::gateway_tests;
-use roomcast_tests::real::client::JsonClient;
+use roomcast_tests::real::client::{JsonClient, access_token};
 use roomcast_tests::real::gateway::Gateway;
+use roomcast_tests::real::poller::Poller;
 use roomcast_tests::real::raw::{FINAL, RawClient, get_request, upgrade_request};
 use roomcast_tests::real::redis::RedisServer;
-use roomcast_tests::real::setup::Setup;
+use roomcast_tests::real::setup::{SECRET, Setup};
 use roomcast_tests::real::traffic::{EVENTS, sources};
 use roomcast_tests::real::{PATIENCE, poll_until};
 use serde_json::json;
@@ -18,6 +19,7 @@ use serde_json::json;
 gateway_tests!(
     clients_go_at_the_rate_that_is_set_each_with_a_hint,
     http_is_answered_until_the_last_client_has_gone,
+    who_polls_is_told_all_and_finds_no_old_connection_when_it_comes_back,
     what_was_read_is_acknowledged_and_the_rest_is_left_to_others,
     the_others_see_at_once_that_nobody_is_left,
     a_client_that_never_answers_does_not_hold_the_gateway_up,
@@ -94,6 +96,41 @@ fn http_is_answered_until_the_last_client_has_gone(binary: &Path) {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
     gateway.publish("user:u0", "note", &json!(1));
     assert_eq!(depart(clients).len(), 4);
+    assert!(gateway.wait(PATIENCE).success());
+}
+
+fn who_polls_is_told_all_and_finds_no_old_connection_when_it_comes_back(binary: &Path) {
+    const PATH: &str = "/socket.io/";
+    // With others who take their time to go, the gateway is still there at the end.
+    let mut gateway = gateway(binary, "rate = 1");
+    let clients = clients(&gateway, 6);
+    let addr = gateway.addr();
+    let poller = Poller::open(addr, PATH);
+    let token = access_token(SECRET, "alice", &json!({}));
+    assert_eq!(poller.post(format!("40{}", json!({"token": token})).as_bytes()).text(), "ok");
+    assert!(poller.get().text().starts_with("40{"));
+    // A client sends on one connection what it says, while it polls on another. It keeps both, and each is some shard's.
+    let kept = [(); 4].map(|()| {
+        let mut kept = RawClient::connect(addr);
+        kept.send(&get_request(&format!("{PATH}?EIO=4&transport=polling"), &[]));
+        let answer = kept.response();
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+        kept
+    });
+    gateway.signal(Signal::SIGTERM);
+    assert!(kept.into_iter().all(|mut kept| kept.is_closed(PATIENCE)));
+    let mut told = String::new();
+    let last = poll_until(PATIENCE, || {
+        let answer = poller.get();
+        assert_eq!(answer.header("connection"), Some("close"));
+        told.push_str(&answer.text());
+        (answer.status != 200).then_some(answer)
+    });
+    let last = last.expect("its turn comes");
+    assert_eq!((last.status, &last.json()["message"]), (400, &json!("Session ID unknown")));
+    assert!(told.contains(r#"["reconnect",{"type":"reconnect""#) && told.contains("after_ms"), "{told}");
+    assert_eq!(gateway.wait_unready(PATIENCE).status, 503, "it is still there");
+    drop(clients);
     assert!(gateway.wait(PATIENCE).success());
 }
 

@@ -363,6 +363,16 @@ impl Http {
         }
     }
 
+    /// Nothing more is to be asked for here: a connection between two requests is closed, and one whose answer is being written after
+    /// that. What has been fed and not been looked at is lost.
+    pub fn hang_up(&mut self) {
+        match &mut self.stage {
+            Stage::Idle => self.enter(Stage::Close),
+            Stage::Write { last } => *last = true,
+            Stage::Head(_) | Stage::Body(_) | Stage::Answer | Stage::Close | Stage::Done => {}
+        }
+    }
+
     /// Whether a request was refused here since this was asked last, and the status it was answered with.
     pub fn take_refused(&mut self) -> Option<StatusCode> {
         self.refused.take()

@@ -5,6 +5,7 @@
 //! one write for each connection that has something new. Under load many messages leave in one write; without load nothing
 //! waits for anything.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -43,6 +44,7 @@ use crate::mailbox::{Mailbox, Ready, ReadyWaker};
 use crate::peer::Peer;
 use crate::transport::{Timer, Transport};
 
+mod drain;
 mod serving;
 
 use serving::{Answer, Served, Serving};
@@ -174,6 +176,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     fn work(&mut self, cx: &mut Context<'_>) -> bool {
         self.mailbox.take(cx.waker(), &mut self.inbox);
         let now = self.clock.now();
+        // It may have been set since: tokens expire by what it shows now.
+        self.hub.set_wall_clock(now, self.clock.unix());
         let mut busy = !self.inbox.is_empty();
         let mut inbox = mem::take(&mut self.inbox);
         for input in inbox.drain(..) {
@@ -200,6 +204,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 Input::Drain(drained) => {
                     self.hub.drain(now, self.gateway.shard_count());
                     self.draining = Some(drained);
+                    self.hang_up_on_polls(now);
                 }
                 Input::Stop(within) => self.stop(now, within),
             }
@@ -212,8 +217,6 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         self.inbox = inbox;
         if self.next_deadline().is_some_and(|at| at <= now) {
             busy = true;
-            // The wall clock may have been set since: tokens expire by what it shows now.
-            self.hub.set_wall_clock(now, self.clock.unix());
             self.hub.tick(now);
             self.lose_patience(now);
         }
@@ -254,7 +257,9 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let unix = self.clock.unix();
         let Some(Socket { stage: Stage::Http(serving), .. }) = self.sockets.get(index as usize) else { return };
         let (gateway, number, peer) = (self.gateway.clone(), self.number, serving.peer);
+        let polls = Cell::new(serving.polls);
         let respond = |request, hung_up: &HungUp| -> Answer {
+            polls.set(gateway.has_sessions(&request));
             let (gateway, request, hung_up) = (gateway.clone(), Box::new(request), hung_up.clone());
             Box::pin(async move {
                 let mut response = gateway.respond_on((Some(number), peer), request, hung_up).await;
@@ -270,6 +275,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let waker = Waker::from(socket.waker.clone());
         let mut cx = Context::from_waker(&waker);
         let served = serving.drive((now, unix), &mut cx, &mut socket.io, &mut self.read_buffer, &respond);
+        serving.polls = polls.get();
         match serving.take_refused() {
             Some(StatusCode::REQUEST_TIMEOUT) => self.stats.limit_handshakes += 1,
             Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => self.stats.limit_heads += 1,

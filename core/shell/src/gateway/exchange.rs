@@ -58,9 +58,14 @@ impl<T: Transport> Gateway<T> {
         Some(Waiting { exchange, answer, hung_up, shard: Some(shard.clone()) })
     }
 
+    /// Whether a request belongs to a session, or begins one.
+    pub(crate) fn has_sessions<B>(&self, request: &Request<B>) -> bool {
+        self.api.get().has_sessions(request.uri().path())
+    }
+
     /// The shard of the session that a request names, as far as it is one of this gateway's and the route has sessions.
     pub(crate) fn owner<B>(&self, request: &Request<B>) -> Option<ShardId> {
-        if !self.api.get().has_sessions(request.uri().path()) {
+        if !self.has_sessions(request) {
             return None;
         }
         session_shard(request).filter(|shard| usize::from(shard.0) < self.shards.len())

@@ -428,6 +428,27 @@ fn our_side_is_closed_first_and_theirs_waited_for() {
 }
 
 #[test]
+fn who_is_hung_up_on_is_answered_what_it_has_asked_and_asks_nothing_more() {
+    let (mut http, _) = after(&get(""));
+    http.hang_up();
+    assert!(http.is_over() && http.wants_input());
+    http.feed(get("").as_bytes());
+    assert!(matches!(http.next(UNIX), Event::Wait) && http.output().is_empty());
+    http.ended();
+    assert!(http.is_done());
+
+    let mut http = Http::new(get("").into_bytes());
+    assert!(matches!(http.next(UNIX), Event::Request(_)));
+    http.hang_up();
+    http.respond(UNIX, Response::new(Bytes::from_static(b"hi")));
+    assert!(!http.is_over() && http.output().ends_with(b"hi"));
+    http.hang_up();
+    assert!(http.is_over() && http.output().ends_with(b"hi"));
+    http.written(usize::MAX);
+    assert!(http.wants_input() && !http.is_done());
+}
+
+#[test]
 fn deadlines_run_from_the_beginning_of_a_phase() {
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
     let post = get("Content-Length: 2\r\n").replace("GET", "POST");

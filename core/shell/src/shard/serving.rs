@@ -28,6 +28,8 @@ pub(super) struct Serving {
     hung_up: HungUp,
     /// Our side is closed.
     closed: bool,
+    /// Whether its last request was of a session.
+    pub(super) polls: bool,
     /// Where the other end is.
     pub(super) peer: Option<IpAddr>,
     /// The deadline that the shard has armed for it.
@@ -49,7 +51,7 @@ pub(super) enum Served {
 
 impl Serving {
     pub(super) fn new(http: Http, peer: Option<IpAddr>) -> Serving {
-        Serving { http, answer: None, hung_up: HungUp::default(), closed: false, peer, armed: Time::NEVER }
+        Serving { http, answer: None, hung_up: HungUp::default(), closed: false, polls: false, peer, armed: Time::NEVER }
     }
 
     /// Goes on as far as possible. `respond` makes the answer to a request, and learns there when the client has closed its side.
@@ -138,6 +140,11 @@ impl Serving {
     /// See [`Http::take_refused`].
     pub(super) fn take_refused(&mut self) -> Option<StatusCode> {
         self.http.take_refused()
+    }
+
+    /// See [`Http::hang_up`].
+    pub(super) fn hang_up(&mut self) {
+        self.http.hang_up();
     }
 
     /// Whether a request is being answered.
