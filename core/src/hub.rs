@@ -72,7 +72,7 @@ use drain::Drain;
 use engine::Sid;
 use history::Historian;
 use outbox::{Spares, Unflushed};
-use petition::Petitioner;
+use petition::Petitions;
 use presence::Present;
 use requests::Publisher;
 use room::Rooms;
@@ -95,8 +95,7 @@ pub struct Hub {
     publishers: Table<PublishId, Publisher>,
     publishes: u64,
     /// What the host is asked to decide.
-    petitions: Table<PetitionId, Petitioner>,
-    petitions_made: u64,
+    petitions: Petitions,
     /// The rooms whose memory is being read, and whoever asked for what was said in one.
     reads: Table<ReadId, usize>,
     historians: Table<ReadId, Historian>,
@@ -202,8 +201,7 @@ impl Hub {
             present: Present::new(key),
             publishers: Table::new(key),
             publishes: 0,
-            petitions: Table::new(key),
-            petitions_made: 0,
+            petitions: Petitions::new(key),
             reads: Table::new(key),
             historians: Table::new(key),
             reads_made: 0,

@@ -1,14 +1,13 @@
 //! Who may do what in which rooms: the rules, and what becomes of it when they or a token change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::connection::Connection;
 use super::petition::Wanted;
 use super::{EVERYBODY, Hub};
 use crate::config::{AccessRule, Who};
 use crate::dialect::json::{ErrorCode, Object};
 use crate::id::ConnId;
-use crate::message::RoomName;
 use crate::time::Time;
 use crate::token::Identity;
 
@@ -110,23 +109,41 @@ impl Hub {
     }
 
     /// A renewed token, or new rules, may allow less: what is not allowed any more is left, and the host is asked again where it
-    /// decides.
+    /// decides. Whoever is in a room stays until the host has said no. Whoever only waits for one, and has been told nothing of it
+    /// yet, is judged as if it asked now: it is sent nothing before the host has said yes.
     pub(super) fn leave_forbidden(&mut self, now: Time, id: ConnId) {
-        let Some(conn) = self.peek(id) else { return };
-        for room in self.rooms_at_risk(conn) {
-            self.want(now, id, Wanted::Stay { room });
+        for wanted in self.at_risk(id) {
+            match self.may(id, wanted.intent(), wanted.room()) {
+                // What was allowed once is not refused because there is much of it.
+                Ok(Decision::Ask) => self.ask_host(now, id, wanted),
+                Ok(_) => self.grant(now, id, wanted),
+                Err(error) => self.refuse(now, id, wanted, error),
+            }
         }
     }
 
-    /// The rooms of a connection but its user's own, which is granted by the identity itself.
-    fn rooms_at_risk(&self, conn: &Connection) -> Vec<RoomName> {
-        let own = self.own_room(conn.id);
-        let joined = conn.rooms.iter().filter_map(|membership| self.rooms.get(membership.room as usize));
-        // Those that catch up with a room are none of its members yet. Hardly ever is there any.
-        let rooms = self.rooms.iter().filter(|_| conn.joining > 0);
-        let rooms = rooms.filter(|room| room.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(conn.id)));
-        let names = joined.chain(rooms).map(|room| room.name.clone());
-        names.filter(|name| Some(&**name) != own.as_deref()).collect()
+    /// What a connection has of rooms, and may not have without being asked. Its user's own room is granted by the identity itself.
+    fn at_risk(&mut self, id: ConnId) -> Vec<Wanted> {
+        let Some(conn) = self.peek(id) else { return Vec::new() };
+        let own = self.own_room(id);
+        let joined = conn.rooms.iter().map(|membership| (membership.room as usize, true));
+        let waited_for: BTreeSet<usize> = self.rooms.waited_for(id).iter().copied().collect();
+        let rooms: Vec<(usize, bool)> = joined.chain(waited_for.into_iter().map(|index| (index, false))).collect();
+        let mut wanted = Vec::new();
+        for (index, is_member) in rooms {
+            let Some(name) = self.rooms.get(index).map(|room| room.name.clone()) else { continue };
+            if own.as_deref() == Some(&*name) || self.may(id, Intent::Subscribe, &name) == Ok(Decision::Allow) {
+                continue;
+            }
+            if !is_member && self.knows_nothing_of(id, index) {
+                let waiting = self.stop_waiting(id, index).into_iter();
+                wanted.extend(waiting.map(|(reply, wish)| Wanted::entry(Box::from(&*name), reply, wish)));
+            } else if !self.is_asked_to_stay(id, &name) {
+                // What the host is being asked is not asked again: its answer counts for what holds when it comes.
+                wanted.push(Wanted::Stay { room: name });
+            }
+        }
+        wanted
     }
 
     /// The room of a connection's user, where it has one.

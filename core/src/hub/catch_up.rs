@@ -104,8 +104,10 @@ impl CatchUp {
         self.readers.is_empty()
     }
 
-    pub(super) fn has(&self, conn: ConnId) -> bool {
-        self.readers.iter().any(|reader| reader.conn == conn)
+    /// Whether a connection catches up that knows so: it has been sent something, or was told that it goes on here.
+    pub(super) fn has_begun(&self, conn: ConnId) -> bool {
+        let reader = self.readers.iter().find(|reader| reader.conn == conn);
+        reader.is_some_and(|reader| reader.at.is_some() || reader.replies.iter().any(|reply| reply.quiet))
     }
 
     /// Takes what was being read, and those it was read for.
@@ -170,12 +172,12 @@ impl Hub {
                 return self.add_member(id, index);
             }
         };
-        conn.joining = conn.joining.saturating_add(1);
         let (stays, goes_on) = (reply.as_ref().is_none_or(|reply| reply.quiet), reply.as_ref().is_some_and(|reply| reply.quiet));
         let replies = reply.into_iter().collect();
         // Of an inbox a client that recovers has some already.
         let at = wish.recover.filter(|_| goes_on && room.memory == Memory::Inbox);
         let reader = Reader { conn: id, replies, wish, stays, recovered: None, state: None, at, stage: Stage::Failed };
+        rooms.begin_wait(id, index);
         match query {
             Some(query) => self.read_for(index, reader, query),
             None => self.have_read(index, reader, Wanted::State),
@@ -263,13 +265,15 @@ impl Hub {
         members.into_iter().for_each(|id| self.tell_lost(now, id, index));
     }
 
-    /// A connection no longer wants to catch up in a room. Where it did: how it was to be answered.
-    pub(super) fn stop_reading(&mut self, id: ConnId, index: usize) -> Option<Vec<Reply>> {
-        let catch_up = self.rooms.get_mut(index)?.catch_up.as_mut()?;
-        let at = catch_up.readers.iter().position(|reader| reader.conn == id);
-        let replies = at.map(|at| catch_up.readers.remove(at).replies);
+    /// A connection no longer wants to catch up in a room: how it was to be answered, and what it wished, as often as it has asked.
+    pub(super) fn stop_reading(&mut self, id: ConnId, index: usize) -> Vec<(Option<Reply>, Wish)> {
+        let Some(Room { catch_up: Some(catch_up), .. }) = self.rooms.get_mut(index) else { return Vec::new() };
+        let Some(at) = catch_up.readers.iter().position(|reader| reader.conn == id) else { return Vec::new() };
+        let Reader { replies, wish, stays, .. } = catch_up.readers.remove(at);
+        self.rooms.end_wait(id, index);
         self.end_catch_up(index);
-        replies
+        let by_hub = (stays && !replies.iter().any(|reply| reply.quiet)).then_some((None, wish));
+        replies.into_iter().map(|reply| (Some(reply), wish)).chain(by_hub).collect()
     }
 
     /// A connection no longer catches up anywhere. What is being read for it is dropped when it comes.
@@ -335,7 +339,7 @@ impl Hub {
         if reader.at.is_some() {
             let position = self.rooms.get(index).and_then(Room::told_position);
             self.answer_all(now, index, &mut reader, position, Some(false));
-            self.stop_joining(id);
+            self.rooms.end_wait(id, index);
             self.add_member(id, index);
             return self.tell_lost(now, id, index);
         }
@@ -359,7 +363,7 @@ impl Hub {
         self.answer_all(now, index, &mut reader, position, recovered);
         self.send_state(now, &name, &mut reader);
         self.remember_place(id, index, position.unwrap_or_default());
-        self.stop_joining(id);
+        self.rooms.end_wait(id, index);
         self.add_member(id, index);
     }
 
@@ -397,7 +401,7 @@ impl Hub {
             self.error(now, id, ErrorCode::Unavailable, text, reply.to.as_deref());
         }
         if answered && !reader.stays {
-            return self.stop_joining(id);
+            return self.rooms.end_wait(id, index);
         }
         reader.stage = Stage::Failed;
         self.keep_reader(index, reader);
@@ -436,12 +440,6 @@ impl Hub {
         }
     }
 
-    fn stop_joining(&mut self, id: ConnId) {
-        if let Some(conn) = self.get(id) {
-            conn.joining = conn.joining.saturating_sub(1);
-        }
-    }
-
     /// Notes that what waits for a connection ends with a message of an inbox.
     pub(super) fn mark(&mut self, now: Time, id: ConnId, room: &RoomName, upto: Position) {
         let Some(conn) = self.peek(id).filter(|conn| conn.phase == Phase::Open) else { return };
@@ -471,7 +469,7 @@ impl Hub {
         position: Option<Position>,
         recovered: Option<bool>,
     ) {
-        let (Some(Reply { to, echo, quiet }), Some(room)) = (reply, self.rooms.get(index)) else { return };
+        let (Some(Reply { to, echo, quiet, .. }), Some(room)) = (reply, self.rooms.get(index)) else { return };
         if quiet && recovered != Some(false) {
             return;
         }

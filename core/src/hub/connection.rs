@@ -33,10 +33,6 @@ pub(super) struct Connection {
     pub(super) dirty: bool,
     /// Whether it has been told that its token is about to expire.
     pub(super) warned: bool,
-    /// Subscriptions that wait for the store.
-    pub(super) joining: u16,
-    /// What waits for the host to allow it.
-    pub(super) petitions: u16,
     /// Publishes that wait for the store.
     pub(super) publishing: u16,
     pub(super) identity: Option<Box<Identity>>,
@@ -110,8 +106,6 @@ impl Connection {
             phase,
             dirty: false,
             warned: false,
-            joining: 0,
-            petitions: 0,
             publishing: 0,
             identity: None,
             session: None,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::connection::Connection;
 use super::petition::Wanted;
 use super::room::{Applicant, Membership, Reply, Wish};
-use super::{EVERYBODY, Hub, HubAction, Intent, Wake};
+use super::{EVERYBODY, Hub, HubAction, Wake};
 use crate::dialect::json::{ErrorCode, Topic};
 use crate::door::Ask;
 use crate::id::ConnId;
@@ -36,8 +36,8 @@ impl Hub {
             }
         };
         self.timers.arm(until, Wake::Join(index, join));
-        if let Some(conn) = self.get(id) {
-            conn.joining = conn.joining.saturating_add(1);
+        if self.peek(id).is_some() {
+            self.rooms.begin_wait(id, index);
         }
     }
 
@@ -55,7 +55,9 @@ impl Hub {
         let overdue: Vec<Applicant> = joining.waiting.extract_if(.., |one| one.until <= now).collect();
         let until = now + self.config.limits.join_timeout;
         for Applicant { conn, reply, wish, .. } in overdue {
-            let Some(applicant) = self.get(conn).filter(|conn| !conn.is_closing()) else { continue };
+            if self.peek(conn).is_none_or(Connection::is_closing) {
+                continue;
+            }
             if reply.as_ref().is_none_or(|reply| reply.quiet) {
                 if let Some(joining) = self.rooms.joining(index) {
                     joining.waiting.push(Applicant { conn, until, reply, wish });
@@ -63,18 +65,24 @@ impl Hub {
                 }
                 continue;
             }
-            applicant.joining = applicant.joining.saturating_sub(1);
+            self.rooms.end_wait(conn, index);
             let to = reply.and_then(|reply| reply.to);
             self.error(now, conn, ErrorCode::Unavailable, "The room cannot be joined at the moment", to.as_deref());
         }
         self.leave_if_deserted(index);
     }
 
-    /// A connection leaves a room, or stops waiting for it. Whether it was in it makes no difference.
+    /// A connection leaves a room, or stops waiting for it, or for the host to let it in. Whether it was in it makes no difference.
+    /// Whoever waits for an answer to a subscription is told that there will be none.
     pub(super) fn unsubscribe(&mut self, now: Time, id: ConnId, name: &str) {
         self.forget_place(id, name);
-        let Some(index) = self.rooms.find(name) else { return };
-        self.withdraw(now, id, index);
+        let petitions = self.withdraw_petitions(id, name).into_iter().filter_map(Wanted::into_reply);
+        let index = self.rooms.find(name);
+        let waiting = index.map(|index| self.stop_waiting(id, index)).into_iter().flatten().filter_map(|(reply, _)| reply);
+        for to in petitions.chain(waiting).filter_map(|reply| reply.to) {
+            self.error(now, id, ErrorCode::Unavailable, "The subscription was withdrawn", Some(&to));
+        }
+        let Some(index) = index else { return };
         let Some(conn) = self.get(id) else { return };
         let Some(at) = conn.rooms.iter().position(|membership| membership.room as usize == index) else { return };
         let membership = conn.rooms.swap_remove(at);
@@ -85,6 +93,8 @@ impl Hub {
     pub(super) fn leave_all(&mut self, id: ConnId) {
         self.end_session(id);
         self.stop_all_reading(id);
+        self.end_petitions(id);
+        self.rooms.end_waits(id);
         let Some(conn) = self.get(id) else { return };
         // What it waits for forgets it when the answer comes or its time is up: its identifier is dead by then.
         let memberships = core::mem::take(&mut conn.rooms);
@@ -102,34 +112,20 @@ impl Hub {
             room.position = position.unwrap_or_default();
         }
         for Applicant { conn, reply, wish, .. } in waiting {
-            let Some(applicant) = self.get(conn) else { continue };
-            applicant.joining = applicant.joining.saturating_sub(1);
-            // The room of a user's own is granted by the identity itself, which stays.
-            let is_own = self.own_room(conn).as_deref() == Some(name);
-            // The token may have been renewed since, or the rules have changed, and allow less.
-            match (&reply, self.may(conn, Intent::Subscribe, name)) {
-                (Some(Reply { to, .. }), Err((code, message))) => self.error(now, conn, code, message, to.as_deref()),
-                (None, Err(why)) if !is_own => {
-                    let wanted = Wanted::Bound { room: name.into(), wish };
-                    self.refuse(now, conn, wanted, why);
-                }
-                _ => self.let_in(now, conn, index, reply, wish),
-            }
+            self.rooms.end_wait(conn, index);
+            self.let_in(now, conn, index, reply, wish);
         }
         self.leave_if_deserted(index);
     }
 
     /// Whether a connection is in a room or waits to get into it.
     pub(super) fn is_in(&self, conn: &Connection, index: usize) -> bool {
-        let Some(room) = self.rooms.get(index) else { return false };
-        let waits = room.joining.as_ref().is_some_and(|joining| joining.waiting.iter().any(|one| one.conn == conn.id));
-        let catches_up = room.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(conn.id));
-        waits || catches_up || conn.rooms.iter().any(|membership| membership.room as usize == index)
+        self.rooms.waited_for(conn.id).contains(&index) || conn.rooms.iter().any(|membership| membership.room as usize == index)
     }
 
     /// Rooms a connection is in or waits for.
-    pub(super) fn room_count(conn: &Connection) -> usize {
-        conn.rooms.len() + usize::from(conn.joining)
+    pub(super) fn room_count(&self, conn: &Connection) -> usize {
+        conn.rooms.len() + self.rooms.waited_for(conn.id).len()
     }
 
     /// From the first connection on, this hub wants what is sent to everybody.
@@ -160,20 +156,23 @@ impl Hub {
         self.push(now, id, crate::frame::Frame::text(&text));
     }
 
-    /// Ends a connection's waiting for a room. Whoever waits for an answer to a subscription is told that there will be none.
-    fn withdraw(&mut self, now: Time, id: ConnId, index: usize) {
+    /// Whether a connection that waits for a room has not been told anything of it yet.
+    pub(super) fn knows_nothing_of(&self, id: ConnId, index: usize) -> bool {
+        let Some(room) = self.rooms.get(index) else { return true };
+        let mut waiting = room.joining.iter().flat_map(|joining| &joining.waiting).filter(|one| one.conn == id);
+        let is_quiet = |reply: &Option<Reply>| reply.as_ref().is_some_and(|reply| reply.quiet);
+        !waiting.any(|one| is_quiet(&one.reply)) && room.catch_up.as_ref().is_none_or(|catch_up| !catch_up.has_begun(id))
+    }
+
+    /// Ends a connection's waiting for a room: how it was to be answered, and what it wished, as often as it has asked.
+    pub(super) fn stop_waiting(&mut self, id: ConnId, index: usize) -> Vec<(Option<Reply>, Wish)> {
         let joining = self.rooms.joining(index).into_iter();
-        let waiting: Vec<Applicant> = joining.flat_map(|joining| joining.waiting.extract_if(.., |one| one.conn == id)).collect();
-        let reading = self.stop_reading(id, index);
-        let withdrawn = waiting.len() as u16 + u16::from(reading.is_some());
-        if let Some(conn) = self.get(id) {
-            conn.joining = conn.joining.saturating_sub(withdrawn);
-        }
-        let replies = waiting.into_iter().filter_map(|one| one.reply).chain(reading.into_iter().flatten());
-        for to in replies.filter_map(|reply| reply.to) {
-            self.error(now, id, ErrorCode::Unavailable, "The subscription was withdrawn", Some(&to));
-        }
+        let waiting = joining.flat_map(|joining| joining.waiting.extract_if(.., |one| one.conn == id));
+        let mut waiting: Vec<_> = waiting.map(|one| (one.reply, one.wish)).collect();
+        waiting.iter().for_each(|_| self.rooms.end_wait(id, index));
+        waiting.extend(self.stop_reading(id, index));
         self.leave_if_deserted(index);
+        waiting
     }
 
     /// Takes a member out; the last member takes its place.

@@ -158,7 +158,7 @@ impl Hub {
     fn request_room(&mut self, now: Time, id: ConnId, request: Option<&str>, topic: Topic<'_>) {
         let echo = topic.echo.map(|(name, value)| (name, value.as_str().into()));
         let wish = self.wish(&topic);
-        let reply = Reply { to: request.map(Box::from), echo, quiet: false };
+        let reply = Reply { to: request.map(Box::from), echo, ..Reply::default() };
         self.want(now, id, Wanted::Subscribe { room: topic.room.into(), reply, wish });
     }
 

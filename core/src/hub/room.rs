@@ -19,6 +19,8 @@ pub(super) struct Rooms {
     rooms: Slab<Room>,
     by_name: Table<RoomName, usize>,
     joins: u64,
+    /// The rooms that each connection waits for, as often as it does. Those that wait for none have no place here.
+    waits: Table<ConnId, Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,8 @@ pub(super) struct Reply {
     pub(super) echo: Option<(&'static str, Box<str>)>,
     /// Only that something was missed is worth an answer.
     pub(super) quiet: bool,
+    /// The room is restored to a client that has not asked for it.
+    pub(super) restored: bool,
 }
 
 /// What a client wants to be sent of what a room remembers.
@@ -94,7 +98,7 @@ pub(super) struct Membership {
 
 impl Rooms {
     pub(super) fn new(key: u64) -> Rooms {
-        Rooms { rooms: Slab::new(), by_name: Table::new(key), joins: 0 }
+        Rooms { rooms: Slab::new(), by_name: Table::new(key), joins: 0, waits: Table::new(key) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,6 +124,35 @@ impl Rooms {
     /// What a room waits for, while it does.
     pub(super) fn joining(&mut self, index: usize) -> Option<&mut Joining> {
         self.rooms.get_mut(index)?.joining.as_deref_mut()
+    }
+
+    /// The rooms that a connection waits for, as often as it does.
+    pub(super) fn waited_for(&self, conn: ConnId) -> &[usize] {
+        self.waits.get(&conn).map_or(&[], Vec::as_slice)
+    }
+
+    /// A connection waits for a room.
+    pub(super) fn begin_wait(&mut self, conn: ConnId, index: usize) {
+        match self.waits.get_mut(&conn) {
+            Some(rooms) => rooms.push(index),
+            None => drop(self.waits.insert(conn, vec![index])),
+        }
+    }
+
+    /// A connection does not wait for a room any longer, where it was waiting once more than it is now.
+    pub(super) fn end_wait(&mut self, conn: ConnId, index: usize) {
+        let Some(rooms) = self.waits.get_mut(&conn) else { return };
+        if let Some(at) = rooms.iter().position(|room| *room == index) {
+            rooms.swap_remove(at);
+        }
+        if rooms.is_empty() {
+            self.waits.remove(&conn);
+        }
+    }
+
+    /// A connection waits for nothing any longer.
+    pub(super) fn end_waits(&mut self, conn: ConnId) {
+        self.waits.remove(&conn);
     }
 
     /// Adds a room that waits for the backplane; its index and the number of its joining.

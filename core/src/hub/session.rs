@@ -70,7 +70,7 @@ impl Hub {
             let most = self.config.limits.rooms_per_connection;
             // A client that asks by itself knows better where it is.
             let is_known = self.rooms.find(&name).is_some_and(|index| self.is_in(conn, index));
-            if is_known || Hub::room_count(conn) >= most {
+            if is_known || self.room_count(conn) >= most {
                 continue;
             }
             // Where nothing is remembered, or nothing is known of the client, the position of no room says that it has missed some.

@@ -159,9 +159,8 @@ fn who_waits_for_a_room_with_a_token_that_is_renewed_is_judged_by_the_new_one() 
     say(&mut hub, conn, r#"{"type":"subscribe","project_id":"1"}"#);
     let join = joins(&mut hub, "project:1");
     auth(&mut hub, serde_json::json!({"sub": "7", "rooms": ["task:*"]}));
-    texts(&mut hub, conn);
-    hub.tell(NOW, Tell::Joined { room: "project:1".into(), join: join[0], position: None });
     assert!(texts(&mut hub, conn).concat().contains("forbidden"));
+    hub.tell(NOW, Tell::Joined { room: "project:1".into(), join: join[0], position: None });
     hub.tell(NOW, Tell::Messages { room: "project:1".into(), payloads: vec!["{}".into()], positions: vec![] });
     assert!(hub.outbox(conn).is_none());
 }

@@ -192,7 +192,7 @@ impl Hub {
         }
         if is_last {
             self.answer_all(now, index, &mut reader, None, None);
-            self.stop_joining(id);
+            self.rooms.end_wait(id, index);
             self.add_member(id, index);
             return true;
         }
