@@ -68,8 +68,12 @@ impl Hub {
 
     /// All that is revoked is known anew.
     pub(super) fn told_revoked(&mut self, now: Time, revoked: Arc<Revoked>) {
+        // After a revocation that came by a survey nothing of it is new.
+        let is_new = *revoked != **self.verifier.revoked();
         self.verifier.set_revoked(revoked);
-        self.close_revoked(now);
+        if is_new {
+            self.close_revoked(now);
+        }
     }
 
     /// Somebody wants to know that this hub refuses certain tokens: how many connections it has closed for that.
