@@ -53,6 +53,7 @@ pub mod processing;
 mod publishing;
 mod socketio;
 pub mod swarm;
+mod tokens;
 
 use client::Client;
 use digest::Digest;
@@ -92,8 +93,7 @@ pub struct World {
     events_made: u64,
     /// When each of them was.
     made_at: BTreeMap<u64, Time>,
-    /// What nodes have asked the host to decide.
-    asked: Vec<policy::Asked>,
+    policy: policy::Policy,
     /// Messages published by nodes whose outcome is not known yet: node and its number for it, to the number it carries, and its
     /// room.
     publishing: BTreeMap<(usize, PublishId), (u64, String)>,
@@ -164,7 +164,7 @@ impl World {
             doomed: BTreeMap::new(),
             events_made: 0,
             made_at: BTreeMap::new(),
-            asked: Vec::new(),
+            policy: policy::Policy::default(),
             publishing: BTreeMap::new(),
             said: BTreeSet::new(),
             outcomes: BTreeMap::new(),
@@ -312,6 +312,7 @@ impl World {
                 self.pump(node);
             }
         }
+        self.note_tokens();
         oracle::after_step(self);
     }
 
@@ -362,7 +363,7 @@ impl World {
             // The World knows no states of rooms.
             Action::Snapshot(request) => panic!("{request:?}"),
             Action::LacksKey => {}
-            Action::Authorize(petition) => self.asked.push(policy::Asked { node, petition }),
+            Action::Authorize(petition) => self.policy.ask((node, self.hosts[node].boot), petition),
             Action::Respond(exchange, answer) => self.respond(exchange, answer),
             Action::Client(event) => self.told_host(event),
             Action::Acked(ack, result) => self.client_acked(ack, result),
@@ -500,11 +501,11 @@ impl World {
     }
 
     fn attach(&mut self, number: usize, node: usize, path: &str) {
-        let user = self.clients[number].user.clone();
         let mut request = http::Request::get(path);
-        if let Some(user) = user {
-            let own = self.clients[number].token.clone();
-            let token = own.unwrap_or_else(|| self.hosts[node].token(&user, &self.config));
+        let Client { token, user, .. } = &self.clients[number];
+        let usual = || Some(self.hosts[node].token(user.as_deref()?, &self.config));
+        let token = token.clone().or_else(usual);
+        if let Some(token) = &token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let mut request = request.body(()).expect("the request is well formed");
@@ -517,6 +518,7 @@ impl World {
         {
             self.clients[number].attach(node, opened.conn);
             self.hosts[node].attach(opened.conn, Peer::Client(number));
+            self.note_session(number, token.as_deref(), now, true);
             self.pump(node);
         }
     }
@@ -527,10 +529,11 @@ impl World {
         let store = self.memory.connect(&config.node);
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
+        let rules = (self.now, config.access.clone());
         let mut running = Node::new(Arc::new(config), seed, self.now).expect("the configuration is valid");
         running.set_wall_clock(self.now, WALL_START + (self.now - Time::ZERO));
         running.set_reporting(true);
-        Host::new(running, store, boot)
+        Host::new(running, store, boot, rules)
     }
 
     fn next_moment(&self) -> Option<Time> {

@@ -81,7 +81,6 @@ fn a_token_that_is_renewed_in_place_counts_from_then_on() {
     let alice = world.connect_as(0, "alice", &exp(60));
     world.subscribe(alice, ROOM);
     world.run(Duration::from_secs(62));
-    world.set_end(alice, None);
     world.renew(alice, "alice", &exp(600));
     world.run(Duration::from_secs(60));
     assert!(world.close_code(alice).is_none());
@@ -148,7 +147,7 @@ fn a_revoked_token_is_closed_on_every_node_and_opens_nothing_any_more() {
         let clients: Vec<_> = lost.iter().copied().chain([kept, other]).collect();
         clients.iter().for_each(|client| world.subscribe(*client, ROOM));
         world.settle();
-        let surveyed = world.revoke(1, Subject::Token("lost".into()), &lost);
+        let surveyed = world.revoke(1, Subject::Token("lost".into()));
         assert_eq!((surveyed.survey, surveyed.answered, surveyed.asked), (Survey::Revoked { connections: 3 }, 3, Some(3)));
         for node in 0..3 {
             world.publish(node, ROOM);
@@ -174,7 +173,7 @@ fn all_tokens_of_a_user_are_revoked_but_those_that_are_issued_later() {
         let socket = world.connect_socket(1, "alice", transport);
         let bob = world.connect_socket(1, "bob", transport);
         world.run(Duration::from_secs(10));
-        let surveyed = world.revoke(0, Subject::User("alice".into()), &[plain, socket]);
+        let surveyed = world.revoke(0, Subject::User("alice".into()));
         assert_eq!(surveyed.survey, Survey::Revoked { connections: 2 });
         world.run(Duration::from_secs(5));
         assert!(!world.is_connected(plain) && !world.is_connected(socket) && world.is_connected(bob), "{transport:?}");
@@ -198,7 +197,7 @@ fn a_node_that_starts_later_or_was_cut_off_learns_what_is_revoked() {
         world.crash(2);
         world.cut_store(1);
         world.run(Duration::from_secs(20));
-        world.revoke(0, Subject::Token("lost".into()), &[near]);
+        world.revoke(0, Subject::Token("lost".into()));
         world.settle();
         assert_eq!((world.close_code(near), world.close_code(far)), (Some(4001), None), "seed {seed}");
         world.heal_store(1);
@@ -221,7 +220,7 @@ fn what_is_revoked_while_the_store_is_away_holds_here_at_once_and_elsewhere_when
         world.settle();
         world.cut_store(0);
         world.run(Duration::from_secs(20));
-        let surveyed = world.revoke(0, Subject::Token("lost".into()), &[near]);
+        let surveyed = world.revoke(0, Subject::Token("lost".into()));
         assert_eq!(surveyed.asked, None, "it is not known of how many nodes");
         world.settle();
         assert_eq!((world.close_code(near), world.close_code(far)), (Some(4001), None), "seed {seed}");
@@ -237,7 +236,7 @@ fn a_revocation_is_forgotten_when_no_token_can_be_left() {
     let mut config = World::usual();
     config.auth.revoked_for = Duration::from_secs(120);
     let mut world = World::with(1, 2, config);
-    world.revoke(0, Subject::User("alice".into()), &[]);
+    world.revoke(0, Subject::User("alice".into()));
     let before = world.connect(1, "alice");
     world.settle();
     assert_eq!(world.close_code(before), Some(4001));

@@ -1,6 +1,6 @@
 //! A client of the World: reads bytes, checks that they are frames, and remembers what it saw.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use roomcast_core::id::ConnId;
@@ -10,14 +10,18 @@ use serde_json::{Value, json};
 use super::frames::Frames;
 use super::oracle::Event;
 use super::socketio::Socket;
+use super::tokens::{self, Session};
 
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) user: Option<String>,
     /// The token it shows, where that is not the one its user usually has.
     pub(super) token: Option<String>,
-    /// From when on it must not be sent what is published, where its token ends.
-    pub(super) good_until: Option<roomcast_core::time::Time>,
+    /// As whom it is connected or was last, where that is known.
+    pub(super) shown: Option<Session>,
+    /// The tokens by which it wants to renew the one it has shown, and the last of them that was taken.
+    showing: VecDeque<String>,
+    pub(super) accepted: Option<String>,
     /// Where it is, if nodes are to know.
     pub(super) address: Option<IpAddr>,
     place: Option<(usize, ConnId)>,
@@ -62,6 +66,8 @@ pub(super) struct RoomView {
     events: Vec<(String, bool)>,
     /// How many of these there were before.
     events_before: usize,
+    /// How many messages had been seen before the client was connected the last time.
+    seen_before: usize,
 }
 
 impl RoomView {
@@ -70,6 +76,11 @@ impl RoomView {
         let last: BTreeMap<_, _> =
             self.events[self.events_before..].iter().map(|(user, joined)| (user.as_str(), *joined)).collect();
         last.into_iter()
+    }
+
+    /// The messages that were seen since the client is connected.
+    pub(super) fn seen_now(&self) -> &[u64] {
+        &self.seen[self.seen_before..]
     }
 
     /// Whether the client has neither entered nor left the room by itself.
@@ -83,7 +94,9 @@ impl Client {
         Client {
             user: user.map(String::from),
             token: None,
-            good_until: None,
+            shown: None,
+            showing: VecDeque::new(),
+            accepted: None,
             address: None,
             place: None,
             session: 0,
@@ -104,6 +117,11 @@ impl Client {
     pub(super) fn attach(&mut self, node: usize, conn: ConnId) {
         self.place = Some((node, conn));
         self.session += 1;
+    }
+
+    /// It is connected, and has not been sent anything yet.
+    pub(super) fn begin(&mut self) {
+        self.rooms.values_mut().for_each(|room| room.seen_before = room.seen.len());
     }
 
     /// It begins anew, and knows what it knew.
@@ -130,6 +148,7 @@ impl Client {
             room.interrupted = room.member_since.take().or(room.interrupted);
         }
         self.frames.clear();
+        self.showing.clear();
         self.socket.iter_mut().for_each(Socket::end);
         self.place.take()
     }
@@ -184,13 +203,24 @@ impl Client {
         self.rooms.iter().map(|(name, room)| (name.as_str(), room))
     }
 
-    /// Remembers which rooms were asked for.
+    /// Remembers which rooms were asked for, and which tokens were shown.
     pub(super) fn note_sent(&mut self, text: &str) {
-        if let Ok(frame) = serde_json::from_str::<Value>(text)
-            && frame["type"] == "subscribe"
-            && let Some(room) = frame["room"].as_str()
-        {
-            self.asked.insert(room.to_owned());
+        let Ok(frame) = serde_json::from_str::<Value>(text) else { return };
+        match (frame["type"].as_str(), frame["room"].as_str(), frame["data"]["token"].as_str()) {
+            (Some("subscribe"), Some(room), _) => drop(self.asked.insert(room.to_owned())),
+            (Some("auth"), _, Some(token)) if frame["message_id"] == tokens::RENEWAL => self.showing.push_back(token.to_owned()),
+            // Of this one nobody knows what will come of it.
+            (Some("auth"), ..) => self.shown = None,
+            _ => {}
+        }
+    }
+
+    /// The wish to renew its token is granted, or not.
+    fn note_renewal(&mut self, granted: bool) {
+        let token = self.showing.pop_front();
+        match token.filter(|_| granted) {
+            Some(token) => self.accepted = Some(token),
+            None => self.shown = None,
         }
     }
 
@@ -236,6 +266,9 @@ impl Client {
 
     /// What a Socket.IO client asked for by an event of this name is answered: a list of arguments.
     pub(super) fn hear_answer(&mut self, asked: &str, answer: Value, lengths: &BTreeMap<String, usize>) {
+        if asked == "auth" {
+            self.note_renewal(answer[0]["status"] == "success");
+        }
         let kind = match (asked, answer[0]["status"].as_str()) {
             (_, None) => return self.notices.push((asked.to_owned(), answer)),
             (_, Some("error")) => "error",
@@ -275,6 +308,9 @@ impl Client {
             room.seen.push(number);
             room.position = position.or(room.position.take());
             return;
+        }
+        if frame["reply_to"] == tokens::RENEWAL {
+            self.note_renewal(kind == "auth_success");
         }
         let room = frame["data"]["room"].as_str().map(String::from);
         match (kind.as_str(), room) {

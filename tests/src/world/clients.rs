@@ -184,6 +184,11 @@ impl World {
         self.clients[client].close_code
     }
 
+    /// Whether a node runs.
+    pub fn is_running(&self, node: usize) -> bool {
+        self.hosts[node].peek().is_some()
+    }
+
     /// Whether a client's connection exists.
     pub fn is_connected(&self, ClientNumber(client): ClientNumber) -> bool {
         self.clients[client].is_there()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
-use roomcast_core::config::Config;
+use roomcast_core::config::{AccessRule, Config};
 use roomcast_core::id::{ConnId, Ticket};
 use roomcast_core::node::Node;
 use roomcast_core::store::Lane;
@@ -28,6 +28,8 @@ pub(super) struct Host {
     pub(super) boot: u32,
     /// Whether the store cannot be reached.
     pub(super) cut: bool,
+    /// The rules of access that it was given, and when.
+    pub(super) rules: Vec<(Time, Vec<AccessRule>)>,
     /// Operations without an answer so far. An answer that arrives for another ticket comes from a connection that is gone.
     pub(super) in_flight: BTreeMap<Ticket, Lane>,
     last_arrival: BTreeMap<Lane, Time>,
@@ -37,12 +39,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(node: Node, store: ClientId, boot: u32) -> Host {
+    pub(super) fn new(node: Node, store: ClientId, boot: u32, rules: (Time, Vec<AccessRule>)) -> Host {
         Host {
             node: Some(node),
             store,
             boot,
             cut: false,
+            rules: vec![rules],
             in_flight: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             last_departure: BTreeMap::new(),

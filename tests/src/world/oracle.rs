@@ -18,6 +18,7 @@ mod c1_order;
 mod c3_entries;
 mod c5_fan_out;
 mod c6_inbox;
+mod c7_access;
 mod c7_tokens;
 mod c8_bounds;
 mod presence;
@@ -188,6 +189,7 @@ impl World {
 pub(super) fn after_step(world: &World) {
     c1_order::check(world);
     c3_entries::check(world);
+    c7_access::check(world);
     c7_tokens::check(world);
 }
 
@@ -197,6 +199,7 @@ pub(super) fn converged(world: &World) {
     c3_entries::converged(world);
     c5_fan_out::converged(world);
     c6_inbox::converged(world);
+    c7_tokens::converged(world);
     c10_fork::converged(world);
     c8_bounds::converged(world);
     presence::converged(world);

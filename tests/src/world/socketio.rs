@@ -79,6 +79,18 @@ impl World {
         namespaces: &[&str],
     ) -> Vec<ClientNumber> {
         let token = self.socket_token(user);
+        self.connect_namespaces_with(node, user, transport, namespaces, &token)
+    }
+
+    /// The same with a token of this user.
+    pub fn connect_namespaces_with(
+        &mut self,
+        node: usize,
+        user: &str,
+        transport: Transport,
+        namespaces: &[&str],
+        token: &str,
+    ) -> Vec<ClientNumber> {
         let session = self.open_session(node, transport, None);
         let auth = json!({ "token": token }).to_string();
         namespaces.iter().map(|namespace| self.enter(session, namespace, Some(user), &auth)).collect()
@@ -253,7 +265,9 @@ impl World {
         let (engine, packet) = (socket.engine, format!("40{}{}", socket.prefix(), socket.credentials()));
         let is_entering = matches!(socket.stage, Stage::Entering | Stage::In);
         if !is_entering && !matches!(self.sessions.engines[engine].phase, Phase::Gone | Phase::Opening) {
-            self.socket(client).stage = Stage::Entering;
+            let now = self.now;
+            let socket = self.socket(client);
+            (socket.stage, socket.entering) = (Stage::Entering, (now, socket.token()));
             self.say_packet(engine, OwnedMessage::Text(packet));
         }
     }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use roomcast_core::config::{self, Config, History, Inbox, Keep, RoomRule, Secret};
+use roomcast_core::config::{self, AccessRule, Config, History, Inbox, Keep, RoomRule, Secret, Who};
 use roomcast_core::id::StreamId;
 use roomcast_core::processor::Verdict;
+use roomcast_core::token::Subject;
 
 use super::batches::Form;
+use super::policy::Asked;
 use super::processing::Handed;
 use super::{ClientNumber, Transport, World, commands, processing};
 
@@ -42,6 +44,7 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
         invoices: BTreeSet::new(),
         handed: Vec::new(),
         done: BTreeSet::new(),
+        asked: Vec::new(),
     };
     // Somebody is always there to be promised something.
     for _ in 0..nodes * 2 {
@@ -116,6 +119,10 @@ enum Kind {
     Drain,
     Trim,
     DestroyGroup,
+    Renew,
+    Revoke,
+    Rule,
+    Allow,
     LongPause,
 }
 
@@ -126,7 +133,7 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 28] = [
+const KINDS: [Kind; 32] = [
     Kind::Pass,
     Kind::Connect,
     Kind::Subscribe,
@@ -154,6 +161,10 @@ const KINDS: [Kind; 28] = [
     Kind::Drain,
     Kind::Trim,
     Kind::DestroyGroup,
+    Kind::Renew,
+    Kind::Revoke,
+    Kind::Rule,
+    Kind::Allow,
     Kind::LongPause,
 ];
 
@@ -168,6 +179,8 @@ struct Swarm<'w> {
     invoices: BTreeSet<StreamId>,
     handed: Vec<Handed>,
     done: BTreeSet<StreamId>,
+    /// What nodes have asked the host.
+    asked: Vec<Asked>,
 }
 
 impl Swarm<'_> {
@@ -183,14 +196,15 @@ impl Swarm<'_> {
             }
             Kind::Connect => {
                 let (node, user) = (self.below(self.nodes), format!("user-{}", self.below(4)));
+                let token = self.token(&user);
                 match self.below(9) {
                     0 => self.clients.push(self.world.connect_unknown(node)),
                     kind @ 1..4 => {
                         let transport = [Transport::WebSocket, Transport::Polling, Transport::Upgrading][kind - 1];
                         let namespaces = &["/ws", "/"][..1 + self.below(2)];
-                        self.clients.extend(self.world.connect_namespaces(node, &user, transport, namespaces));
+                        self.clients.extend(self.world.connect_namespaces_with(node, &user, transport, namespaces, &token));
                     }
-                    _ => self.clients.push(self.world.connect(node, &user)),
+                    _ => self.clients.push(self.world.connect_with(node, &user, token)),
                 }
             }
             Kind::Subscribe => {
@@ -254,7 +268,14 @@ impl Swarm<'_> {
             Kind::Cut => self.with_client(World::cut),
             Kind::Return => {
                 let node = self.below(self.nodes);
-                self.with_client(|world, client| world.come_back(client, node));
+                if let Some(client) = self.client() {
+                    // Some try their luck with a token that is good no longer.
+                    if !self.world.is_good(client) && self.below(4) > 0 {
+                        let token = self.token_for(client);
+                        token.into_iter().for_each(|token| self.world.give_token(client, token));
+                    }
+                    self.world.come_back(client, node);
+                }
             }
             Kind::ForgetRoom => {
                 // What is taken out of an inbox is lost, and nobody promises anything.
@@ -299,7 +320,55 @@ impl Swarm<'_> {
             }
             // What was acknowledged beyond a pending invoice comes again: its code is told to expect that, rooms are not.
             Kind::DestroyGroup => self.world.destroy_group_of_invoices(),
+            Kind::Renew => {
+                if let Some(client) = self.client().filter(|client| self.world.is_connected(*client))
+                    && let Some(token) = self.token_for(client)
+                {
+                    self.world.renew_with(client, &token);
+                    self.world.give_token(client, token);
+                }
+            }
+            Kind::Revoke => {
+                let (node, user) = (self.below(self.nodes), format!("user-{}", self.below(4)));
+                let token = self.client().and_then(|client| self.world.token_name(client));
+                let subject = match token.filter(|_| self.rng.next_u32().is_multiple_of(2)) {
+                    Some(token) => Subject::Token(token),
+                    None => Subject::User(user.into()),
+                };
+                if self.world.is_running(node) {
+                    self.world.revoke(node, subject);
+                }
+            }
+            Kind::Rule => {
+                let node = self.below(self.nodes);
+                let room = ["workspace:*", "workspace:a", "project:1", "task:7"][self.below(4)];
+                let who = [Who::Nobody, Who::Authenticated, Who::Role("member".into()), Who::Host][self.below(4)].clone();
+                let mut rules = World::usual().access;
+                rules.insert(0, AccessRule::new(room, who, Who::Admin));
+                self.world.set_access(node, &rules);
+            }
+            Kind::Allow => {
+                self.asked.extend(self.world.petitions());
+                if !self.asked.is_empty() {
+                    let at = self.below(self.asked.len());
+                    let asked = self.asked.swap_remove(at);
+                    let allowed = self.below(3) > 0;
+                    self.world.decide_on(&asked, allowed);
+                }
+            }
         }
+    }
+
+    /// A token of a user, for a while or for longer than a run lasts.
+    fn token(&mut self, user: &str) -> String {
+        let seconds = if self.below(4) == 0 { self.below(60) as u64 } else { 1_000_000 };
+        let roles = &["member"][..self.below(2)];
+        self.world.issue(user, seconds, roles)
+    }
+
+    fn token_for(&mut self, client: ClientNumber) -> Option<String> {
+        let user = self.world.user_of(client)?.to_owned();
+        Some(self.token(&user))
     }
 
     fn decide(&mut self, handed: &Handed, verdict: Verdict) {
@@ -334,11 +403,14 @@ impl Swarm<'_> {
     }
 
     fn with_client(&mut self, act: impl FnOnce(&mut World, ClientNumber)) {
-        if !self.clients.is_empty() {
-            let number = self.below(self.clients.len());
-            let client = self.clients[number];
+        if let Some(client) = self.client() {
             act(self.world, client);
         }
+    }
+
+    fn client(&mut self) -> Option<ClientNumber> {
+        let number = self.below(self.clients.len().max(1));
+        self.clients.get(number).copied()
     }
 
     fn room(&mut self) -> String {

@@ -2,9 +2,14 @@
 
 use super::Memory;
 use crate::store::{Answer, RevocationOp};
-use crate::token::Revocation;
+use crate::token::{Revocation, Revoked};
 
 impl Memory {
+    /// What is revoked.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
     pub(super) fn work_on_revocations(&mut self, op: &RevocationOp) -> Answer {
         match op {
             RevocationOp::Add { subject, at, ttl } => {

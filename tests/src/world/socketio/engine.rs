@@ -115,6 +115,11 @@ impl Engine {
         self.phase != Phase::Gone
     }
 
+    /// The node that it began on.
+    pub(in super::super) fn node(&self) -> usize {
+        self.node
+    }
+
     /// The node and the connection, where it has a WebSocket.
     pub(in super::super) fn place(&self) -> Option<(usize, ConnId)> {
         Some((self.node, self.socket?))

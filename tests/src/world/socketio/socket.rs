@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use roomcast_core::node::OwnedMessage;
+use roomcast_core::time::Time;
 
 /// What a client has that speaks Socket.IO.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(in super::super) struct Socket {
     /// What it says when it connects.
     pub(super) auth: String,
     pub(super) stage: Stage,
+    /// When it asked to be let in, and with which token.
+    pub(super) entering: (Time, Option<String>),
     /// What it has said before it was connected.
     pub(super) waiting: Vec<OwnedMessage>,
     /// The events that have to be acknowledged: their numbers and names.
@@ -44,7 +47,25 @@ impl Socket {
         let (waiting, asked) = (Vec::new(), BTreeMap::new());
         let namespace = namespace.to_owned();
         let (pid, offset, recovered) = (None, None, Vec::new());
-        Socket { engine, namespace, auth, stage: Stage::Away, waiting, asked, numbers: 0, pid, offset, recovered }
+        Socket {
+            engine,
+            namespace,
+            auth,
+            stage: Stage::Away,
+            entering: (Time::ZERO, None),
+            waiting,
+            asked,
+            numbers: 0,
+            pid,
+            offset,
+            recovered,
+        }
+    }
+
+    /// The token that it shows when it connects, where it has one of its own.
+    pub(in super::super) fn token(&self) -> Option<String> {
+        let auth: serde_json::Value = serde_json::from_str(&self.auth).ok()?;
+        auth["token"].as_str().map(String::from)
     }
 
     /// What it says when it connects, as the JavaScript client does that can be recovered.

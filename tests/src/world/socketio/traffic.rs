@@ -281,8 +281,10 @@ impl World {
                     if self.sessions.engines[engine].answers {
                         self.send_message(Peer::Engine(engine), OwnedMessage::Close(code));
                     }
+                    // The end of a WebSocket that is still being tried may come before what was sent by the transport that counts.
+                    let is_tried = matches!(self.sessions.engines[engine].phase, Phase::Probing | Phase::Pausing);
                     for client in self.sessions.engines[engine].clients.clone() {
-                        if self.clients[client].is_there() {
+                        if self.clients[client].is_there() && !is_tried {
                             self.clients[client].close_code = Some(code.unwrap_or(1005));
                         }
                     }
@@ -373,6 +375,11 @@ impl World {
         match (kind, stage) {
             (Kind::Connect, Stage::Entering) => {
                 assert!(data["sid"].is_string());
+                let (since, token) = self.socket(client).entering.clone();
+                self.clients[client].shown = None;
+                if token.is_some() {
+                    self.note_session(client, token.as_deref(), since, true);
+                }
                 if self.socket(client).let_in(data["pid"].as_str()) {
                     self.clients[client].go_on();
                 }
