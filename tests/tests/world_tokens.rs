@@ -115,7 +115,6 @@ fn a_token_ends_when_the_wall_clock_says_so_however_little_that_is_set_at_a_time
         let exp = WALL_START + Duration::from_secs(60);
         let alice = world.connect_as(0, "alice", &json!({ "exp": exp.as_secs() }));
         world.subscribe(alice, ROOM);
-        world.set_end(alice, None);
         let mut end = Time::NEVER;
         for round in 1..=20 {
             world.run(Duration::from_secs(1));
@@ -123,7 +122,6 @@ fn a_token_ends_when_the_wall_clock_says_so_however_little_that_is_set_at_a_time
             world.step_wall_clock(0, shown);
             end = world.now() + Duration::from_millis((exp + Auth::default().leeway).0 - shown.0);
         }
-        world.set_end(alice, Some(end));
         world.run_until(before(end, Duration::from_millis(800)));
         let early = world.publish(1, ROOM);
         world.run_until(before(end, MICROSECOND));

@@ -119,6 +119,7 @@ impl World {
     /// The wall clock of a node steps.
     pub fn step_wall_clock(&mut self, node: usize, unix: UnixMillis) {
         let now = self.now;
+        self.hosts[node].wall_clock = (now, unix);
         if let Some(running) = self.hosts[node].node() {
             running.set_wall_clock(now, unix);
         }

@@ -1,6 +1,7 @@
 //! A node of the World and its connection to the store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use roomcast_core::config::{AccessRule, Config};
@@ -8,8 +9,10 @@ use roomcast_core::id::{ConnId, Ticket};
 use roomcast_core::node::Node;
 use roomcast_core::store::Lane;
 use roomcast_core::store::memory::ClientId;
-use roomcast_core::time::Time;
+use roomcast_core::time::{Time, UnixMillis};
 use serde_json::Value;
+
+use super::WALL_START;
 
 /// What is on the other end of a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(super) struct Host {
     pub(super) store: ClientId,
     /// How often it has started: what was on its way to an earlier process is for nobody.
     pub(super) boot: u32,
+    /// What its wall clock showed when it was last set.
+    pub(super) wall_clock: (Time, UnixMillis),
     /// Whether the store cannot be reached.
     pub(super) cut: bool,
     /// The rules of access that it was given, and when.
@@ -44,6 +49,7 @@ impl Host {
             node: Some(node),
             store,
             boot,
+            wall_clock: (Time::ZERO, WALL_START),
             cut: false,
             rules: vec![rules],
             in_flight: BTreeMap::new(),
@@ -52,6 +58,12 @@ impl Host {
             peers: BTreeMap::new(),
             tokens: BTreeMap::new(),
         }
+    }
+
+    /// When its wall clock shows this: not before it was last set.
+    pub(super) fn when(&self, unix: UnixMillis) -> Time {
+        let (at, shown) = self.wall_clock;
+        at + Duration::from_millis(unix.0.saturating_sub(shown.0))
     }
 
     pub(super) fn node(&mut self) -> Option<&mut Node> {

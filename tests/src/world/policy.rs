@@ -124,7 +124,7 @@ impl World {
         self.send(client, &frame.to_string());
     }
 
-    /// When the wall clock of the nodes shows this.
+    /// When the wall clock of the nodes shows this, where nobody sets it.
     pub fn virtual_time(&self, unix: UnixMillis) -> Time {
         Time::ZERO + Duration::from_millis(unix.0.saturating_sub(WALL_START.0))
     }
@@ -171,7 +171,7 @@ impl World {
         let identity = identity.as_ref()?;
         let holds = |revocation: &&Revocation| revocation.holders.contains(place) && revocation.covers(identity);
         let revoked = self.policy.revocations.iter().filter(holds).map(|revocation| revocation.since);
-        revoked.chain(identity.expires.map(|at| self.virtual_time(at))).min()
+        revoked.chain(identity.expires.map(|at| self.hosts[place.0].when(at))).min()
     }
 
     /// Whether a client may hope to be let in with the token that it has.
