@@ -199,6 +199,13 @@ impl Client {
         events.map(|(user, joined)| format!("{}{user}", if *joined { '+' } else { '-' })).collect()
     }
 
+    /// How often it was told that it may not be in a room.
+    pub(super) fn forbidden(&self) -> usize {
+        let is_it =
+            |(_, frame): &&(String, Value)| frame["data"]["code"] == "forbidden" || frame["data"]["reason"] == "forbidden";
+        self.notices.iter().filter(is_it).count()
+    }
+
     pub(super) fn rooms(&self) -> impl Iterator<Item = (&str, &RoomView)> {
         self.rooms.iter().map(|(name, room)| (name.as_str(), room))
     }

@@ -25,6 +25,10 @@ pub struct Outcome {
     pub entries: usize,
     /// Messages that clients saw.
     pub seen: usize,
+    /// Tokens that ended or were revoked while their clients were connected.
+    pub ended: usize,
+    /// Rooms that clients were told they may not be in.
+    pub forbidden: usize,
 }
 
 /// Runs one seed for so many steps, then heals and demands convergence. Panics when an oracle is violated.
@@ -34,7 +38,7 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
     let mut world = World::with(seed, nodes, config(seed));
     // Swarm testing: each seed leaves some kinds of things out altogether, so that the others meet more often.
     let weights: Vec<u32> =
-        KINDS.iter().map(|kind| if rng.next_u32() % 3 == 0 { kind.least() } else { 1 + rng.next_u32() % 20 }).collect();
+        KINDS.iter().map(|kind| if rng.next_u32() % 3 == 0 { kind.least() } else { 1 + rng.next_u32() % kind.most() }).collect();
     let total: u32 = weights.iter().sum();
     let mut swarm = Swarm {
         world: &mut world,
@@ -64,7 +68,9 @@ pub fn run(seed: u64, steps: usize) -> Outcome {
     let invoices = swarm.invoices.len();
     world.converge();
     let seen = world.clients.iter().flat_map(|client| client.rooms()).map(|(_, room)| room.seen.len()).sum();
-    Outcome { digest: world.digest(), entries: world.added.len() + world.commands.len() + invoices, seen }
+    let (stats, forbidden) = (world.stats(), world.clients.iter().map(|client| client.forbidden()).sum());
+    let ended = (stats.expired + stats.revoked) as usize;
+    Outcome { digest: world.digest(), entries: world.added.len() + world.commands.len() + invoices, seen, ended, forbidden }
 }
 
 /// The usual sources, and one for code that may take long: the swarm decides late, or never.
@@ -130,6 +136,11 @@ impl Kind {
     /// What is never left out altogether: a run in which nothing is said shows nothing.
     fn least(self) -> u32 {
         u32::from(matches!(self, Kind::Pass | Kind::Connect | Kind::Subscribe | Kind::Batch | Kind::Publish))
+    }
+
+    /// What shuts many out at once is rare, or hardly anybody is left to whom something is said.
+    fn most(self) -> u32 {
+        if matches!(self, Kind::Revoke | Kind::Rule) { 3 } else { 20 }
     }
 }
 
