@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use crate::address::Network;
 use crate::config::Config;
-use crate::ledger::Ledger;
+use crate::ledger::{Account, Ledger};
 use crate::limiter::Limiter;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -56,6 +56,8 @@ pub enum NotAdmitted {
     AddressConnections,
     /// New connections come too fast from the address. In so much time there may be another one.
     AddressConnects(Duration),
+    /// Requests come too fast from the address. In so much time there may be another one.
+    AddressRequests(Duration),
     /// The user has as many connections as they may.
     UserConnections,
 }
@@ -94,7 +96,8 @@ impl Admission {
         self.told.take(now, TOLD_PER_SECOND, TOLD_PER_SECOND).is_ok()
     }
 
-    /// A connection that has come through a proxy is known to be from this address.
+    /// There is a connection from this address that counts by itself: a WebSocket that has come through a proxy, or a session of
+    /// Engine.IO that polls, which no socket stands for.
     ///
     /// # Errors
     /// As [`Admission::connect`].
@@ -118,9 +121,29 @@ impl Admission {
     /// A socket that was let in is gone. The address is the one that it was counted for.
     pub fn disconnected(&mut self, address: Option<IpAddr>) {
         self.sockets = self.sockets.saturating_sub(1);
-        if let Some(account) = address.and_then(|address| self.addresses.get_mut(&address.into())) {
+        if let Some(address) = address {
+            self.forget(address);
+        }
+    }
+
+    /// A session that polled has ended, or has a socket that stands for it.
+    pub fn forget(&mut self, address: IpAddr) {
+        if let Some(account) = self.addresses.get_mut(&address.into()) {
             account.connections = account.connections.saturating_sub(1);
         }
+    }
+
+    /// A client has sent a request over HTTP, which opens no WebSocket.
+    ///
+    /// # Errors
+    /// It is to be refused.
+    pub fn request(&mut self, now: Time, address: IpAddr) -> Result<(), NotAdmitted> {
+        let Some(limits) = &self.config.limits.per_address else { return Ok(()) };
+        let account = |account: &mut Account| account.requests.take(now, limits.requests_per_second, limits.request_burst);
+        self.addresses.with(now, &address.into(), account).map_err(|wait| {
+            self.stats.limit_address_requests += 1;
+            NotAdmitted::AddressRequests(wait)
+        })
     }
 
     /// A connection has become a user's.
@@ -167,6 +190,7 @@ impl NotAdmitted {
             NotAdmitted::Sockets => "Too many connections",
             NotAdmitted::AddressConnections => "Too many connections from this address",
             NotAdmitted::AddressConnects(_) => "Too many new connections from this address",
+            NotAdmitted::AddressRequests(_) => "Too many requests from this address",
             NotAdmitted::UserConnections => "Too many connections of this user",
         }
     }
@@ -175,7 +199,7 @@ impl NotAdmitted {
     pub fn retry_after(self) -> u64 {
         const SOME_TIME: u64 = 10;
         match self {
-            NotAdmitted::AddressConnects(wait) => wait.as_millis().div_ceil(1000) as u64,
+            NotAdmitted::AddressConnects(wait) | NotAdmitted::AddressRequests(wait) => wait.as_millis().div_ceil(1000) as u64,
             _ => SOME_TIME,
         }
     }
@@ -235,10 +259,40 @@ mod tests {
         assert_eq!([told(1), told(1), told(500_001), told(10_000_000)], [100, 0, 50, 100]);
     }
 
+    #[test]
+    fn who_asks_too_fast_is_told_when_to_ask_again() {
+        let per_address = PerAddress { requests_per_second: 4, request_burst: 2, ..PerAddress::default() };
+        let mut admission = admission(Limits { per_address: Some(per_address), ..Limits::default() });
+        let mut ask = |now: u64, number: u8| admission.request(Time::from_micros(now), address(number));
+        assert_eq!((ask(0, 0), ask(0, 1)), (Ok(()), Ok(())));
+        let refused = ask(0, 0).unwrap_err();
+        assert_eq!((refused, refused.retry_after()), (NotAdmitted::AddressRequests(Duration::from_millis(250)), 1));
+        assert_eq!((ask(0, 2), ask(250_000, 0), ask(250_000, 1)), (Ok(()), Ok(()), Err(refused)));
+        assert_eq!(admission.stats().limit_address_requests, 2);
+        assert_eq!(admission.connect(Time::ZERO, Some(address(0))), Ok(()), "a connection is something else");
+    }
+
+    #[test]
+    fn probes_and_scrapes_of_every_second_are_never_too_many() {
+        let per_address = Some(PerAddress::default());
+        let mut admission = admission(Limits { per_address, ..Limits::default() });
+        let at = |second: u64| Time::from_micros(second * 1_000_000);
+        assert!((0..10_000).all(|second| (0..100).all(|_| admission.request(at(second), address(0)).is_ok())));
+    }
+
+    #[test]
+    fn requests_are_not_limited_where_nothing_is() {
+        let mut admission = admission(Limits::default());
+        assert!((0..100_000).all(|_| admission.request(Time::ZERO, address(0)).is_ok()));
+        assert_eq!(admission.addresses.len(), 0);
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Connect(u8),
         Disconnect(u8),
+        Identify(u8),
+        Forget(u8),
         Enter(u8),
         Leave(u8),
         Wait(u16),
@@ -248,6 +302,8 @@ mod tests {
         prop_oneof![
             4 => (0..6u8).prop_map(Step::Connect),
             3 => (0..6u8).prop_map(Step::Disconnect),
+            2 => (0..6u8).prop_map(Step::Identify),
+            2 => (0..6u8).prop_map(Step::Forget),
             3 => (0..3u8).prop_map(Step::Enter),
             2 => (0..3u8).prop_map(Step::Leave),
             1 => (0..30_000u16).prop_map(Step::Wait),
@@ -263,21 +319,27 @@ mod tests {
             let (per_address, per_user) = (Some(per_address), Some(per_user));
             let mut admission = admission(Limits { sockets: Some(6), per_address, per_user, ..Limits::default() });
             let (mut now, mut here, mut users) = (Time::from_micros(1), Vec::<u8>::new(), BTreeMap::<u8, usize>::new());
+            // Those without a socket of their own.
+            let mut polling: Vec<u8> = Vec::new();
             let mut came: BTreeMap<u8, Vec<Time>> = BTreeMap::new();
             for step in steps {
                 match step {
-                    Step::Connect(number) => {
-                        let of_network = here.iter().filter(|other| **other / 2 == number / 2).count();
-                        let answer = admission.connect(now, Some(address(number)));
+                    Step::Connect(number) | Step::Identify(number) => {
+                        let has_socket = matches!(step, Step::Connect(_));
+                        let of_network = here.iter().chain(&polling).filter(|other| **other / 2 == number / 2).count();
+                        let answer = match has_socket {
+                            true => admission.connect(now, Some(address(number))),
+                            false => admission.identify(now, address(number)),
+                        };
                         let expected = match answer {
-                            _ if here.len() == 6 => Err(NotAdmitted::Sockets),
+                            _ if has_socket && here.len() == 6 => Err(NotAdmitted::Sockets),
                             _ if of_network == 3 => Err(NotAdmitted::AddressConnections),
                             Err(NotAdmitted::AddressConnects(wait)) => Err(NotAdmitted::AddressConnects(wait.clamp(Duration::from_micros(1), Duration::from_secs(1)))),
                             _ => Ok(()),
                         };
                         prop_assert_eq!(answer, expected);
                         if answer.is_ok() {
-                            here.push(number);
+                            if has_socket { &mut here } else { &mut polling }.push(number);
                             came.entry(number / 2).or_default().push(now);
                         }
                     }
@@ -285,6 +347,12 @@ mod tests {
                         if let Some(at) = here.iter().position(|other| *other == number) {
                             here.swap_remove(at);
                             admission.disconnected(Some(address(number)));
+                        }
+                    }
+                    Step::Forget(number) => {
+                        if let Some(at) = polling.iter().position(|other| *other == number) {
+                            polling.swap_remove(at);
+                            admission.forget(address(number));
                         }
                     }
                     Step::Enter(user) => {
@@ -310,6 +378,7 @@ mod tests {
                 }
             }
             here.iter().for_each(|number| admission.disconnected(Some(address(*number))));
+            polling.iter().for_each(|number| admission.forget(address(*number)));
             for (user, count) in users {
                 (0..count).for_each(|_| admission.left(&user.to_string()));
             }

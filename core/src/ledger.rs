@@ -22,6 +22,7 @@ pub(crate) struct Ledger<K> {
 pub(crate) struct Account {
     pub(crate) connections: usize,
     pub(crate) connects: Limiter,
+    pub(crate) requests: Limiter,
     messages: Limiter,
     bytes: Limiter,
 }
@@ -84,6 +85,7 @@ impl Account {
     }
 
     fn is_needed(&self, now: Time) -> bool {
-        self.connections > 0 || ![self.connects, self.messages, self.bytes].iter().all(|limiter| limiter.is_full(now))
+        self.connections > 0
+            || ![self.connects, self.requests, self.messages, self.bytes].iter().all(|limiter| limiter.is_full(now))
     }
 }

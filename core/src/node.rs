@@ -217,11 +217,7 @@ impl Node {
     /// See [`Hub::open`].
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
         let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
-        self.admission.connect(now, address).map_err(|refused| Refused {
-            status: refused.status(),
-            message: refused.message(),
-            retry_after: Some(refused.retry_after()),
-        })?;
+        self.admission.connect(now, address)?;
         let opened = self.hub.open(now, request).inspect_err(|_| self.admission.disconnected(address))?;
         if self.admission.counts_sockets() {
             self.guests.insert(opened.conn, address);
@@ -238,7 +234,8 @@ impl Node {
 
     /// See [`Hub::exchange`].
     pub fn exchange(&mut self, now: Time, exchange: ExchangeId, request: &http::Request<Bytes>) {
-        self.hub.exchange(now, exchange, request);
+        let Node { hub, admission, .. } = self;
+        hub.exchange(now, exchange, request, |address| admission.identify(now, address));
     }
 
     /// See [`Hub::abandon`].
@@ -396,6 +393,7 @@ impl Node {
                     }
                 }
                 Some(HubAction::Left { user }) => self.admission.left(&user),
+                Some(HubAction::SessionGone { address }) => self.admission.forget(address),
                 Some(HubAction::Respond(exchange, answer)) => return Some(Action::Respond(exchange, answer)),
                 Some(HubAction::Client(event)) => return Some(Action::Client(event)),
                 Some(HubAction::LacksKey) => return Some(Action::LacksKey),

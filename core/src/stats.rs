@@ -100,6 +100,8 @@ stats! {
     limit_address_connections: "roomcast_limit_address_connections_total" Counter;
     /// Connections turned away because too many come from their address in a short time.
     limit_address_connects: "roomcast_limit_address_connects_total" Counter;
+    /// HTTP requests refused because too many come from their address in a short time.
+    limit_address_requests: "roomcast_limit_address_requests_total" Counter;
     /// Sockets turned away because the node holds too many.
     limit_sockets: "roomcast_limit_sockets_total" Counter;
     /// Error replies sent to clients.

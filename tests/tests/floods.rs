@@ -8,6 +8,7 @@ use std::thread;
 use roomcast_tests::gateway_tests;
 use roomcast_tests::real::client::{Credential, JsonClient, access_token};
 use roomcast_tests::real::gateway::Gateway;
+use roomcast_tests::real::http::Response;
 use roomcast_tests::real::raw::{CONTINUATION, FINAL, PING, PONG, RawClient, TEXT, get_request, masked_frame, upgrade_request};
 use roomcast_tests::real::setup::{SECRET, Setup};
 use roomcast_tests::real::{PATIENCE, poll_until};
@@ -20,6 +21,9 @@ gateway_tests!(
     compression_is_neither_offered_nor_suffered,
     connections_from_one_address_are_turned_away,
     connections_behind_a_proxy_count_for_their_clients,
+    sessions_that_poll_on_one_socket_count_as_connections,
+    requests_on_one_socket_are_limited,
+    requests_behind_a_proxy_count_for_their_clients,
     connections_of_one_user_are_closed,
     handshakes_that_do_not_end_are_ended,
     heads_without_end_are_refused,
@@ -157,6 +161,101 @@ fn connections_behind_a_proxy_count_for_their_clients(binary: &Path) {
     drop(clients);
     let again = poll_until(PATIENCE, || (open("192.0.2.1").0 == Some(101)).then_some(()));
     assert!(again.is_some(), "those that are gone do not count");
+}
+
+const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// Begins a session that polls: the path and query of its requests, or the answer that refuses it.
+fn session(client: &mut RawClient) -> Result<String, Response> {
+    client.send(&get_request(POLLING, &[]));
+    let answer = client.response();
+    if answer.status != 200 {
+        return Err(answer);
+    }
+    let sid = answer.text().split('"').nth(3).expect("a session has an identifier").to_owned();
+    Ok(format!("{POLLING}&sid={sid}"))
+}
+
+/// Ends a session that polls.
+fn end(client: &mut RawClient, target: &str) {
+    client.send(format!("POST {target} HTTP/1.1\r\nhost: gateway.example\r\ncontent-length: 1\r\n\r\n1").as_bytes());
+    assert_eq!(client.response().status, 200);
+}
+
+fn sessions_that_poll_on_one_socket_count_as_connections(binary: &Path) {
+    let config = "[limits.per_address]\nconnections = 40\nconnects_per_second = 50\nconnect_burst = 200\n";
+    let gateway = Setup::new(binary).shards(2).config(config).start();
+    beside_honest_clients(&gateway, || {
+        // Each shard has one of the sockets.
+        let mut sockets = [(); 2].map(|()| RawClient::connect_from(ELSEWHERE, gateway.addr()));
+        let mut held = Vec::new();
+        let mut refused = 0;
+        for number in 0..60 {
+            match session(&mut sockets[number % 2]) {
+                Ok(target) => held.push(target),
+                Err(answer) => {
+                    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")), "{}", answer.text());
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((held.len(), refused), (38, 22));
+        assert_eq!(gateway.metric("roomcast_limit_address_connections_total"), 22);
+        // There is room for as many as have gone, but they may not come and go so often.
+        for target in &held {
+            end(&mut sockets[0], target);
+        }
+        let is_limited = poll_until(PATIENCE, || match session(&mut sockets[1]) {
+            Ok(target) => {
+                end(&mut sockets[1], &target);
+                None
+            }
+            Err(answer) => Some(answer),
+        });
+        assert_eq!(is_limited.map(|answer| answer.status), Some(429));
+        assert_eq!(gateway.metric("roomcast_limit_address_connections_total"), 22);
+        assert!(gateway.metric("roomcast_limit_address_connects_total") > 0);
+    });
+}
+
+fn requests_on_one_socket_are_limited(binary: &Path) {
+    let config = "[limits.per_address]\nrequests_per_second = 10\nrequest_burst = 200\n";
+    let gateway = Setup::new(binary).config(config).start();
+    beside_honest_clients(&gateway, || {
+        // What is open to all, what takes a scope, what is not there, and a session that is none.
+        let session = format!("{POLLING}&sid=AAAAAAAAAAAAAAAAAAAAAAAA");
+        let targets = [("/healthz", 200), ("/api/rooms", 401), ("/nowhere", 404), (&session, 400)];
+        let mut client = RawClient::connect_from(ELSEWHERE, gateway.addr());
+        let mut answered = 0;
+        let refused = loop {
+            let (target, status) = targets[answered % targets.len()];
+            client.send(&get_request(target, &[]));
+            let answer = client.response();
+            if answer.status == 429 {
+                break answer;
+            }
+            assert_eq!(answer.status, status, "{}", answer.text());
+            answered += 1;
+            assert!(answered < 2_000, "it may ask without end");
+        };
+        assert!(answered >= 200, "{answered}");
+        assert_eq!((refused.header("retry-after"), refused.header("connection")), (Some("1"), Some("close")));
+        assert!(client.is_closed(PATIENCE), "who goes on has to come again");
+        assert!(gateway.metric("roomcast_limit_address_requests_total") > 0);
+    });
+}
+
+fn requests_behind_a_proxy_count_for_their_clients(binary: &Path) {
+    let config = "[limits]\nproxies = [\"127.0.0.2\"]\n[limits.per_address]\nrequests_per_second = 1\nrequest_burst = 20\n";
+    let gateway = Setup::new(binary).config(config).start();
+    let mut proxy = RawClient::connect_from(ELSEWHERE, gateway.addr());
+    let mut ask = |address: &str| {
+        proxy.send(&get_request("/healthz", &[("x-forwarded-for", address)]));
+        proxy.response().status
+    };
+    let flood = poll_until(PATIENCE, || (ask("192.0.2.1") == 429).then_some(()));
+    assert!(flood.is_some(), "it may ask without end");
+    assert_eq!(ask("192.0.2.2"), 200, "the socket is not only theirs");
 }
 
 fn connections_of_one_user_are_closed(binary: &Path) {

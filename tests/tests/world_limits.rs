@@ -242,6 +242,71 @@ fn an_address_has_so_many_connections_and_messages_and_comes_so_often() {
     world.converge();
 }
 
+/// A client of Socket.IO from an address.
+fn socket_from(world: &mut World, transport: Transport, address: &str) -> ClientNumber {
+    let session = world.open_session_from(0, transport, address);
+    let auth = json!({ "token": world.socket_token("a") }).to_string();
+    world.enter(session, "/", Some("a"), &auth)
+}
+
+#[test]
+fn sessions_that_poll_count_for_their_address() {
+    let per_address = Some(PerAddress { connections: 3, ..PerAddress::default() });
+    let mut world = world(Limits { per_address, ..Limits::default() });
+    let house = ["2001:db8::1", "2001:db8::2", "2001:db8::3"];
+    let polling = house.map(|address| socket_from(&mut world, Transport::Polling, address));
+    world.settle();
+    assert!(polling.iter().all(|client| world.is_connected(*client)));
+    for transport in TRANSPORTS {
+        let session = world.open_session_from(0, transport, house[0]);
+        world.settle();
+        assert!(!world.is_open(session), "{transport:?}");
+    }
+    let plain = world.connect_from(0, "a", house[0]);
+    let elsewhere = socket_from(&mut world, Transport::Polling, "2001:db8:0:1::1");
+    world.settle();
+    assert!(!world.is_connected(plain) && world.is_connected(elsewhere));
+    assert_eq!((world.stats().limit_address_connections, world.stats().refused), (3, 1));
+    // However one ends, there is room for another: it is cut off, it says so, it is sent away, or it goes on over a WebSocket.
+    world.cut(polling[0]);
+    let next = socket_from(&mut world, Transport::Polling, house[0]);
+    world.settle();
+    assert!(world.is_connected(next));
+    world.send_packet(world.session_of(polling[1]), "1");
+    world.settle();
+    world.send_packet(world.session_of(polling[2]), "nonsense");
+    world.settle();
+    let last = socket_from(&mut world, Transport::Upgrading, house[1]);
+    world.settle();
+    assert!(world.is_connected(last) && world.has_websocket(world.session_of(last)));
+    let beside = socket_from(&mut world, Transport::Polling, house[1]);
+    world.settle();
+    assert!(world.is_connected(beside), "one that was upgraded counts once");
+    world.cut(last);
+    let plain = world.connect_from(0, "a", house[2]);
+    assert!(world.is_connected(plain));
+    assert_eq!(world.stats().limit_address_connections, 3);
+    world.converge();
+}
+
+#[test]
+fn sessions_that_poll_come_only_so_often_from_an_address() {
+    let per_address = Some(PerAddress { connects_per_second: 1, connect_burst: 4, ..PerAddress::default() });
+    let mut world = world(Limits { per_address, ..Limits::default() });
+    let address = "192.0.2.1";
+    let sessions: Vec<_> = (0..6).map(|_| world.open_session_from(0, Transport::Polling, address)).collect();
+    world.settle();
+    assert_eq!(sessions.iter().filter(|session| world.is_open(**session)).count(), 4);
+    assert_eq!(world.stats().limit_address_connects, 2);
+    let plain = world.connect_from(0, "a", address);
+    assert!(!world.is_connected(plain), "it is one rate for all");
+    world.run(2 * SECOND);
+    let later = world.open_session_from(0, Transport::Polling, address);
+    world.settle();
+    assert!(world.is_open(later));
+    world.converge();
+}
+
 #[test]
 fn a_node_has_so_many_sockets() {
     let mut world = world(Limits { sockets: Some(2), ..Limits::default() });

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Shutdown};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use http::Request;
+use bytes::Bytes;
+use http::header::{CONNECTION, RETRY_AFTER};
+use http::{HeaderValue, Request, Response};
 use roomcast_core::address::{ClientAddress, client_address};
 use roomcast_core::admission::{Admission, NotAdmitted};
 use roomcast_core::config::{Config, Limits};
@@ -15,6 +17,7 @@ use roomcast_core::time::Time;
 use socket2::SockRef;
 
 use crate::handshake;
+use crate::http::refusal;
 use crate::log;
 use crate::transport::Transport;
 
@@ -99,6 +102,35 @@ impl Entrance {
             counted.address = Some(*address);
         }
         Ok(())
+    }
+
+    /// Whether an address may have another connection that no socket stands for.
+    pub(crate) fn identify(&self, now: Time, address: IpAddr) -> Result<(), NotAdmitted> {
+        self.lock().identify(now, address)
+    }
+
+    /// Such a connection is gone.
+    pub(crate) fn forget(&self, address: IpAddr) {
+        self.lock().forget(address);
+    }
+
+    /// Whether a request that asks for no WebSocket is answered: else the answer in place of it.
+    pub(crate) fn let_ask<B>(&self, now: Time, peer: Option<IpAddr>, request: &Request<B>) -> Result<(), Response<Bytes>> {
+        if self.config.limits.per_address.is_none() {
+            return Ok(());
+        }
+        let Some(address) = self.address_of(peer, request) else { return Ok(()) };
+        let asked = self.lock().request(now, address);
+        asked.map_err(|refused| {
+            log::turned_away(Some(address), refused);
+            let mut response = refusal(refused.status(), refused.message());
+            response.headers_mut().insert(RETRY_AFTER, refused.retry_after().into());
+            // Who goes on has to come again, which counts as well. A proxy brings others.
+            if !peer.is_some_and(|peer| self.config.limits.is_proxy(peer.to_canonical())) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
     }
 
     /// Whether a user may have another connection.

@@ -260,6 +260,9 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let polls = Cell::new(serving.polls);
         let respond = |request, hung_up: &HungUp| -> Answer {
             polls.set(gateway.has_sessions(&request));
+            if let Err(response) = gateway.entrance().let_ask(now, peer, &request) {
+                return Box::pin(async { response });
+            }
             let (gateway, request, hung_up) = (gateway.clone(), Box::new(request), hung_up.clone());
             Box::pin(async move {
                 let mut response = gateway.respond_on((Some(number), peer), request, hung_up).await;
@@ -344,7 +347,8 @@ impl<T: Transport, M: Timer> Shard<T, M> {
     fn exchange(&mut self, now: Time, request: &Request<Bytes>, exchange: ExchangeId, done: oneshot::Sender<PollAnswer>) {
         if self.stop_at.is_none() {
             self.exchanges.insert(exchange, done);
-            self.hub.exchange(now, exchange, request);
+            let entrance = self.gateway.entrance();
+            self.hub.exchange(now, exchange, request, |address| entrance.identify(now, address));
         }
     }
 
@@ -445,6 +449,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                     }
                 }
                 HubAction::Left { user } => self.gateway.entrance().left(&user),
+                HubAction::SessionGone { address } => self.gateway.entrance().forget(address),
                 HubAction::Respond(exchange, answer) => {
                     if let Some(done) = self.exchanges.remove(&exchange) {
                         // Whoever waited may just have gone.

@@ -38,12 +38,18 @@ pub struct PerAddress {
     pub bytes_per_second: u32,
     /// As for a user.
     pub burst_bytes: u32,
-    /// Sockets, whatever is spoken on them; one more is answered with status 429. Behind a proxy, its WebSockets.
+    /// Sockets, whatever is spoken on them, and sessions of Socket.IO that poll, which have none of their own; one more is answered with
+    /// status 429. Behind a proxy, its WebSockets and such sessions.
     pub connections: usize,
     /// New ones on average, each second; more are answered with status 429.
     pub connects_per_second: u32,
     /// New ones at once after a pause.
     pub connect_burst: u32,
+    /// HTTP requests on average, each second, whatever they ask for, polls among them; more are answered with status 429, and the socket
+    /// is closed unless it is a proxy's. What asks for a WebSocket counts as a connection instead.
+    pub requests_per_second: u32,
+    /// Requests at once after a pause.
+    pub request_burst: u32,
 }
 
 /// A proxy of ours, or a network of them: `192.0.2.1`, `10.0.0.0/8`.
@@ -109,7 +115,7 @@ impl PerUser {
 
 impl PerAddress {
     pub(super) fn validate(&self, path: &str) -> Result<(), ConfigError> {
-        let rates = [self.connects_per_second, self.connect_burst];
+        let rates = [self.connects_per_second, self.connect_burst, self.requests_per_second, self.request_burst];
         check(!rates.contains(&0), path, "has a limit of 0, which must be greater")?;
         self.share().validate(path)
     }
@@ -139,6 +145,8 @@ impl Default for PerAddress {
             connections: 200,
             connects_per_second: 20,
             connect_burst: 100,
+            requests_per_second: 1000,
+            request_burst: 2000,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a hub wants done.
 
+use core::net::IpAddr;
+
 use super::{AckId, Arguments, ClientEvent, ExchangeId, NoAck, Petition, PollAnswer};
 use crate::door::Ask;
 use crate::id::ConnId;
@@ -34,6 +36,11 @@ pub enum HubAction {
     Left {
         /// The user.
         user: Box<str>,
+    },
+    /// A session that polled, and was let in for this address, has ended or goes on over a WebSocket.
+    SessionGone {
+        /// The address.
+        address: IpAddr,
     },
     /// Something for the log.
     Report(Report),

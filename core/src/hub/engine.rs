@@ -102,22 +102,23 @@ impl Hub {
         now: Time,
         request: &http::Request<B>,
         (route, room): (usize, Option<String>),
-        polling: Option<Sid>,
+        polling: Option<Polling>,
     ) -> ConnId {
         let config = self.config.clone();
         // Over a WebSocket nobody will name it again.
-        let sid = polling.unwrap_or_else(|| self.new_sid());
+        let sid = polling.as_ref().map_or_else(|| self.new_sid(), |polling| polling.sid);
+        let upgrades = polling.is_some();
         let is_echo = config.routes.get(route).is_some_and(|route| route.dialect == DialectName::EngineEcho);
         let phase = if is_echo { Phase::Open } else { Phase::Authenticating };
         let engine = Engine {
-            polling: polling.map(|sid| Box::new(Polling::new(sid))),
+            polling: polling.map(Box::new),
             sockets: Vec::new(),
             left: 0,
             assembly: None,
             token: Credentials::of(request).token.map(|token| Hidden(token.into())),
         };
         let id = self.add(now, Nature::Engine(Box::new(engine)), (route as u16, room), phase, source_of(request));
-        if polling.is_some() {
+        if upgrades {
             self.sids.insert(sid, id);
         }
         let (ping_interval, ping_timeout) = (config.socketio.ping_interval, config.socketio.ping_timeout);
@@ -127,7 +128,6 @@ impl Hub {
                 conn.deadline = now + config.socketio.connect_timeout;
             }
         }
-        let upgrades = polling.is_some();
         let sid = sid.to_string();
         let handshake = Handshake { sid: &sid, upgrades, ping_interval, ping_timeout, max_payload: config.socketio.max_payload };
         self.push(now, id, Frame::text(handshake.packet().as_bytes()));

@@ -1,10 +1,13 @@
 //! What one connection may do, and how much of it.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
+use super::audit::source_of;
 use super::connection::Connection;
-use super::{Hub, HubAction, find};
+use super::{Hub, HubAction, Refused, find};
 use crate::address::Network;
+use crate::admission::NotAdmitted;
 use crate::dialect::json::{ErrorCode, Object};
 use crate::id::ConnId;
 use crate::limiter::Limiter;
@@ -115,6 +118,18 @@ impl Hub {
         Ok(())
     }
 
+    /// Has a session that polls counted for its address, where that is limited: no socket stands for it.
+    pub(super) fn count_session<B>(
+        &self,
+        request: &http::Request<B>,
+        admit: impl FnOnce(IpAddr) -> Result<(), NotAdmitted>,
+    ) -> Result<Option<IpAddr>, Refused> {
+        let (_, address) = source_of(request);
+        let address = address.filter(|_| self.config.limits.per_address.is_some());
+        address.map_or(Ok(()), admit)?;
+        Ok(address)
+    }
+
     /// A connection has become a user's: the host is asked whether that is one too many, where there may be too many.
     pub(super) fn enter_as_user(&mut self, id: ConnId) {
         if self.config.limits.per_user.is_none() {
@@ -192,6 +207,12 @@ impl Hub {
     /// than be listened to.
     pub fn is_shut_out(&self, id: ConnId) -> bool {
         self.peek(id).is_some_and(|conn| conn.shut_out)
+    }
+}
+
+impl From<NotAdmitted> for Refused {
+    fn from(refused: NotAdmitted) -> Refused {
+        Refused { status: refused.status(), message: refused.message(), retry_after: Some(refused.retry_after()) }
     }
 }
 

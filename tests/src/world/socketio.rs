@@ -96,6 +96,15 @@ impl World {
         namespaces.iter().map(|namespace| self.enter(session, namespace, Some(user), &auth)).collect()
     }
 
+    /// A session is opened from an address, and enters no namespace.
+    pub fn open_session_from(&mut self, node: usize, transport: Transport, address: &str) -> SessionNumber {
+        let number = self.sessions.engines.len();
+        let address = Some(address.parse().expect("it is an address"));
+        self.sessions.engines.push(Engine { address, ..Engine::new(transport, None) });
+        self.begin(number, node);
+        SessionNumber(number)
+    }
+
     /// A session is opened, with a token in its first request or without one, and enters no namespace.
     pub fn open_session(&mut self, node: usize, transport: Transport, token: Option<&str>) -> SessionNumber {
         let number = self.sessions.engines.len();

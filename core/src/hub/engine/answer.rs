@@ -123,6 +123,8 @@ pub(super) enum EngineError {
     TooLarge,
     /// There is no room for another session, or the node is going away.
     Busy,
+    /// There is none for its address, or not so soon.
+    TooMany,
 }
 
 impl EngineError {
@@ -132,7 +134,7 @@ impl EngineError {
             EngineError::UnknownSession | EngineError::Elsewhere => 1,
             EngineError::HandshakeMethod => 2,
             EngineError::BadRequest | EngineError::Jsonp | EngineError::Malformed | EngineError::TooLarge => 3,
-            EngineError::Forbidden | EngineError::Busy => 4,
+            EngineError::Forbidden | EngineError::Busy | EngineError::TooMany => 4,
             EngineError::UnsupportedVersion => 5,
         }
     }
@@ -142,6 +144,7 @@ impl EngineError {
             EngineError::Forbidden => StatusCode::FORBIDDEN,
             EngineError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             EngineError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::TooMany => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -161,6 +164,7 @@ impl EngineError {
             EngineError::Malformed => "Bad request: the packets are malformed",
             EngineError::TooLarge => "The payload is too large",
             EngineError::Busy => "The server takes no more sessions at the moment",
+            EngineError::TooMany => "Too many connections from this address",
         }
     }
 }

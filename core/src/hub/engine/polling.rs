@@ -1,5 +1,6 @@
 //! Sessions whose clients poll: a GET waits until there is something to say, a POST brings what the client says.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::{Method, Request, StatusCode};
 
 use super::answer::{EngineError, ExchangeId, PollAnswer};
 use super::{Query, Sid};
+use crate::admission::NotAdmitted;
 use crate::config::Route;
 use crate::dialect::socketio::engine::{parse_payload, put_payload};
 use crate::frame::{FrameKind, split};
@@ -26,6 +28,8 @@ const NOTHING: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(in super::super) struct Polling {
     pub(super) sid: Sid,
+    /// For which address it is counted, if it is.
+    counted: Option<IpAddr>,
     /// The request that waits for something to be said.
     pub(super) held: Option<Held>,
     /// The one that was answered last: should its client turn out to be gone, what it was answered is lost.
@@ -51,8 +55,8 @@ pub(super) struct Upgrade {
 }
 
 impl Polling {
-    pub(super) fn new(sid: Sid) -> Polling {
-        Polling { sid, held: None, answered: None, upgrade: None }
+    fn new(sid: Sid, counted: Option<IpAddr>) -> Polling {
+        Polling { sid, counted, held: None, answered: None, upgrade: None }
     }
 
     fn is_probed(&self) -> bool {
@@ -62,11 +66,18 @@ impl Polling {
 
 impl Hub {
     /// A client of an Engine.IO route sends a request that asks for no upgrade. It is answered by [`HubAction::Respond`], at once
-    /// or when there is something to say.
-    pub fn exchange(&mut self, now: Time, exchange: ExchangeId, request: &Request<Bytes>) {
+    /// or when there is something to say. Where it would begin a session and addresses have limits, `admit` is asked whether one more is
+    /// let in for this address; one that is counts until [`HubAction::SessionGone`].
+    pub fn exchange(
+        &mut self,
+        now: Time,
+        exchange: ExchangeId,
+        request: &Request<Bytes>,
+        admit: impl FnOnce(IpAddr) -> Result<(), NotAdmitted>,
+    ) {
         self.expire(now);
         let (answer, page) = match self.page_of(request) {
-            Ok(page) => match self.take(now, exchange, request, &page) {
+            Ok(page) => match self.take(now, exchange, request, &page, admit) {
                 Ok(None) => return,
                 Ok(Some(answer)) => (answer, page),
                 Err(Failure(error, retry_after)) => (PollAnswer::error(error).retry_after(retry_after), page),
@@ -97,6 +108,7 @@ impl Hub {
         exchange: ExchangeId,
         request: &Request<Bytes>,
         page: &Option<Page>,
+        admit: impl FnOnce(IpAddr) -> Result<(), NotAdmitted>,
     ) -> Result<Option<PollAnswer>, Failure> {
         if *request.method() == Method::OPTIONS {
             return Ok(Some(PollAnswer::preflight()));
@@ -114,9 +126,10 @@ impl Hub {
             if !is_get {
                 return Err(EngineError::HandshakeMethod.into());
             }
-            let route = self.admit(request).map_err(|refused| Failure::of(self.note_refusal(request, refused)))?;
-            let sid = self.new_sid();
-            let id = self.open_session(now, request, route, Some(sid));
+            let admitted = self.admit(request).and_then(|route| Ok((route, self.count_session(request, admit)?)));
+            let (route, counted) = admitted.map_err(|refused| Failure::of(self.note_refusal(request, refused)))?;
+            let polling = Polling::new(self.new_sid(), counted);
+            let id = self.open_session(now, request, route, Some(polling));
             return self.hold(now, id, exchange, page);
         };
         let route = Route::find(&self.config.routes, request.uri().path()).map(|(route, _)| route);
@@ -226,6 +239,9 @@ impl Hub {
     /// A session is named by nobody any more, nor is what it was answered last.
     pub(super) fn forget_polling(&mut self, polling: &Polling) {
         self.sids.remove(&polling.sid);
+        if let Some(address) = polling.counted {
+            self.actions.push_back(HubAction::SessionGone { address });
+        }
         if let Some(answered) = polling.answered {
             self.held.remove(&answered);
         }
@@ -252,6 +268,7 @@ impl Failure {
         let error = match refused.status {
             StatusCode::FORBIDDEN => EngineError::Forbidden,
             StatusCode::SERVICE_UNAVAILABLE => EngineError::Busy,
+            StatusCode::TOO_MANY_REQUESTS => EngineError::TooMany,
             _ => EngineError::BadRequest,
         };
         Failure(error, refused.retry_after)

@@ -33,7 +33,7 @@ impl Bench {
         self.exchanges += 1;
         let exchange = ExchangeId(self.exchanges);
         let request = Request::builder().method(method).uri(uri).body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        self.hub.exchange(NOW, exchange, &request);
+        self.hub.exchange(NOW, exchange, &request, |_| Ok(()));
         (exchange, self.answers().into_iter().find(|(id, ..)| *id == exchange).map(|(_, status, body)| (status, body)))
     }
 
@@ -86,7 +86,7 @@ fn what_is_sent_answers_the_poll_that_waits() {
     let uri = uri(ENGINE, &sid);
     let (held, _) = bench.send("GET", &uri, "");
     let post = Request::post(&uri).body(Bytes::from_static(b"4hello\x1ebAQID")).unwrap();
-    bench.hub.exchange(NOW, ExchangeId(99), &post);
+    bench.hub.exchange(NOW, ExchangeId(99), &post, |_| Ok(()));
     let answers = bench.answers();
     assert!(answers.contains(&(ExchangeId(99), 200, "ok".into())), "{answers:?}");
     assert!(answers.contains(&(held, 200, "4hello\x1ebAQID".into())), "{answers:?}");
@@ -99,7 +99,7 @@ fn a_second_poll_ends_the_session() {
     let uri = uri(ENGINE, &sid);
     let (first, _) = bench.send("GET", &uri, "");
     let second = ExchangeId(50);
-    bench.hub.exchange(NOW, second, &Request::get(&uri).body(Bytes::new()).unwrap());
+    bench.hub.exchange(NOW, second, &Request::get(&uri).body(Bytes::new()).unwrap(), |_| Ok(()));
     let answers = bench.answers();
     assert_eq!(answers[0], (first, 200, "1".into()));
     assert_eq!((answers[1].0, answers[1].1), (second, 400));
@@ -135,7 +135,7 @@ fn a_websocket_takes_over_with_what_waits() {
     let answers: Vec<_> = std::iter::from_fn(|| bench.hub.poll_action()).collect();
     assert!(answers.contains(&HubAction::Respond(held, PollAnswer::text("6"))), "{answers:?}");
     let post = Request::post(&uri).body(Bytes::from_static(b"40")).unwrap();
-    bench.hub.exchange(NOW, ExchangeId(99), &post);
+    bench.hub.exchange(NOW, ExchangeId(99), &post, |_| Ok(()));
     bench.hub.receive(NOW, probe, Message::Text("5"));
     let frames = bench.frames(probe);
     assert!(frames.len() == 1 && frames[0].starts_with("40{\"sid\":\""), "{frames:?}");
@@ -292,7 +292,7 @@ fn an_answer_that_nobody_took_ends_the_session() {
     let uri = uri(ENGINE, &sid);
     let (held, _) = bench.send("GET", &uri, "");
     let post = Request::post(&uri).body(Bytes::from_static(b"4hello")).unwrap();
-    bench.hub.exchange(NOW, ExchangeId(99), &post);
+    bench.hub.exchange(NOW, ExchangeId(99), &post, |_| Ok(()));
     assert_eq!(bench.answers().len(), 2);
     bench.hub.abandon(NOW, held);
     assert_eq!((bench.hub.stats().connections, bench.send("GET", &uri, "").1.unwrap().0), (0, 400));

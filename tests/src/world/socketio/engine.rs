@@ -1,5 +1,7 @@
 //! An Engine.IO session as its client has it.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -30,6 +32,8 @@ pub(in super::super) struct Engine {
     pub(super) transport: Transport,
     /// The token of its first request.
     pub(super) token: Option<String>,
+    /// Where it connects from, if nodes know that.
+    pub(super) address: Option<IpAddr>,
     pub(super) phase: Phase,
     pub(super) node: usize,
     /// How often it has begun: what was on its way to or from an earlier session is for nobody.
@@ -76,6 +80,7 @@ impl Engine {
         Engine {
             transport,
             token: token.map(String::from),
+            address: None,
             phase: Phase::Gone,
             node: 0,
             session: 0,

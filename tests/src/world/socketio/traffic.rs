@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{Method, Request};
+use roomcast_core::address::ClientAddress;
 use roomcast_core::hub::{CloseCause, ExchangeId, PollAnswer};
 use roomcast_core::node::OwnedMessage;
 use serde_json::Value;
@@ -183,7 +184,10 @@ impl World {
     fn head(&self, engine: usize, transport: &str) -> http::request::Builder {
         let session = &self.sessions.engines[engine];
         let sid = session.sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
-        let request = Request::builder().uri(format!("{PATH}?EIO=4&transport={transport}{sid}"));
+        let mut request = Request::builder().uri(format!("{PATH}?EIO=4&transport={transport}{sid}"));
+        if let Some(address) = session.address {
+            request = request.extension(ClientAddress(address));
+        }
         match &session.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
