@@ -22,6 +22,7 @@ use crate::door::{Ask, PublishId, ReadId, Tell};
 use crate::frame::{Frame, Message};
 use crate::id::{ConnId, ShardId};
 use crate::ledger::Ledger;
+use crate::limiter::Limiter;
 use crate::message::{Composer, Json, RoomName};
 use crate::report::Report;
 use crate::stats::Stats;
@@ -128,6 +129,8 @@ pub struct Hub {
     addresses: Ledger<Network>,
     stats: Stats,
     reporting: bool,
+    /// The refusals that are reported.
+    told: Limiter,
 }
 
 /// What a deadline is about.
@@ -226,6 +229,7 @@ impl Hub {
             addresses: Ledger::new(key),
             stats: Stats::default(),
             reporting: false,
+            told: Limiter::default(),
             config,
         })
     }
@@ -252,9 +256,9 @@ impl Hub {
     /// A path that is not served (404), an origin that is not allowed (403), no room for another connection, or a hub that is
     /// being drained (503).
     pub fn open(&mut self, now: Time, request: &http::Request<()>) -> Result<Opened, Refused> {
-        let (route, room) = self.admit(request).map_err(|refused| self.note_refusal(request, refused))?;
+        let (route, room) = self.admit(request).map_err(|refused| self.note_refusal(now, request, refused))?;
         if self.config.routes[route].dialect.is_engine() {
-            return self.open_engine(now, request, (route, room)).map_err(|refused| self.note_refusal(request, refused));
+            return self.open_engine(now, request, (route, room)).map_err(|refused| self.note_refusal(now, request, refused));
         }
         let auth = self.config.routes[route].auth;
         let phase = if auth == AuthMode::Required { Phase::Authenticating } else { Phase::Open };

@@ -15,10 +15,16 @@ use crate::time::Time;
 /// The codes of closes that say that a limit was exceeded: policy, size, slowness, errors, connections.
 const LIMITS: [u16; 5] = [1008, 1009, 4008, 4009, 4029];
 
+/// Requests for connections that are refused, of which the log is told in a second.
+const TOLD_PER_SECOND: u32 = 100;
+
 impl Hub {
-    /// A request is refused before there is a connection.
-    pub(super) fn note_refusal<B>(&mut self, request: &Request<B>, refused: Refused) -> Refused {
+    /// A request is refused before there is a connection. Of those that come in floods, all on one socket if they like, not each is told.
+    pub(super) fn note_refusal<B>(&mut self, now: Time, request: &Request<B>, refused: Refused) -> Refused {
         self.stats.refused += 1;
+        if self.told.take(now, TOLD_PER_SECOND, TOLD_PER_SECOND).is_err() {
+            return refused;
+        }
         let origin = || request.headers().get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into());
         let ((path, address), status, reason) = (source_of(request), refused.status.as_u16(), refused.message);
         self.report(|| Report::Refused { address, path: path.into(), origin: origin(), status, reason });

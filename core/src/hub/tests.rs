@@ -201,3 +201,17 @@ fn a_protocol_error_takes_no_close_frame_away_that_is_still_to_be_written() {
         assert!(dropped(&mut hub), "nothing more is waited for");
     }
 }
+
+#[test]
+fn a_flood_of_refusals_is_counted_and_not_told_to_the_last() {
+    let mut hub = hub(Config::default());
+    hub.set_reporting(true);
+    let request = http::Request::get("/nowhere").body(()).unwrap();
+    let mut told = |at: u64| {
+        assert!((0..1000).all(|_| hub.open(Time::from_micros(at), &request).is_err()));
+        let actions = std::iter::from_fn(|| hub.poll_action());
+        actions.filter(|action| matches!(action, HubAction::Report(Report::Refused { .. }))).count()
+    };
+    assert_eq!([told(1), told(1), told(500_001), told(10_000_000)], [100, 0, 50, 100]);
+    assert_eq!(hub.stats().refused, 4000);
+}

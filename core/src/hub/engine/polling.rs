@@ -84,7 +84,7 @@ impl Hub {
             },
             // It is no business of that page why.
             Err(refused) => {
-                self.note_refusal(request, refused);
+                self.note_refusal(now, request, refused);
                 (PollAnswer::error(EngineError::Forbidden), None)
             }
         };
@@ -127,7 +127,7 @@ impl Hub {
                 return Err(EngineError::HandshakeMethod.into());
             }
             let admitted = self.admit(request).and_then(|route| Ok((route, self.count_session(request, admit)?)));
-            let (route, counted) = admitted.map_err(|refused| Failure::of(self.note_refusal(request, refused)))?;
+            let (route, counted) = admitted.map_err(|refused| Failure::of(self.note_refusal(now, request, refused)))?;
             let polling = Polling::new(self.new_sid(), counted);
             let id = self.open_session(now, request, route, Some(polling));
             return self.hold(now, id, exchange, page);
