@@ -114,23 +114,19 @@ impl Entrance {
         self.lock().forget(address);
     }
 
-    /// Whether a request that asks for no WebSocket is answered: else the answer in place of it.
-    pub(crate) fn let_ask<B>(&self, now: Time, peer: Option<IpAddr>, request: &Request<B>) -> Result<(), Response<Bytes>> {
-        if self.config.limits.per_address.is_none() {
-            return Ok(());
+    /// The answer to a request that asks for no WebSocket, where it is one too many.
+    pub(crate) fn refuse_request<B>(&self, now: Time, peer: Option<IpAddr>, request: &Request<B>) -> Option<Response<Bytes>> {
+        self.config.limits.per_address.as_ref()?;
+        let address = self.address_of(peer, request)?;
+        let refused = self.lock().request(now, address).err()?;
+        log::turned_away(Some(address), refused);
+        let mut response = refusal(refused.status(), refused.message());
+        response.headers_mut().insert(RETRY_AFTER, refused.retry_after().into());
+        // Who goes on has to come again, which counts as well. A proxy brings others.
+        if !peer.is_some_and(|peer| self.config.limits.is_proxy(peer.to_canonical())) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let Some(address) = self.address_of(peer, request) else { return Ok(()) };
-        let asked = self.lock().request(now, address);
-        asked.map_err(|refused| {
-            log::turned_away(Some(address), refused);
-            let mut response = refusal(refused.status(), refused.message());
-            response.headers_mut().insert(RETRY_AFTER, refused.retry_after().into());
-            // Who goes on has to come again, which counts as well. A proxy brings others.
-            if !peer.is_some_and(|peer| self.config.limits.is_proxy(peer.to_canonical())) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        })
+        Some(response)
     }
 
     /// Whether a user may have another connection.

@@ -260,7 +260,7 @@ impl<T: Transport, M: Timer> Shard<T, M> {
         let polls = Cell::new(serving.polls);
         let respond = |request, hung_up: &HungUp| -> Answer {
             polls.set(gateway.has_sessions(&request));
-            if let Err(response) = gateway.entrance().let_ask(now, peer, &request) {
+            if let Some(response) = gateway.entrance().refuse_request(now, peer, &request) {
                 return Box::pin(async { response });
             }
             let (gateway, request, hung_up) = (gateway.clone(), Box::new(request), hung_up.clone());
