@@ -72,13 +72,25 @@ impl Entrance {
         }
         // Behind a proxy, whose connection it is shows with the request.
         let address = peer.filter(|peer| !self.config.limits.is_proxy(peer.to_canonical()));
-        self.connect(now, address).inspect_err(|turned_away| turned_away.log(peer))?;
+        self.ask(now, peer, |admission| admission.connect(now, address))?;
         Ok(Guest { peer, permit: Some(Box::new(Counted { entrance: self.clone(), address })) })
     }
 
-    fn connect(&self, now: Time, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+    /// Whether something may be that was asked for from this address. The log is told where it is told at all.
+    fn ask(
+        &self,
+        now: Time,
+        address: Option<IpAddr>,
+        question: impl FnOnce(&mut Admission) -> Result<(), NotAdmitted>,
+    ) -> Result<(), TurnedAway> {
         let mut admission = self.lock();
-        admission.connect(now, address).map_err(|refused| TurnedAway { refused, told: admission.tells(now) })
+        let Err(refused) = question(&mut admission) else { return Ok(()) };
+        let told = admission.tells(now);
+        drop(admission);
+        if told {
+            log::turned_away(address, refused);
+        }
+        Err(TurnedAway { refused, told })
     }
 
     /// Who has sent a request, as far as that is known.
@@ -98,7 +110,8 @@ impl Entrance {
     pub(crate) fn settle<B>(&self, now: Time, permit: &mut Permit, request: &Request<B>) -> Result<(), NotAdmitted> {
         let (Some(counted), Some(ClientAddress(address))) = (permit, request.extensions().get()) else { return Ok(()) };
         if counted.address.is_none() {
-            self.lock().identify(now, *address)?;
+            let answer = self.ask(now, Some(*address), |admission| admission.identify(now, *address));
+            answer.map_err(|TurnedAway { refused, .. }| refused)?;
             counted.address = Some(*address);
         }
         Ok(())
@@ -118,8 +131,7 @@ impl Entrance {
     pub(crate) fn refuse_request<B>(&self, now: Time, peer: Option<IpAddr>, request: &Request<B>) -> Option<Response<Bytes>> {
         self.config.limits.per_address.as_ref()?;
         let address = self.address_of(peer, request)?;
-        let refused = self.lock().request(now, address).err()?;
-        log::turned_away(Some(address), refused);
+        let TurnedAway { refused, .. } = self.ask(now, Some(address), |admission| admission.request(now, address)).err()?;
         let mut response = refusal(refused.status(), refused.message());
         response.headers_mut().insert(RETRY_AFTER, refused.retry_after().into());
         // Who goes on has to come again, which counts as well. A proxy brings others.
@@ -156,12 +168,6 @@ impl Drop for Counted {
 }
 
 impl TurnedAway {
-    fn log(&self, peer: Option<IpAddr>) {
-        if self.told {
-            log::turned_away(peer, self.refused);
-        }
-    }
-
     /// Tells the other end of a socket, if it is to be told and can be without waiting.
     pub(crate) fn tell(&self, io: &mut impl Transport) {
         if self.told {

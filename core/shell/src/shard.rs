@@ -300,7 +300,6 @@ impl<T: Transport, M: Timer> Shard<T, M> {
                 let entrance = gateway.entrance();
                 entrance.recognise(peer, &mut request);
                 if let Err(refused) = entrance.settle(now, &mut socket.permit, &request) {
-                    log::turned_away(entrance.address_of(peer, &request), refused);
                     return self.leave(now, index, answer(refused).into());
                 }
                 match gateway.owner(&request) {
