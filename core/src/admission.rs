@@ -44,8 +44,8 @@ pub struct Admission {
     stats: Stats,
 }
 
-/// Sockets that are told in a second why they are turned away.
-const TOLD_PER_SECOND: u32 = 100;
+/// Refusals in a second of which anybody is told.
+pub(crate) const TOLD_PER_SECOND: u32 = 100;
 
 /// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -152,6 +152,31 @@ fn the_host_decides_who_gets_in_and_who_speaks() {
 }
 
 #[test]
+fn a_member_that_asks_once_more_and_is_refused_is_put_out() {
+    for is_socket in [false, true] {
+        let mut world = World::with(4, 1, hosted("team:*"));
+        let alice = connect(&mut world, "alice", is_socket);
+        world.settle();
+        let mut seen = Vec::new();
+        for allowed in [true, true, false] {
+            world.subscribe(alice, "team:1");
+            world.settle();
+            let asked = world.petitions();
+            assert_eq!(asked.len(), 1);
+            world.decide_on(&asked[0], allowed);
+            world.settle();
+            let number = world.publish(0, "team:1");
+            seen.extend(allowed.then_some(number));
+            world.settle();
+        }
+        assert_eq!((world.seen(alice, "team:1"), error(&world, alice)), (&seen[..], Some("forbidden")));
+        world.subscribe(alice, "user:alice");
+        world.settle();
+        world.converge();
+    }
+}
+
+#[test]
 fn a_host_that_says_nothing_means_no() {
     let mut world = World::with(1, 1, hosted("team:*"));
     let alice = world.connect(0, "alice");

@@ -11,7 +11,6 @@ use http::{HeaderValue, Request, Response};
 use roomcast_core::address::{ClientAddress, client_address};
 use roomcast_core::admission::{Admission, NotAdmitted};
 use roomcast_core::config::{Config, Limits};
-use roomcast_core::hub::Refused;
 use roomcast_core::stats::Stats;
 use roomcast_core::time::Time;
 use socket2::SockRef;
@@ -191,6 +190,5 @@ impl TurnedAway {
 
 /// The answer to whoever is not let in.
 pub(crate) fn answer(refused: NotAdmitted) -> bytes::Bytes {
-    let (status, message, retry_after) = (refused.status(), refused.message(), Some(refused.retry_after()));
-    handshake::refused(Refused { status, message, retry_after })
+    handshake::refused(refused.into())
 }

@@ -7,6 +7,7 @@ use http::header::ORIGIN;
 
 use super::{Hub, Intent, Refused};
 use crate::address::ClientAddress;
+use crate::admission::TOLD_PER_SECOND;
 use crate::dialect::json::ErrorCode;
 use crate::id::ConnId;
 use crate::report::Report;
@@ -14,9 +15,6 @@ use crate::time::Time;
 
 /// The codes of closes that say that a limit was exceeded: policy, size, slowness, errors, connections.
 const LIMITS: [u16; 5] = [1008, 1009, 4008, 4009, 4029];
-
-/// Requests for connections that are refused, of which the log is told in a second.
-const TOLD_PER_SECOND: u32 = 100;
 
 impl Hub {
     /// A request is refused before there is a connection. Of those that come in floods, all on one socket if they like, not each is told.

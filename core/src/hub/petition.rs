@@ -268,5 +268,15 @@ impl Hub {
             Wanted::Publish { reply_to, .. } | Wanted::History { reply_to, .. } | Wanted::Presence { reply_to, .. } => reply_to,
         };
         self.deny(now, id, (intent, &room), why, reply_to.as_deref());
+        // Who is in already and asks once more may be told by the host that it may not be there.
+        if intent == Intent::Subscribe && why.0 == ErrorCode::Forbidden && self.is_member(id, &room) {
+            self.expel(now, id, &room);
+        }
+    }
+
+    /// Whether a connection is in a room, and not by what it is, as in its user's own.
+    fn is_member(&self, id: ConnId, room: &str) -> bool {
+        let Some((conn, index)) = self.peek(id).zip(self.rooms.find(room)) else { return false };
+        conn.rooms.iter().any(|membership| membership.room as usize == index) && self.own_room(id).as_deref() != Some(room)
     }
 }
