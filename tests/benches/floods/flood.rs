@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use roomcast_tests::real::PATIENCE;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::frame::{PING, TEXT, push_masked};
 use crate::socket::request;
@@ -97,7 +97,8 @@ impl Flood {
             Flood::Pings => speak(target, &frames(PING, b"?")),
             Flood::Bombs => speak(target, &frames(0x40 | TEXT, &[0; 400])),
             Flood::Connects => loop {
-                drop(connect(target));
+                // Closed at once and without a word, or there would soon be no ports left to flood with.
+                drop(connect(target).map(|stream| SockRef::from(&stream).set_linger(Some(Duration::ZERO))));
             },
             Flood::HalfOpen | Flood::SlowLoris => trickle(target, self == Flood::SlowLoris),
         }
