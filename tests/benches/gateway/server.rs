@@ -36,6 +36,11 @@ message_bytes = 65536
 ping = \"1h\"
 timeout = \"2h\"
 
+[[access]]
+rooms = \"*\"
+subscribe = \"authenticated\"
+publish = \"admin\"
+
 [[routes]]
 path = \"{ROOMS}\"
 

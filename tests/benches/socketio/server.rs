@@ -35,6 +35,11 @@ message_bytes = 65536
 ping_interval = "1h"
 ping_timeout = "2h"
 
+[[access]]
+rooms = "*"
+subscribe = "authenticated"
+publish = "admin"
+
 [[routes]]
 path = "/socket.io/"
 dialect = "socketio"
