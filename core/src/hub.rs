@@ -29,7 +29,7 @@ use crate::stats::Stats;
 use crate::table::Table;
 use crate::time::{Time, UnixMillis, WallClock};
 use crate::timers::Timers;
-use crate::token::Verifier;
+use crate::token::{Grants, Verifier};
 
 mod access;
 mod action;
@@ -87,6 +87,8 @@ pub struct Hub {
     /// A secret, by which hashes are made that nobody else can foresee.
     key: u64,
     verifier: Verifier,
+    /// What the last token granted that granted anything.
+    grants: Option<Arc<Grants>>,
     conns: Slab<Connection>,
     serial: u32,
     rooms: Rooms,
@@ -195,6 +197,7 @@ impl Hub {
         let key = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         Ok(Hub {
             verifier: Verifier::new(&config),
+            grants: None,
             shard,
             key,
             conns: Slab::new(),

@@ -152,7 +152,7 @@ impl Verifier {
         let user = user.filter(|user| user.len() <= MOST_USER_BYTES).ok_or(CLAIMS)?;
         let grants = Grants::of(&claims, &self.claims).ok_or(INVALID)?;
         let jti = claims.get("jti").and_then(Value::as_str).map(Box::from);
-        let identity = Identity { user, grants: grants.map(Box::new), expires, issued: moment(&claims, "iat")?, jti };
+        let identity = Identity { user, grants: grants.map(Arc::new), expires, issued: moment(&claims, "iat")?, jti };
         if self.revoked.has(&identity) { Err(REVOKED) } else { Ok(identity) }
     }
 

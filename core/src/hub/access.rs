@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_class_lets_in_its_own_and_nobody_else() {
-        let with = |grants: Grants| Identity { grants: Some(Box::new(grants)), ..Identity::of("7") };
+        let with = |grants: Grants| Identity { grants: Some(Arc::new(grants)), ..Identity::of("7") };
         let words = |words: &[&str]| words.iter().map(|word| Box::from(*word)).collect::<Box<[Box<str>]>>();
         let plain = Identity::of("7");
         let editor = with(Grants { roles: words(&["editor"]), ..Grants::default() });
@@ -258,7 +258,7 @@ mod tests {
         let rules = [rule];
         let seven = Identity::of("7");
         let agent = Grants { roles: ["agent".into()].into(), ..Grants::default() };
-        let agent = Identity { grants: Some(Box::new(agent)), ..Identity::of("8") };
+        let agent = Identity { grants: Some(Arc::new(agent)), ..Identity::of("8") };
         for (identity, allowed) in [(Some(&seven), true), (Some(&agent), true), (Some(&Identity::of("9")), false), (None, false)]
         {
             assert_eq!(allows(&rules, identity, Intent::Subscribe, "support:7"), allowed, "{identity:?}");

@@ -89,9 +89,16 @@ impl Hub {
     /// Checks a token, and whether it has the claims that the connection's route demands.
     pub(super) fn verify(&mut self, now: Time, id: ConnId, token: &str) -> Result<Identity, AuthError> {
         let claims = self.route(id).map_or(&[][..], |route| &route.claims);
-        let verified = self.verifier.verify_with(token, self.wall.unix(now), claims);
+        let mut verified = self.verifier.verify_with(token, self.wall.unix(now), claims);
         if verified.is_err() && self.config.auth.jwks.is_some() && self.verifier.lacks_key(token) {
             self.actions.push_back(HubAction::LacksKey);
+        }
+        if let Ok(Identity { grants: Some(grants), .. }) = &mut verified {
+            // What many grant alike is kept once.
+            match &self.grants {
+                Some(known) if known == grants => *grants = known.clone(),
+                _ => self.grants = Some(grants.clone()),
+            }
         }
         verified
     }

@@ -143,22 +143,38 @@ fn a_host_that_was_stopped_does_not_take_its_own_silence_for_the_clients() {
     assert_eq!((hub.stats().connections, hub.stats().silent), (0, 1));
 }
 
-#[test]
-fn who_waits_for_a_room_with_a_token_that_is_renewed_is_judged_by_the_new_one() {
+fn hub_with_tokens() -> Hub {
     let mut hub = hub(Config { auth: crate::config::Auth::secret("s"), ..Config::default() });
     hub.set_wall_clock(NOW, UnixMillis(1_000));
-    let token = |claims: serde_json::Value| {
-        let key = jsonwebtoken::EncodingKey::from_secret(b"s");
-        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
-    };
+    hub
+}
+
+fn auth(hub: &mut Hub, conn: ConnId, claims: &serde_json::Value) {
+    let key = jsonwebtoken::EncodingKey::from_secret(b"s");
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap();
+    say(hub, conn, &format!(r#"{{"type":"auth","data":{{"token":"{token}"}}}}"#));
+}
+
+#[test]
+fn what_many_tokens_grant_alike_is_kept_once() {
+    let mut hub = hub_with_tokens();
+    let grants = ["user", "user", "admin"].map(|role| {
+        let conn = open(&mut hub, "/ws");
+        auth(&mut hub, conn, &serde_json::json!({"sub": format!("{conn:?}"), "role": role}));
+        hub.peek(conn).unwrap().identity.as_ref().unwrap().grants.clone().unwrap()
+    });
+    assert!(Arc::ptr_eq(&grants[0], &grants[1]));
+    assert_eq!([&*grants[0].roles[0], &*grants[2].roles[0]], ["user", "admin"]);
+}
+
+#[test]
+fn who_waits_for_a_room_with_a_token_that_is_renewed_is_judged_by_the_new_one() {
+    let mut hub = hub_with_tokens();
     let conn = open(&mut hub, "/ws");
-    let auth = |hub: &mut Hub, claims| {
-        say(hub, conn, &format!(r#"{{"type":"auth","data":{{"token":"{}"}}}}"#, token(claims)));
-    };
-    auth(&mut hub, serde_json::json!({"sub": "7", "rooms": ["project:*"]}));
+    auth(&mut hub, conn, &serde_json::json!({"sub": "7", "rooms": ["project:*"]}));
     say(&mut hub, conn, r#"{"type":"subscribe","project_id":"1"}"#);
     let join = joins(&mut hub, "project:1");
-    auth(&mut hub, serde_json::json!({"sub": "7", "rooms": ["task:*"]}));
+    auth(&mut hub, conn, &serde_json::json!({"sub": "7", "rooms": ["task:*"]}));
     assert!(texts(&mut hub, conn).concat().contains("forbidden"));
     hub.tell(NOW, Tell::Joined { room: "project:1".into(), join: join[0], position: None });
     hub.tell(NOW, Tell::Messages { room: "project:1".into(), payloads: vec!["{}".into()], positions: vec![] });

@@ -1,5 +1,7 @@
 //! Whom a token speaks for, and what it grants.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::config::Who;
@@ -11,8 +13,8 @@ use crate::time::UnixMillis;
 pub struct Identity {
     /// The user.
     pub user: Box<str>,
-    /// What the token grants, where it grants anything in particular.
-    pub grants: Option<Box<Grants>>,
+    /// What the token grants, where it grants anything in particular. Most tokens grant the same as others.
+    pub grants: Option<Arc<Grants>>,
     /// When the token is no longer accepted, leeway included.
     pub expires: Option<UnixMillis>,
     /// When it was issued (`iat`).

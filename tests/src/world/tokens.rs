@@ -1,5 +1,7 @@
 //! The tokens that clients show, as the World reads them, and which of them counts.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use roomcast_core::config::Config;
@@ -34,7 +36,7 @@ pub(super) fn read(token: &str, config: &Config) -> Option<Identity> {
     let grants = Grants { roles: roles.map(Box::from).collect(), ..Grants::default() };
     Some(Identity {
         user: claims["sub"].as_str()?.into(),
-        grants: Some(Box::new(grants)),
+        grants: Some(Arc::new(grants)),
         expires: time("exp").map(|at| at + config.auth.leeway),
         issued: time("iat"),
         jti: claims["jti"].as_str().map(Box::from),
